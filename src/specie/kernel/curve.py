@@ -1,0 +1,171 @@
+"""secp256k1 behind one face: points and scalars as bytes, arithmetic by libsecp256k1. No other room knows the library.
+
+A point is its 33-byte compressed SEC1 form, a scalar 32 big-endian bytes in [1, n-1], an x-only key 32 bytes (BIP 340).
+Where a SECRET scalar multiplies a foreign point use `multiply_secret`, which is constant time; `multiply_public` is not.
+The library releases the interpreter lock, so batches run in parallel on threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from btclib_secp256k1 import dsa, ecdh, keys, recovery, ssa, xonly
+
+from specie.kernel.errors import MalformedError
+
+__all__ = [
+    "ORDER",
+    "add",
+    "ecdsa_recover",
+    "ecdsa_sign_recoverable",
+    "ecdsa_verify",
+    "is_point",
+    "is_scalar",
+    "lift_x",
+    "multiply_public",
+    "multiply_secret",
+    "negate",
+    "point_from_bytes_checked",
+    "public_key",
+    "scalar_add",
+    "scalar_from_bytes_wrapping",
+    "scalar_multiply",
+    "scalar_negate",
+    "schnorr_sign",
+    "schnorr_verify",
+    "subtract",
+    "tweak_add_public",
+    "uncompress",
+    "x_only",
+]
+
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+"""Order n of the group."""
+
+
+def is_point(data: bytes) -> bool:
+    """Whether `data` is the 33-byte compressed form of a curve point (the identity has no such form)."""
+    return len(data) == 33 and data[0] in (2, 3) and keys.pubkey_verify(data)
+
+
+def point_from_bytes_checked(data: bytes) -> bytes:
+    """Return `data` if it is a compressed curve point; raise MalformedError otherwise."""
+    if not is_point(data):
+        raise MalformedError("not a compressed secp256k1 point")
+    return data
+
+
+def is_scalar(data: bytes) -> bool:
+    """Whether `data` is 32 bytes in [1, n-1]."""
+    return len(data) == 32 and keys.prvkey_verify(data)
+
+
+def scalar_from_bytes_wrapping(data: bytes) -> bytes:
+    """Big-endian `data` modulo n; MalformedError if that is 0."""
+    value = int.from_bytes(data, "big") % ORDER
+    if not value:
+        raise MalformedError("scalar is zero")
+    return value.to_bytes(32, "big")
+
+
+def public_key(secret: bytes) -> bytes:
+    """secret*G, constant time. ValueError unless `secret` is a scalar."""
+    return keys.pubkey_from_prvkey(secret)
+
+
+def multiply_secret(point: bytes, secret: bytes) -> bytes:
+    """secret*point in constant time. ValueError unless both are valid."""
+    return ecdh.shared_point(point, secret)
+
+
+def multiply_public(point: bytes, scalar: bytes) -> bytes:
+    """scalar*point in variable time: for scalars that are public only."""
+    return keys.pubkey_tweak_mul(point, scalar)
+
+
+def add(points: Sequence[bytes]) -> bytes:
+    """Sum of points. ValueError if it is the identity."""
+    return keys.pubkey_combine(points)
+
+
+def negate(point: bytes) -> bytes:
+    """-point."""
+    return bytes((point[0] ^ 1,)) + point[1:]
+
+
+def subtract(left: bytes, right: bytes) -> bytes:
+    """left - right. ValueError if they are equal."""
+    return keys.pubkey_combine((left, negate(right)))
+
+
+def tweak_add_public(point: bytes, scalar: bytes) -> bytes:
+    """point + scalar*G. ValueError if that is the identity."""
+    return keys.pubkey_tweak_add(point, scalar)
+
+
+def uncompress(point: bytes) -> bytes:
+    """65-byte uncompressed form of a compressed point."""
+    return keys.reserialize(point, compressed=False)
+
+
+def x_only(point: bytes) -> bytes:
+    """The 32-byte x coordinate of a compressed point, as BIP 340 compares keys."""
+    return point[1:]
+
+
+def scalar_add(left: bytes, right: bytes) -> bytes:
+    """left + right mod n. ValueError if that is 0."""
+    return keys.prvkey_tweak_add(left, right)
+
+
+def scalar_multiply(left: bytes, right: bytes) -> bytes:
+    """left * right mod n."""
+    return keys.prvkey_tweak_mul(left, right)
+
+
+def scalar_negate(scalar: bytes) -> bytes:
+    """-scalar mod n."""
+    return keys.prvkey_negate(scalar)
+
+
+def schnorr_sign(digest: bytes, secret: bytes, aux: bytes) -> bytes:
+    """BIP 340 signature (64 bytes) over 32 bytes; `aux` is 32 FRESH random bytes."""
+    return ssa.sign(digest, secret, aux)
+
+
+def schnorr_verify(signature: bytes, digest: bytes, key: bytes) -> bool:
+    """Whether `signature` is BIP 340 valid over `digest` for `key` (32 bytes x-only, or 33 whose first is ignored)."""
+    if len(signature) != 64:
+        return False
+    try:
+        return bool(ssa.verify(digest, key[1:] if len(key) == 33 else key, signature))
+    except ValueError:
+        return False
+
+
+def ecdsa_sign_recoverable(digest: bytes, secret: bytes) -> tuple[bytes, int]:
+    """Compact low-S ECDSA signature (64 bytes, RFC 6979 nonce) and recovery id 0 to 3 (BOLT 11)."""
+    return recovery.sign(digest, secret)
+
+
+def ecdsa_recover(digest: bytes, signature: bytes, recovery_id: int) -> bytes:
+    """Compressed public key that made a compact signature; MalformedError where there is none."""
+    try:
+        return recovery.recover(digest, signature, recovery_id)
+    except ValueError as error:
+        raise MalformedError("signature has no public key") from error
+
+
+def ecdsa_verify(digest: bytes, signature: bytes, key: bytes) -> bool:
+    """Whether a compact signature is valid, of either S form (BOLT 11 takes high S)."""
+    try:
+        return bool(dsa.verify(digest, key, signature, normalize=True, compact=True))
+    except ValueError:
+        return False
+
+
+def lift_x(x: bytes) -> bytes:
+    """Compressed point with even y for an x coordinate (BIP 340); MalformedError if x is on no point."""
+    if not xonly.pubkey_verify(x):
+        raise MalformedError("not an x-only public key")
+    return b"\x02" + x
