@@ -1,0 +1,125 @@
+"""What the rooms know of keys: `Signer`, which signs in batches and never shows a private key.
+
+A `KeyRef` is a path below the signer's seed, given as text: `mint/sat/0/64` (keyset 0 of unit sat, the key for amount
+64), `wallet/...`, `node`. Engines hold refs and public keys only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["BlindSigned", "Capabilities", "DerivedSecret", "KeyRef", "KeysetRef", "ProofToVerify", "Signer", "ToBlindSign"]
+
+KeyRef = str
+
+
+@dataclass(frozen=True, slots=True)
+class KeysetRef:
+    """The keys of one mint keyset: one for each amount, derived from (unit, index)."""
+
+    unit: str
+    index: int
+    """0 to 2**31-1, counting up with each rotation of the unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProofToVerify:
+    """One question of `verify_proofs`: is C == k*Y for the key of `amount` in `keyset`?"""
+
+    keyset: KeysetRef
+    amount: int
+    y: bytes
+    """hash_to_curve(secret), 33 bytes."""
+    c: bytes
+    """The unblinded signature, 33 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToBlindSign:
+    """One task of `blind_sign`: a blinded message B_ (33 bytes, a checked curve point)."""
+
+    keyset: KeysetRef
+    amount: int
+    b_: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlindSigned:
+    """C_ = k*B_ (33 bytes) with its DLEQ proof, two 32-byte values (NUT-12); None where the key lives in an HSM."""
+
+    c_: bytes
+    dleq_e: bytes | None
+    dleq_s: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedSecret:
+    """NUT-13: the secret's text and the blinding factor r (32 bytes) of one counter."""
+
+    counter: int
+    secret: str
+    r: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a provider can do; a key that needs more is refused at start."""
+
+    provider: str
+    curves: frozenset[str]
+    bdhke: bool
+    dleq: bool
+    bip340: bool
+    ecdsa: bool
+    derivation: bool
+    wrapping: bool
+
+
+class Signer(Protocol):
+    """Signs, verifies with a secret key and derives, each on a batch. RefusedError for a key it does not have."""
+
+    def capabilities(self) -> Capabilities:
+        """What this provider can do."""
+        ...
+
+    async def keyset_public_keys(self, keyset: KeysetRef, amounts: Sequence[int]) -> dict[int, bytes]:
+        """Public key (33 bytes) for each amount of a keyset, deriving it on first use."""
+        ...
+
+    async def verify_proofs(self, proofs: Sequence[ProofToVerify]) -> list[bool]:
+        """For each proof whether C == k*Y, in order."""
+        ...
+
+    async def blind_sign(self, messages: Sequence[ToBlindSign]) -> list[BlindSigned]:
+        """Blind signatures with DLEQ (deterministic nonce, NUT-12), in order."""
+        ...
+
+    async def public_key(self, ref: KeyRef) -> bytes:
+        """Public key of a ref (33 bytes)."""
+        ...
+
+    async def sign_schnorr(self, ref: KeyRef, digests: Sequence[bytes]) -> list[bytes]:
+        """BIP 340 signatures (64 bytes) over 32-byte digests."""
+        ...
+
+    async def sign_recoverable(self, ref: KeyRef, digests: Sequence[bytes]) -> list[tuple[bytes, int]]:
+        """Compact ECDSA signatures with recovery id over 32-byte digests (BOLT 11 invoices, messages)."""
+        ...
+
+    async def derive_secrets(self, keyset_id: str, counters: Sequence[int]) -> list[DerivedSecret]:
+        """NUT-13 secrets and blinding factors of a wallet's seed, for keyset ids of both versions (hex)."""
+        ...
+
+    async def wrap(self, plaintext: bytes, *, context: bytes) -> bytes:
+        """Seal bytes under this signer's own wrapping key (AES-256-GCM); `context` names the use."""
+        ...
+
+    async def unwrap(self, sealed: bytes, *, context: bytes) -> bytes:
+        """Open what `wrap` made. RefusedError if it was changed or wrapped elsewhere."""
+        ...
+
+    async def close(self) -> None:
+        """Forget the keys, as far as Python lets us."""
+        ...
