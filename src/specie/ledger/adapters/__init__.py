@@ -1,0 +1,1 @@
+"""Plugs of the ledger; imported by `app` only."""

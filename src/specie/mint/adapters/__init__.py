@@ -1,0 +1,1 @@
+"""Plugs of the mint; imported by `app` only."""

@@ -1,0 +1,66 @@
+"""What an operator decides about a mint: one frozen value, built by `ops.config` and given to `mint.Mint`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from specie.kernel import DEFAULT_LIMITS, MAX_AMOUNT, Limits
+
+__all__ = ["MintSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class MintSettings:
+    """Identity, prices and bounds of one mint. Amounts are in the minor unit of the unit they apply to."""
+
+    name: str = "specie"
+    description: str = ""
+    description_long: str = ""
+    motd: str = ""
+    icon_url: str = ""
+    tos_url: str = ""
+    contact: tuple[tuple[str, str], ...] = ()
+    """Pairs (method, address), as NUT-06 shows them: `("email", "bank@example.org")`."""
+    urls: tuple[str, ...] = ()
+    units: tuple[str, ...] = ("sat",)
+    """Units issued over the rails: `sat`, `msat`."""
+    input_fee_ppk: int = 0
+    """Fee of a new keyset, in thousandths of the minor unit for each input (NUT-02); old keysets keep theirs."""
+    keyset_version: int = 1
+    """Version byte of the ids of new keysets: 1 (33-byte ids, NUT-02 v2) or 0 (8-byte ids, deprecated)."""
+    mint_min: int = 1
+    mint_max: int = 1_000_000_000
+    melt_min: int = 1
+    melt_max: int = 1_000_000_000
+    quote_expiry_s: int = 86_400
+    """How long a mint quote's invoice can be paid; a payment that arrives later still counts."""
+    melt_quote_expiry_s: int = 900
+    pay_deadline_s: float = 60.0
+    """How long a synchronous melt waits for its rail before it answers PENDING."""
+    fee_limit_ppm: int = 50_000
+    """Largest fee reserve a rail may ask, in millionths of the amount, on top of `fee_limit_min_msat`."""
+    fee_limit_min_msat: int = 100_000
+    reconcile_every_s: float = 10.0
+    """Pause between two looks at payments whose end is not known."""
+    minting: bool = True
+    melting: bool = True
+    limits: Limits = field(default=DEFAULT_LIMITS)
+
+    def __post_init__(self) -> None:
+        """Refuse what can never work; ValueError names the setting."""
+        if not self.units:
+            raise ValueError("units: at least one is needed")
+        for unit in self.units:
+            if unit not in ("sat", "msat"):
+                raise ValueError(f"units: {unit!r} is not issued here; sat and msat are")
+        if not 0 <= self.input_fee_ppk < 2**31:
+            raise ValueError("input_fee_ppk: must be from 0 to 2^31-1")
+        if self.keyset_version not in (0, 1):
+            raise ValueError("keyset_version: must be 0 or 1")
+        for low, high, name in ((self.mint_min, self.mint_max, "mint"), (self.melt_min, self.melt_max, "melt")):
+            if not 1 <= low <= high <= MAX_AMOUNT:
+                raise ValueError(f"{name}_min and {name}_max: 1 <= min <= max <= 2^64-1 must hold")
+        if self.quote_expiry_s < 1 or self.melt_quote_expiry_s < 1:
+            raise ValueError("quote_expiry_s and melt_quote_expiry_s: must be at least 1")
+        if self.pay_deadline_s <= 0 or self.reconcile_every_s <= 0:
+            raise ValueError("pay_deadline_s and reconcile_every_s: must be positive")
