@@ -62,9 +62,15 @@ class OutgoingQuote:
 
 @dataclass(frozen=True, slots=True)
 class PaymentOrder:
-    """An order to pay. The same `payment_id` again is the same payment: it is looked up, never made twice."""
+    """An order to pay. The same `attempt` again is the same payment: it is looked up, never made twice.
+
+    A new attempt for a `payment_id` is taken only where every earlier one FAILED; otherwise the earlier one's outcome is
+    answered.
+    """
 
     payment_id: str
+    attempt: str
+    """Names this attempt for good; stored by the caller before the call."""
     request: str
     amount_msat: int
     max_fee_msat: int
@@ -142,8 +148,8 @@ class Rail(Protocol):
         """Pay and wait up to `order.deadline_s`. PAID or FAILED is final; anything else keeps the inputs locked."""
         ...
 
-    async def outgoing(self, payment_id: str) -> PaymentOutcome:
-        """What became of an ordered payment; ABSENT if it was never ordered."""
+    async def outgoing(self, payment_id: str, attempt: str) -> PaymentOutcome:
+        """What became of one attempt of an ordered payment; ABSENT if that attempt was never ordered."""
         ...
 
     async def health(self) -> RailHealth:

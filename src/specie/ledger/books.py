@@ -1,7 +1,8 @@
 """Double entry as values: accounts, postings and the trial balance. Debits are positive, credits negative.
 
-Accounts are text with a kind in front: `asset:rail/play` (what a rail owes us), `liability:keyset/<id>` (ecash in
-circulation), `liability:deposit/<method>` (paid in, ecash not yet issued), `income:input_fee`, `income:rounding`.
+Accounts are text with a kind in front: `asset:rail/play` (what a rail owes us), `liability:keyset/<id>/issued` and
+`liability:keyset/<id>/redeemed` (ecash; their sum is in circulation), `liability:deposit/<method>` (paid in, ecash not
+yet issued), `income:input_fee`, `income:payment_fee`.
 """
 
 from __future__ import annotations
@@ -67,6 +68,22 @@ class Books:
         total = sum(amount for (account, of), amount in self.balances.items() if of == unit and account.startswith(prefix))
         return total if kind in ("asset", "expense") else -total
 
+    def keysets(self, unit: str) -> list[str]:
+        """Ids of the keysets that have postings in `unit`, sorted."""
+        return sorted({a.split("/")[1] for (a, of) in self.balances if of == unit and a.startswith("liability:keyset/")})
+
+    def issued(self, keyset_id: str, unit: str) -> int:
+        """Ecash ever signed under a keyset."""
+        return -self.of(f"liability:keyset/{keyset_id}/issued", unit)
+
+    def redeemed(self, keyset_id: str, unit: str) -> int:
+        """Ecash of a keyset ever spent."""
+        return self.of(f"liability:keyset/{keyset_id}/redeemed", unit)
+
+    def outstanding(self, keyset_id: str, unit: str) -> int:
+        """Ecash of a keyset in circulation."""
+        return self.issued(keyset_id, unit) - self.redeemed(keyset_id, unit)
+
     def units(self) -> list[str]:
         """Units that have any account, sorted."""
         return sorted({unit for _, unit in self.balances})
@@ -76,6 +93,9 @@ class Books:
         for unit in self.units():
             if sum(amount for (_, of), amount in self.balances.items() if of == unit):
                 raise InvariantError(f"the books of unit {unit} do not balance")
+            for keyset_id in self.keysets(unit):
+                if self.outstanding(keyset_id, unit) < 0:
+                    raise InvariantError(f"more {unit} was redeemed than issued under keyset {keyset_id}")
         for (account, unit), amount in self.balances.items():
-            if account.startswith("liability:") and amount > 0:
-                raise InvariantError(f"{account} is overdrawn: more was redeemed than issued in {unit}")
+            if account.startswith("liability:deposit/") and amount > 0:
+                raise InvariantError(f"more {unit} was issued than paid in ({account})")
