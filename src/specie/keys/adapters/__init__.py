@@ -1,0 +1,1 @@
+"""Providers of keys and stores of sealed seeds; imported by `app` only."""

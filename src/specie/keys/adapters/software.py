@@ -1,0 +1,284 @@
+"""`SoftwareSigner`: every key from one seed in this process's memory, arithmetic by libsecp256k1.
+
+| ref                                  | BIP 32 path                                                                    |
+|--------------------------------------|--------------------------------------------------------------------------------|
+| `mint/{unit}/{keyset index}/{amount}`| m/0'/{unit index}'/{keyset index}'/{log2(amount)}'                             |
+| `p2pk/{counter}`                     | m/129373'/10'/0'/0'/{counter} (NUT-11, derived keys)                           |
+| `quote/{counter}`                    | m/129373'/20'/0'/0'/{counter} (NUT-20, derived keys)                           |
+| any other (`node`, `wallet/auth`)    | m/1936745827'/{i0}'/.../{i7}'                                                  |
+
+The unit's index is the first four bytes of sha256(unit), big-endian, without its top bit. i0 to i7 are the eight
+big-endian words of sha256(ref), each without its top bit; 1936745827 is "spec" in ASCII. NUT-13 secrets stand below
+m/129372' (id version 00) or come from an HMAC of the seed (01), see `ecash.derive`.
+
+Not here: where the seed comes from (`adapters.seed_store`). Python cannot wipe memory for certain; `close` drops every
+reference to the seed and its keys, and neither repr, pickle nor an exception shows them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NoReturn, TypeVar
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from specie.ecash import derive, dleq
+from specie.kernel import curve, hd, seal
+from specie.kernel.entropy import Entropy
+from specie.kernel.errors import MalformedError
+from specie.keys.errors import KeyUnknownError, SignerClosedError
+from specie.keys.ports import BlindSigned, Capabilities, DerivedSecret, KeyRef, KeysetRef, ProofToVerify, ToBlindSign
+
+__all__ = ["SoftwareSigner"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_REF_PURPOSE = 0x73706563  # "spec"
+_REF = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
+_COUNTER = re.compile(r"0|[1-9][0-9]{0,9}")
+_AMOUNT = re.compile(r"[1-9][0-9]{0,18}")
+_REF_CHARS = 200
+_WRAP_INFO = b"specie wrapping key v1"
+_INLINE = 16
+"""Batches up to this many point multiplications run on the calling thread: a hop to another costs more."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _KeyPair:
+    secret: bytes = field(repr=False)
+    public: bytes
+
+
+class SoftwareSigner:
+    """A `keys.ports.Signer` over a seed of 16 to 64 bytes (a mint's 32 random bytes, a wallet's 64-byte BIP 39 seed).
+
+    `threads`: worker threads for large batches; None takes one a core, 0 never leaves the calling thread (simulation).
+    Ports' contract holds: refs and amounts it has no key for raise KeyUnknownError, use after `close` SignerClosedError.
+    """
+
+    __slots__ = ("_entropy", "_master", "_mint", "_pool", "_refs", "_seed", "_threads", "_wrapping")
+
+    def __init__(self, seed: bytes, *, threads: int | None = None, entropy: Entropy) -> None:
+        """Take the seed; ValueError unless it is 16 to 64 bytes, MalformedError (never met) if it has no master key."""
+        self._threads = _cores() if threads is None else threads
+        if self._threads < 0:
+            raise ValueError("threads must not be negative")
+        self._master: hd.ExtendedKey | None = hd.ExtendedKey.from_seed(seed)
+        self._seed = bytes(seed)
+        self._wrapping = HKDF(SHA256(), 32, salt=None, info=_WRAP_INFO).derive(self._seed)
+        self._entropy = entropy
+        self._mint: dict[KeysetRef, dict[int, _KeyPair]] = {}
+        self._refs: dict[KeyRef, _KeyPair] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __repr__(self) -> str:
+        return f"<SoftwareSigner {'closed' if self._master is None else 'open'}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a signer cannot be pickled or copied")
+
+    def capabilities(self) -> Capabilities:
+        """Everything the port knows, on secp256k1."""
+        return Capabilities(
+            provider="software",
+            curves=frozenset({"secp256k1"}),
+            bdhke=True,
+            dleq=True,
+            bip340=True,
+            ecdsa=True,
+            derivation=True,
+            wrapping=True,
+        )
+
+    async def keyset_public_keys(self, keyset: KeysetRef, amounts: Sequence[int]) -> dict[int, bytes]:
+        """Public key for each amount; amounts are powers of two up to 2**63."""
+        self._open()
+        return {amount: self._mint_key(keyset, amount).public for amount in amounts}
+
+    async def verify_proofs(self, proofs: Sequence[ProofToVerify]) -> list[bool]:
+        """For each proof whether C == k*Y, multiplied in constant time. What is no curve point is simply not valid."""
+        self._open()
+        tasks = [(self._mint_key(proof.keyset, proof.amount).secret, proof.y, proof.c) for proof in proofs]
+        return await self._run(_verify, tasks, weight=1)
+
+    async def blind_sign(self, messages: Sequence[ToBlindSign]) -> list[BlindSigned]:
+        """k*B_ in constant time, with DLEQ. MalformedError, and no signature at all, if any B_ is no curve point."""
+        self._open()
+        tasks = [(self._mint_key(message.keyset, message.amount), message.b_) for message in messages]
+        return await self._run(_blind_sign, tasks, weight=3)
+
+    async def public_key(self, ref: KeyRef) -> bytes:
+        """Public key of any ref of the table above (33 bytes)."""
+        if ref.startswith("mint/"):
+            return self._mint_key(*_mint_ref(ref)).public
+        return self._ref_key(ref).public
+
+    async def sign_schnorr(self, ref: KeyRef, digests: Sequence[bytes]) -> list[bytes]:
+        """BIP 340 signatures over 32-byte digests, each with fresh auxiliary randomness. Refuses mint keys."""
+        secret = self._signing_key(ref)
+        tasks = [(secret, _digest_checked(digest), self._entropy.bytes(32)) for digest in digests]
+        return await self._run(_sign_schnorr, tasks, weight=1)
+
+    async def sign_recoverable(self, ref: KeyRef, digests: Sequence[bytes]) -> list[tuple[bytes, int]]:
+        """Compact low-S ECDSA signatures with recovery id over 32-byte digests. Refuses mint keys."""
+        secret = self._signing_key(ref)
+        tasks = [(secret, _digest_checked(digest)) for digest in digests]
+        return await self._run(_sign_recoverable, tasks, weight=1)
+
+    async def derive_secrets(self, keyset_id: str, counters: Sequence[int]) -> list[DerivedSecret]:
+        """NUT-13 secrets and blinding factors, for keyset ids of both versions."""
+        self._open()
+        tasks = [(self._seed, keyset_id, counter) for counter in counters]
+        return await self._run(_derive_secret, tasks, weight=1)
+
+    async def wrap(self, plaintext: bytes, *, context: bytes) -> bytes:
+        """Seal under a key that HKDF-SHA256 makes of the seed (AES-256-GCM, fresh nonce)."""
+        self._open()
+        return seal.seal(plaintext, self._wrapping, nonce=self._entropy.bytes(seal.NONCE_BYTES), context=context)
+
+    async def unwrap(self, sealed: bytes, *, context: bytes) -> bytes:
+        """Open what `wrap` made. SealBrokenError if it was changed, wrapped elsewhere or for another context."""
+        self._open()
+        return seal.unseal(sealed, self._wrapping, context=context)
+
+    async def close(self) -> None:
+        """Drop the seed, its keys and the threads. A second time does nothing."""
+        self._master = None
+        self._seed = self._wrapping = b""
+        self._mint.clear()
+        self._refs.clear()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
+    def _open(self) -> hd.ExtendedKey:
+        if self._master is None:
+            raise SignerClosedError("the signer is closed")
+        return self._master
+
+    def _mint_key(self, keyset: KeysetRef, amount: int) -> _KeyPair:
+        cached = self._mint.get(keyset)
+        if cached is not None and (pair := cached.get(amount)) is not None:
+            return pair
+        master = self._open()
+        if not 0 <= keyset.index < hd.HARDENED:
+            raise KeyUnknownError("a keyset index is from 0 to 2^31-1")
+        if not 1 <= amount <= 2**63 or amount & (amount - 1):
+            raise KeyUnknownError("there are keys for powers of two up to 2^63 only")
+        unit = int.from_bytes(hashlib.sha256(keyset.unit.encode()).digest()[:4], "big") & ~hd.HARDENED
+        path = (0, unit, keyset.index, amount.bit_length() - 1)
+        secret = master.derive(tuple(step | hd.HARDENED for step in path)).secret
+        pair = _KeyPair(secret, curve.public_key(secret))
+        self._mint.setdefault(keyset, {})[amount] = pair
+        return pair
+
+    def _ref_key(self, ref: KeyRef) -> _KeyPair:
+        master = self._open()
+        pair = self._refs.get(ref)
+        if pair is None:
+            branch, _, rest = ref.partition("/")
+            if (derive_key := _WALLET_KEYS.get(branch)) is not None:
+                secret = derive_key(self._seed, _counter_checked(branch, rest))
+            else:
+                secret = master.derive(_ref_path(ref)).secret
+            pair = self._refs[ref] = _KeyPair(secret, curve.public_key(secret))
+        return pair
+
+    def _signing_key(self, ref: KeyRef) -> bytes:
+        if ref.startswith("mint/"):
+            raise KeyUnknownError("a mint key signs blinded messages only")
+        return self._ref_key(ref).secret
+
+    async def _run(self, work: Callable[[Sequence[T]], list[R]], tasks: Sequence[T], *, weight: int) -> list[R]:
+        """Run `work` on all tasks in order: here if they are few, else in chunks over the threads."""
+        if not self._threads or len(tasks) * weight <= _INLINE:
+            return work(tasks)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="signer")
+        loop = asyncio.get_running_loop()
+        size = -(-len(tasks) // self._threads)
+        chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+        done = await asyncio.gather(*(loop.run_in_executor(self._pool, work, chunk) for chunk in chunks))
+        return [result for chunk in done for result in chunk]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_WALLET_KEYS: dict[str, Callable[[bytes, int], bytes]] = {
+    "p2pk": derive.p2pk_secret_key,
+    "quote": derive.quote_secret_key,
+}
+
+
+def _counter_checked(branch: str, text: str) -> int:
+    if not _COUNTER.fullmatch(text) or int(text) >= hd.HARDENED:
+        raise KeyUnknownError(f"a key of this branch is named {branch}/counter, counter from 0 to 2^31-1")
+    return int(text)
+
+
+def _mint_ref(ref: KeyRef) -> tuple[KeysetRef, int]:
+    match ref.split("/"):
+        case ["mint", unit, index, amount] if unit and _COUNTER.fullmatch(index) and _AMOUNT.fullmatch(amount):
+            return KeysetRef(unit, int(index)), int(amount)
+    raise KeyUnknownError("a mint key is named mint/unit/keyset index/amount")
+
+
+def _ref_path(ref: KeyRef) -> tuple[int, ...]:
+    if len(ref) > _REF_CHARS or not _REF.fullmatch(ref):
+        raise KeyUnknownError("a key is named by words of a-z, 0-9, '.', '_' and '-' with '/' between them")
+    digest = hashlib.sha256(ref.encode()).digest()
+    words = (int.from_bytes(digest[start : start + 4], "big") for start in range(0, 32, 4))
+    return tuple(step | hd.HARDENED for step in (_REF_PURPOSE, *words))
+
+
+def _digest_checked(digest: bytes) -> bytes:
+    if len(digest) != 32:
+        raise MalformedError("a digest has 32 bytes")
+    return digest
+
+
+def _verify(tasks: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
+    return [_is_signed(secret, y, c) for secret, y, c in tasks]
+
+
+def _is_signed(secret: bytes, y: bytes, c: bytes) -> bool:
+    try:
+        expected = curve.multiply_secret(y, secret)
+    except ValueError:
+        return False
+    return hmac.compare_digest(expected, c)
+
+
+def _blind_sign(tasks: Sequence[tuple[_KeyPair, bytes]]) -> list[BlindSigned]:
+    signed: list[BlindSigned] = []
+    for pair, b_ in tasks:
+        try:
+            c_ = curve.multiply_secret(b_, pair.secret)
+        except ValueError:
+            raise MalformedError("a blinded message is not a compressed secp256k1 point") from None
+        proof = dleq.prove(pair.secret, pair.public, b_, c_)
+        signed.append(BlindSigned(c_, proof.e, proof.s))
+    return signed
+
+
+def _sign_schnorr(tasks: Sequence[tuple[bytes, bytes, bytes]]) -> list[bytes]:
+    return [curve.schnorr_sign(digest, secret, aux) for secret, digest, aux in tasks]
+
+
+def _sign_recoverable(tasks: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, int]]:
+    return [curve.ecdsa_sign_recoverable(digest, secret) for secret, digest in tasks]
+
+
+def _derive_secret(tasks: Sequence[tuple[bytes, str, int]]) -> list[DerivedSecret]:
+    return [DerivedSecret(counter, *derive.derive(seed, keyset_id, counter)) for seed, keyset_id, counter in tasks]

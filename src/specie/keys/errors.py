@@ -1,0 +1,80 @@
+"""What the key room refuses, one class for each thing a caller can do about it. None carries key material."""
+
+from __future__ import annotations
+
+from specie.kernel.errors import MalformedError, RefusedError
+from specie.kernel.seal import SealBrokenError
+
+__all__ = [
+    "KeyUnknownError",
+    "KeyringUnsafeError",
+    "PassphraseWrongError",
+    "SealFileUnsafeError",
+    "SealKeyMissingError",
+    "SealMismatchError",
+    "SealSourceError",
+    "SeedExistsError",
+    "SeedMalformedError",
+    "SeedMissingError",
+    "SignerClosedError",
+]
+
+
+class KeyUnknownError(RefusedError):
+    """The ref names no key of this signer, or a key that must not be used this way."""
+
+
+class SignerClosedError(RefusedError):
+    """The signer was closed and has forgotten its keys."""
+
+
+class SealSourceError(RefusedError):
+    """No way to seal was given where one is needed, or more than one was."""
+
+
+class SealMismatchError(RefusedError):
+    """The seed is sealed in another way than the one given; reseal it, or give the way it was sealed."""
+
+
+class SealKeyMissingError(RefusedError):
+    """The sealed seed is there, the key that opens it is not. Nothing was changed.
+
+    Attributes:
+        where: the file or keyring entry that was looked for.
+    """
+
+    def __init__(self, detail: str, *, where: str) -> None:
+        super().__init__(detail)
+        self.where = where
+
+
+class SealFileUnsafeError(RefusedError):
+    """A file that holds or opens a secret can be read or changed by others, or stands where it must not.
+
+    Attributes:
+        path: the file or directory.
+    """
+
+    def __init__(self, detail: str, *, path: str) -> None:
+        super().__init__(detail)
+        self.path = path
+
+
+class KeyringUnsafeError(RefusedError):
+    """The operating system offers no keyring that protects what it stores."""
+
+
+class PassphraseWrongError(SealBrokenError):
+    """The passphrase does not open the seed (or the sealed file was changed; the two cannot be told apart)."""
+
+
+class SeedMissingError(RefusedError):
+    """There is no sealed seed of this name."""
+
+
+class SeedExistsError(RefusedError):
+    """There is a sealed seed of this name already; a seed is never overwritten."""
+
+
+class SeedMalformedError(MalformedError):
+    """The sealed seed file is damaged, or made by a version this one does not know."""
