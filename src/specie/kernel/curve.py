@@ -1,6 +1,8 @@
 """secp256k1 behind one face: points and scalars as bytes, arithmetic by libsecp256k1. No other room knows the library.
 
 A point is its 33-byte compressed SEC1 form, a scalar 32 big-endian bytes in [1, n-1], an x-only key 32 bytes (BIP 340).
+Functions take a point in its 65-byte uncompressed form too (not `is_point`, `negate`, `subtract`, `x_only`), which spares
+each of them a square root; `multiply_secret_uncompressed` and `public_key_uncompressed` answer in it.
 Where a SECRET scalar multiplies a foreign point use `multiply_secret`, which is constant time; `multiply_public` is not.
 The library releases the interpreter lock, so batches run in parallel on threads.
 """
@@ -16,6 +18,7 @@ from specie.kernel.errors import MalformedError
 __all__ = [
     "ORDER",
     "add",
+    "compress",
     "ecdsa_recover",
     "ecdsa_sign_recoverable",
     "ecdsa_verify",
@@ -24,9 +27,11 @@ __all__ = [
     "lift_x",
     "multiply_public",
     "multiply_secret",
+    "multiply_secret_uncompressed",
     "negate",
     "point_from_bytes_checked",
     "public_key",
+    "public_key_uncompressed",
     "scalar_add",
     "scalar_from_bytes_wrapping",
     "scalar_multiply",
@@ -73,9 +78,19 @@ def public_key(secret: bytes) -> bytes:
     return keys.pubkey_from_prvkey(secret)
 
 
+def public_key_uncompressed(secret: bytes) -> bytes:
+    """secret*G in its 65-byte form, constant time. ValueError unless `secret` is a scalar."""
+    return keys.pubkey_from_prvkey(secret, compressed=False)
+
+
 def multiply_secret(point: bytes, secret: bytes) -> bytes:
     """secret*point in constant time. ValueError unless both are valid."""
     return ecdh.shared_point(point, secret)
+
+
+def multiply_secret_uncompressed(point: bytes, secret: bytes) -> bytes:
+    """secret*point in its 65-byte form, in constant time. ValueError unless both are valid."""
+    return ecdh.shared_point(point, secret, compressed=False)
 
 
 def multiply_public(point: bytes, scalar: bytes) -> bytes:
@@ -104,8 +119,13 @@ def tweak_add_public(point: bytes, scalar: bytes) -> bytes:
 
 
 def uncompress(point: bytes) -> bytes:
-    """65-byte uncompressed form of a compressed point."""
+    """65-byte uncompressed form of a point. ValueError if it is none."""
     return keys.reserialize(point, compressed=False)
+
+
+def compress(point: bytes) -> bytes:
+    """33-byte form of a 65-byte point that came from this module; it is not checked to be on the curve."""
+    return bytes((2 | point[64] & 1,)) + point[1:33]
 
 
 def x_only(point: bytes) -> bytes:

@@ -24,7 +24,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -54,8 +54,9 @@ _INLINE = 16
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _KeyPair:
-    secret: bytes = field(repr=False)
+    secret: bytes
     public: bytes
+    public_uncompressed: bytes
 
 
 class SoftwareSigner:
@@ -177,7 +178,7 @@ class SoftwareSigner:
         unit = int.from_bytes(hashlib.sha256(keyset.unit.encode()).digest()[:4], "big") & ~hd.HARDENED
         path = (0, unit, keyset.index, amount.bit_length() - 1)
         secret = master.derive(tuple(step | hd.HARDENED for step in path)).secret
-        pair = _KeyPair(secret, curve.public_key(secret))
+        pair = _pair(secret)
         self._mint.setdefault(keyset, {})[amount] = pair
         return pair
 
@@ -190,7 +191,7 @@ class SoftwareSigner:
                 secret = derive_key(self._seed, _counter_checked(branch, rest))
             else:
                 secret = master.derive(_ref_path(ref)).secret
-            pair = self._refs[ref] = _KeyPair(secret, curve.public_key(secret))
+            pair = self._refs[ref] = _pair(secret)
         return pair
 
     def _signing_key(self, ref: KeyRef) -> bytes:
@@ -213,6 +214,11 @@ class SoftwareSigner:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _pair(secret: bytes) -> _KeyPair:
+    uncompressed = curve.public_key_uncompressed(secret)
+    return _KeyPair(secret, curve.compress(uncompressed), uncompressed)
 
 
 _WALLET_KEYS: dict[str, Callable[[bytes, int], bytes]] = {
@@ -260,15 +266,23 @@ def _is_signed(secret: bytes, y: bytes, c: bytes) -> bool:
     return hmac.compare_digest(expected, c)
 
 
+def _uncompress_checked(b_: bytes) -> bytes:
+    try:
+        if len(b_) == 33:
+            return curve.uncompress(b_)
+    except ValueError:
+        pass
+    raise MalformedError("a blinded message is not a compressed secp256k1 point")
+
+
 def _blind_sign(tasks: Sequence[tuple[_KeyPair, bytes]]) -> list[BlindSigned]:
     signed: list[BlindSigned] = []
     for pair, b_ in tasks:
-        try:
-            c_ = curve.multiply_secret(b_, pair.secret)
-        except ValueError:
-            raise MalformedError("a blinded message is not a compressed secp256k1 point") from None
-        proof = dleq.prove(pair.secret, pair.public, b_, c_)
-        signed.append(BlindSigned(c_, proof.e, proof.s))
+        # The uncompressed forms spare the proof its square roots.
+        b_uncompressed = _uncompress_checked(b_)
+        c_uncompressed = curve.multiply_secret_uncompressed(b_uncompressed, pair.secret)
+        proof = dleq.prove(pair.secret, pair.public_uncompressed, b_uncompressed, c_uncompressed)
+        signed.append(BlindSigned(curve.compress(c_uncompressed), proof.e, proof.s))
     return signed
 
 
