@@ -1,0 +1,1 @@
+"""The stores themselves, one module each; imported by `app` and tests only."""

@@ -1,0 +1,524 @@
+"""SQLite as a store: one file, one writer, group commit.
+
+The writer thread owns the only connection that writes. It takes every body that waits, runs each in its own savepoint
+inside one transaction, commits once, and answers all callers through one wake-up of their loop. Readers have their own
+threads and read-only connections and never wait for it (WAL). Bodies run on those threads, without an event loop.
+
+It does not: keep a second owner out (the lock file of `app` does), carry notices to other processes, or encrypt.
+
+Fate of a commit: a commit that SQLite refuses (disk full, lock) is rolled back, for certain: UnavailableError. An IO error
+*during* the commit is UncertainError: its frames may be in the log and come back after a crash before the next commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import apsw
+
+from specie.kernel.errors import InvariantError, RefusedError, SpecieError, UnavailableError, UncertainError
+from specie.storage.adapters.broadcast import Broadcast, Listener
+from specie.storage.adapters.sqlite_file import backup_file, open_connection, prepare_file
+from specie.storage.adapters.sqlite_transaction import SqliteTransaction, translated
+from specie.storage.migration import checksum, pending_steps, schema_label
+from specie.storage.ports import Body, Migration, StorageStatus
+
+__all__ = ["SqliteStorage"]
+
+T = TypeVar("T")
+
+_CREATE_SCHEMA = """CREATE TABLE IF NOT EXISTS specie_schema (
+    room TEXT NOT NULL, version INTEGER NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL DEFAULT (unixepoch()),
+    PRIMARY KEY (room, version)) STRICT, WITHOUT ROWID"""
+
+_CLOSED = "the store is closed"
+
+_BUSY_ATTEMPTS = 3
+"""BEGIN IMMEDIATE can be refused without the busy timeout having been waited out (log recovery by another process)."""
+
+
+class _Job:
+    """A body that waits, its caller's future, and what became of it."""
+
+    __slots__ = ("body", "error", "future", "loop", "result")
+
+    def __init__(self, body: Body[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.body = body
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+_Work = _Job | Callable[[], None] | None
+"""What a thread takes: a body, something to run by itself, or None: finish."""
+
+
+def _run_thread(
+    work: queue.SimpleQueue[_Work], bound: Callable[[], int], run: Callable[[list[_Job]], None], finish: Callable[[], None]
+) -> None:
+    """Take all bodies that wait, up to the bound, hand them to `run`; until None comes."""
+    try:
+        item = work.get()
+        while item is not None:
+            if not isinstance(item, _Job):
+                item()
+                item = work.get()
+                continue
+            jobs, most = [item], bound()
+            following: _Work | Literal[False] = False
+            while len(jobs) < most:
+                try:
+                    following = work.get_nowait()
+                except queue.Empty:
+                    following = False
+                    break
+                if not isinstance(following, _Job):
+                    break
+                jobs.append(following)
+                following = False
+            run(jobs)
+            del jobs[:]
+            item = work.get() if following is False else following
+    finally:
+        finish()
+
+
+class SqliteStorage:
+    """The `Storage` port on one SQLite file.
+
+    Args:
+        path: the database file; it and its directory are made if missing (0600 and 0700). `:memory:` only with `inline`.
+        synchronous: `FULL` makes a commit durable against loss of power; `NORMAL` only against the death of the process.
+        inline: no threads; each body runs and commits at once on the calling thread. For the simulator and for tools.
+        readers: threads that read.
+        max_queue: bodies that may wait before `transact` and `read` answer UnavailableError.
+        max_batch: bodies in one commit.
+        busy_timeout_s: how long to wait for another process that writes.
+        listener_bound: notices a listener may have waiting before it loses the oldest.
+
+    Raises:
+        RefusedError: the file is not a database.
+        UnavailableError: it cannot be opened.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        synchronous: Literal["FULL", "NORMAL", "OFF"] = "FULL",
+        inline: bool = False,
+        readers: int = 2,
+        max_queue: int = 4096,
+        max_batch: int = 128,
+        busy_timeout_s: float = 10.0,
+        listener_bound: int = 1024,
+    ) -> None:
+        if str(path) == ":memory:" and not inline:
+            raise InvariantError("a store in memory has one connection, so it must be inline")
+        self._path = Path(path) if str(path) != ":memory:" else None
+        self._inline = inline
+        self._max_queue = max_queue
+        self._closing = False
+        self._commits = 0
+        self._bodies = 0
+        self._broadcast = Broadcast(listener_bound)
+        self._inside = False
+        if self._path is not None:
+            prepare_file(self._path)
+        busy_ms = int(busy_timeout_s * 1000)
+        self._connection = open_connection(self._path, busy_ms, synchronous=synchronous)
+        self._cursor = self._connection.cursor()
+        self._writes: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._read_connections: list[apsw.Connection] = []
+        self._threads: list[threading.Thread] = []
+        if inline:
+            return
+        self._read_connections = [open_connection(self._path, busy_ms, reader=True) for _ in range(max(1, readers))]
+        for connection in self._read_connections:
+            self._start("specie-read", self._reads, self._read_share, _Reader(connection).run, lambda: None)
+        self._start("specie-write", self._writes, lambda: max_batch, self._run_batch, lambda: None)
+
+    def _start(
+        self,
+        name: str,
+        work: queue.SimpleQueue[_Work],
+        bound: Callable[[], int],
+        run: Callable[[list[_Job]], None],
+        finish: Callable[[], None],
+    ) -> None:
+        thread = threading.Thread(target=_run_thread, args=(work, bound, run, finish), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _read_share(self) -> int:
+        return 1 + self._reads.qsize() // len(self._read_connections)
+
+    # The port
+
+    async def transact(self, body: Body[T]) -> T:
+        """Run `body` in a transaction and return its result once that is durable.
+
+        If the caller is cancelled the body may still commit; nobody gets its result.
+        """
+        if self._inline:
+            return self._transact_inline(body)
+        result: T = await self._enqueue(self._writes, body).future
+        return result
+
+    async def read(self, body: Body[T]) -> T:
+        """Run `body` on one consistent snapshot; it may not write. Never waits for writers."""
+        if self._inline:
+            return self._read_inline(body)
+        result: T = await self._enqueue(self._reads, body).future
+        return result
+
+    def _enqueue(self, work: queue.SimpleQueue[_Work], body: Body[Any]) -> _Job:
+        if self._closing:
+            raise UnavailableError(_CLOSED)
+        if work.qsize() >= self._max_queue:
+            raise UnavailableError("too many transactions are waiting", retry_after_s=1.0)
+        job = _Job(body, asyncio.get_running_loop())
+        work.put(job)
+        return job
+
+    async def migrate(self, migrations: Sequence[Migration]) -> list[Migration]:
+        """Bring the schema up to date, all steps in one transaction that keeps every other writer out.
+
+        A store with any step applied is first copied beside itself: `<name>.<schema>.<UTC>.backup`, mode 0600.
+
+        Raises:
+            SchemaError: a newer schema, or a changed checksum.
+            UnavailableError: disk full, file locked; nothing was changed.
+            InvariantError: the steps themselves are wrong.
+        """
+        return await self._alone(lambda: self._migrate(migrations))
+
+    def listen(self, channel: str) -> Listener:
+        """Notices on `channel` from this object from now on (other processes on the file are not heard)."""
+        return self._broadcast.listen(channel)
+
+    async def backup(self, target: Path) -> None:
+        """Write a consistent copy to the new file `target` (0600) while in use; a single file, complete or absent.
+
+        Raises:
+            RefusedError: `target` exists.
+            UnavailableError: the copy failed; nothing is left behind.
+        """
+        if self._closing:
+            raise UnavailableError(_CLOSED)
+        if self._inline or self._path is None:
+            backup_file(self._connection, target)
+            return
+        path = self._path
+
+        def copy() -> None:
+            connection = open_connection(path, 10_000, reader=True)
+            try:
+                backup_file(connection, target)
+            finally:
+                connection.close()
+
+        await asyncio.to_thread(copy)
+
+    def status(self) -> StorageStatus:
+        """Figures since the start."""
+        return StorageStatus("sqlite", self._commits, self._bodies, self._writes.qsize())
+
+    async def close(self) -> None:
+        """Finish what is queued, end the listeners, close the file (its log is folded in). Again: does nothing."""
+        if self._closing:
+            return
+        self._closing = True
+        if not self._inline:
+            for _ in self._read_connections:
+                self._reads.put(None)
+            self._writes.put(None)
+            await asyncio.to_thread(self._join)
+        self._broadcast.close()
+        for connection in self._read_connections:
+            connection.close()
+        self._connection.close()
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    # The writer; `_begin` and `_commit` are where a simulator's store dies.
+
+    def _begin(self) -> None:
+        """Take the write lock."""
+        for attempt in range(1, _BUSY_ATTEMPTS + 1):
+            try:
+                self._cursor.execute("BEGIN IMMEDIATE")
+            except apsw.BusyError:
+                if attempt == _BUSY_ATTEMPTS:
+                    raise
+            else:
+                return
+
+    def _commit(self) -> None:
+        """Make the open transaction durable."""
+        self._cursor.execute("COMMIT")
+
+    def _rollback(self) -> None:
+        if self._connection.in_transaction:
+            self._cursor.execute("ROLLBACK")
+
+    def _committed(self) -> SpecieError | None:
+        """Commit and count; or the reason why not, rolled back."""
+        try:
+            self._commit()
+        except apsw.Error as error:
+            with contextlib.suppress(apsw.Error):
+                self._rollback()
+            if isinstance(error, apsw.IOError):
+                return UncertainError(f"the disk failed during a commit: {error}")
+            return translated(error)
+        self._commits += 1
+        return None
+
+    def _run_batch(self, jobs: list[_Job]) -> None:
+        """Run, commit and answer; whatever happens, every job is answered."""
+        notices: list[tuple[str, str]] = []
+        try:
+            self._write_batch(jobs, notices)
+        except BaseException as error:
+            with contextlib.suppress(apsw.Error):
+                self._rollback()
+            notices.clear()
+            told = translated(error) if isinstance(error, apsw.Error) else error
+            for job in jobs:
+                job.error = told
+                job.result = None
+        self._bodies += len(jobs)
+        self._answer(jobs, notices)
+
+    def _write_batch(self, jobs: list[_Job], notices: list[tuple[str, str]]) -> None:
+        cursor, connection = self._cursor, self._connection
+        self._begin()
+        several, changed = len(jobs) > 1, False
+        for job in jobs:
+            if job.future.cancelled():
+                continue
+            transaction = SqliteTransaction(connection, cursor)
+            if several:
+                cursor.execute("SAVEPOINT body")
+            try:
+                job.result = transaction.run(job.body)
+            except BaseException as error:
+                job.error = error
+                if several and connection.in_transaction:
+                    cursor.execute("ROLLBACK TO body")
+            else:
+                changed = True
+                if transaction.notices is not None:
+                    notices += transaction.notices
+            if several and connection.in_transaction:
+                cursor.execute("RELEASE body")
+            if not connection.in_transaction:  # some failures (disk full, IO) undo everything, with or without a savepoint
+                raise UnavailableError("SQLite undid the whole transaction") from job.error
+        if not changed:
+            self._rollback()
+            return
+        failure = self._committed()
+        if failure is not None:
+            notices.clear()
+            for job in jobs:
+                job.error = job.error or failure
+
+    def _answer(self, jobs: list[_Job], notices: list[tuple[str, str]]) -> None:
+        """Wake each loop once (there is one, but in tests)."""
+        first = jobs[0].loop
+        if all(job.loop is first for job in jobs):
+            groups = {first: jobs[:]}
+        else:
+            groups = {}
+            for job in jobs:
+                groups.setdefault(job.loop, []).append(job)
+        for loop, group in groups.items():
+            try:
+                loop.call_soon_threadsafe(self._resolve, group, notices)
+            except RuntimeError:  # that loop is closed: nobody waits
+                self._resolve((), notices)
+            notices = []
+
+    def _resolve(self, jobs: Iterable[_Job], notices: Iterable[tuple[str, str]]) -> None:
+        _settle(jobs)
+        for channel, payload in notices:
+            self._broadcast.publish(channel, payload)
+
+    # Inline
+
+    def _transact_inline(self, body: Body[T]) -> T:
+        self._enter()
+        try:
+            transaction = SqliteTransaction(self._connection, self._cursor)
+            try:
+                self._begin()
+            except apsw.Error as error:
+                raise translated(error) from error
+            try:
+                result = transaction.run(body)
+            except BaseException:
+                with contextlib.suppress(apsw.Error):
+                    self._rollback()
+                raise
+            finally:
+                self._bodies += 1
+            if not self._connection.in_transaction:
+                raise InvariantError("a body ended the transaction it was given")
+            try:
+                failure = self._committed()
+            except BaseException:
+                self._rollback()
+                raise
+            if failure is not None:
+                raise failure
+        finally:
+            self._inside = False
+        self._resolve((), transaction.notices or ())
+        return result
+
+    def _read_inline(self, body: Body[T]) -> T:
+        self._enter()
+        try:
+            try:
+                self._cursor.execute("PRAGMA query_only = 1; BEGIN")
+            except apsw.Error as error:
+                raise translated(error) from error
+            try:
+                return SqliteTransaction(self._connection, self._cursor).run(body)
+            finally:
+                self._rollback()
+                self._cursor.execute("PRAGMA query_only = 0")
+        finally:
+            self._inside = False
+
+    def _enter(self) -> None:
+        if self._closing:
+            raise UnavailableError(_CLOSED)
+        if self._inside:
+            raise InvariantError("a body has opened a transaction inside its own")
+        self._inside = True
+
+    async def _alone(self, act: Callable[[], T]) -> T:
+        """Run `act` on the writer's thread, between batches."""
+        if self._closing:
+            raise UnavailableError(_CLOSED)
+        if self._inline:
+            return act()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def work() -> None:
+            result: Any = None
+            failure: BaseException | None = None
+            try:
+                result = act()
+            except BaseException as error:
+                failure = error
+
+            def tell() -> None:
+                if future.done():
+                    return
+                if failure is not None:
+                    future.set_exception(failure)
+                else:
+                    future.set_result(result)
+
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(tell)
+
+        self._writes.put(work)
+        return await future
+
+    def _migrate(self, migrations: Sequence[Migration]) -> list[Migration]:
+        try:
+            self._begin()
+            self._cursor.execute(_CREATE_SCHEMA)
+            known = self._cursor.execute("SELECT room, version, checksum FROM specie_schema").fetchall()
+            applied: dict[tuple[str, int], str] = {(row[0], row[1]): row[2] for row in cast(list[tuple[str, int, str]], known)}
+            steps = pending_steps(applied, migrations, "sqlite")
+            if steps and applied:
+                self._copy_beside(schema_label(applied))
+            for step in steps:
+                self._cursor.execute(step.sqlite)
+                if not self._connection.in_transaction:
+                    raise InvariantError(f"migration {step.version} of {step.room} ends the transaction it runs in")
+                self._cursor.execute(
+                    "INSERT INTO specie_schema (room, version, checksum) VALUES (?1, ?2, ?3)",
+                    (step.room, step.version, checksum(step.sqlite)),
+                )
+            self._commit()
+        except BaseException as error:
+            with contextlib.suppress(apsw.Error):
+                self._rollback()
+            if isinstance(error, apsw.Error):
+                raise translated(error) from error
+            raise
+        return steps
+
+    def _copy_beside(self, label: str) -> None:
+        """Copy the store as it was before this transaction (its own connection sees nothing of ours yet)."""
+        if self._path is None:
+            return
+        moment = self._cursor.execute("SELECT strftime('%Y%m%dT%H%M%SZ', 'now')").fetchall()[0][0]
+        connection = open_connection(self._path, 10_000, reader=True)
+        try:
+            for attempt in range(100):
+                more = f"-{attempt}" if attempt else ""
+                target = self._path.with_name(f"{self._path.name}.{label}.{moment}{more}.backup")
+                if not os.path.lexists(target):
+                    backup_file(connection, target)
+                    return
+            raise RefusedError("no free name for the copy of the store")
+        finally:
+            connection.close()
+
+
+class _Reader:
+    """One read-only connection; all the bodies it takes at a time share one snapshot."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+
+    def run(self, jobs: list[_Job]) -> None:
+        """Run and answer."""
+        try:
+            self._cursor.execute("BEGIN")
+            for job in jobs:
+                try:
+                    job.result = SqliteTransaction(self._connection, self._cursor).run(job.body)
+                except BaseException as error:
+                    job.error = error
+            if self._connection.in_transaction:
+                self._cursor.execute("ROLLBACK")
+        except Exception as error:
+            for job in jobs:
+                job.error = job.error or translated(error)
+        groups: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        for job in jobs:
+            groups.setdefault(job.loop, []).append(job)
+        for loop, group in groups.items():
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, group)
+
+
+def _settle(jobs: Iterable[_Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)

@@ -1,0 +1,112 @@
+"""One body's work on one SQLite connection: the `Transaction`, without its beginning and its end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import apsw
+
+from specie.kernel.errors import InvariantError, SpecieError, UnavailableError
+from specie.storage.errors import ConstraintError
+from specie.storage.ports import Body, Row, Value
+from specie.storage.statement import key_chunks, sql_with_keys, sqlite_sql
+
+__all__ = ["SqliteTransaction", "translated"]
+
+T = TypeVar("T")
+
+_UNAVAILABLE = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.CantOpenError,
+    apsw.NoMemError,
+    apsw.InterruptError,
+    apsw.ProtocolError,
+)
+
+
+def translated(error: Exception) -> SpecieError:
+    """The error of a statement as one of ours. SQLite's messages name tables and columns, never values."""
+    if isinstance(error, apsw.ConstraintError):
+        return ConstraintError(str(error))
+    if isinstance(error, _UNAVAILABLE):
+        return UnavailableError(f"SQLite cannot do this now: {error}")
+    if isinstance(error, apsw.ReadOnlyError):
+        return InvariantError("a body that only reads has tried to write, or the file is read-only")
+    return InvariantError(f"SQLite refused a statement: {type(error).__name__}: {error}")
+
+
+class SqliteTransaction:
+    """The `Transaction` of one body. After a failed statement the body is doomed: each later one fails the same way."""
+
+    __slots__ = ("connection", "cursor", "fault", "notices")
+
+    def __init__(self, connection: apsw.Connection, cursor: apsw.Cursor) -> None:
+        self.connection = connection
+        self.cursor = cursor
+        self.fault: SpecieError | None = None
+        self.notices: list[tuple[str, str]] | None = None
+
+    def _rows(self, sql: str, values: Sequence[Value]) -> list[Row]:
+        if self.fault is not None:
+            raise self.fault
+        try:
+            return self.cursor.execute(sqlite_sql(sql), values).fetchall()  # type: ignore[return-value]  # no column holds a float
+        except Exception as error:
+            self.fault = translated(error)
+            raise self.fault from error
+
+    async def execute(self, sql: str, *values: Value) -> int:
+        connection = self.connection
+        before = connection.total_changes()
+        self._rows(sql, values)
+        return connection.changes() if connection.total_changes() != before else 0
+
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        if self.fault is not None:
+            raise self.fault
+        try:
+            self.cursor.executemany(sqlite_sql(sql), rows).fetchall()
+        except Exception as error:
+            self.fault = translated(error)
+            raise self.fault from error
+
+    async def fetch(self, sql: str, *values: Value) -> list[Row]:
+        return self._rows(sql, values)
+
+    async def fetch_one(self, sql: str, *values: Value) -> Row | None:
+        rows = self._rows(sql, values)
+        return rows[0] if rows else None
+
+    async def fetch_in(self, sql: str, keys: Sequence[Value], *values: Value) -> list[Row]:
+        found: list[Row] = []
+        for chunk in key_chunks(keys):
+            found += self._rows(sql_with_keys(sql, len(values), len(chunk)), values + chunk)
+        return found
+
+    def notify(self, channel: str, payload: str) -> None:
+        if self.fault is not None:
+            raise self.fault
+        if self.notices is None:
+            self.notices = []
+        self.notices.append((channel, payload))
+
+    def run(self, body: Body[T]) -> T:
+        """Drive `body` to its end; it cannot suspend, because nothing here does."""
+        steps = body(self).__await__()
+        try:
+            next(steps)
+        except StopIteration as stop:
+            if self.fault is not None:  # the body swallowed the failure of a statement
+                raise self.fault from None
+            result: T = stop.value
+            return result
+        finally:
+            self.fault = self.fault or InvariantError("this transaction is over")
+        with contextlib.suppress(Exception):
+            getattr(steps, "close", lambda: None)()
+        raise InvariantError("a body awaited something that is not a method of its transaction")
