@@ -1,0 +1,284 @@
+"""Reads the settings of a bank: defaults, then one TOML file, then the environment, then the command line.
+
+Every problem of every source is found in one go, each with the place it was written. Not here: adapters, and any use of
+the settings; `app` does that.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import platformdirs
+
+from specie.ops.errors import SettingsError, SettingsProblem
+from specie.ops.schema import FieldSpec, as_toml, convert, fields_of, is_section, nearest, parse_text
+from specie.ops.settings import BankSettings, RailSettings, SealingSource, is_loopback
+
+__all__ = ["ENVIRONMENT_PREFIX", "default_config_file", "example_toml", "load_settings"]
+
+ENVIRONMENT_PREFIX = "SPECIE_"
+
+_ALIASES = {"SPECIE_PASSPHRASE": "keys.passphrase", "SPECIE_PASSPHRASE_FILE": "keys.passphrase_file"}
+_OTHERS = ("SPECIE_CONFIG", "SPECIE_WALLET", "SPECIE_TEST", "SPECIE_BENCH")
+"""Names, or beginnings of names, in the environment that belong to other programs of this package."""
+
+_MAX_FILE_BYTES = 1_000_000
+
+_SectionT = TypeVar("_SectionT")
+
+
+def default_config_file() -> Path:
+    """The TOML file read where none is named: `bank.toml` in the user's config home; it need not exist."""
+    return Path(platformdirs.user_config_dir("specie")) / "bank.toml"
+
+
+def load_settings(
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> BankSettings:
+    """Build the settings of a bank.
+
+    `file`: a TOML file, which must exist if given (also as SPECIE_CONFIG); without, `default_config_file()` if there is
+    one. `environ`: variables SPECIE_<SECTION>_<KEY>. `overrides`: dotted names to values, from the command line; None
+    means not given. Raises SettingsError, with all problems at once.
+    """
+    environ = environ or {}
+    problems: list[SettingsProblem] = []
+    values: dict[str, tuple[Any, str]] = {}
+    _read_file(file, environ, values, problems)
+    _read_environment(environ, values, problems)
+    _read_overrides(overrides or {}, values, problems)
+    if problems:
+        raise SettingsError(problems)
+    settings = _build(BankSettings, "", values, problems)
+    if settings is None or problems:
+        raise SettingsError(problems)
+    _check_together(settings, values, problems)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _leaves(section: type, prefix: str = "") -> Iterator[tuple[str, FieldSpec]]:
+    for spec in fields_of(section).values():
+        if is_section(spec.hint):
+            yield from _leaves(spec.hint, f"{prefix}{spec.name}.")
+        else:
+            yield prefix + spec.name, spec
+
+
+def _names() -> dict[str, str]:
+    """Environment variable name to dotted name."""
+    names = {ENVIRONMENT_PREFIX + key.replace(".", "_").upper(): key for key, _ in _leaves(BankSettings)}
+    return names | _ALIASES
+
+
+def _read_file(
+    file: Path | None, environ: Mapping[str, str], values: dict[str, tuple[Any, str]], problems: list[SettingsProblem]
+) -> None:
+    if file is None and environ.get("SPECIE_CONFIG"):
+        file = Path(environ["SPECIE_CONFIG"])
+    if file is None:
+        file = default_config_file()
+        if not file.exists():
+            return
+    source = str(file)
+    try:
+        data = file.read_bytes()
+        if len(data) > _MAX_FILE_BYTES:
+            raise ValueError("is larger than 1 MB")
+        document = tomllib.loads(data.decode())
+    except OSError as error:
+        problems.append(SettingsProblem(source, "", f"cannot be read: {error.strerror or error}"))
+    except ValueError as error:  # TOML that does not parse, bytes that are no UTF-8
+        problems.append(SettingsProblem(source, "", str(error)))
+    else:
+        _read_table(BankSettings, document, "", source, file.absolute().parent, values, problems)
+
+
+def _read_table(
+    section: type,
+    table: Mapping[str, object],
+    prefix: str,
+    source: str,
+    base: Path,
+    values: dict[str, tuple[Any, str]],
+    problems: list[SettingsProblem],
+) -> None:
+    specs = fields_of(section)
+    for name, value in table.items():
+        key = prefix + name
+        spec = specs.get(name)
+        if spec is None:
+            problems.append(SettingsProblem(source, key, f"unknown key; {nearest(name, specs)}"))
+        elif is_section(spec.hint):
+            if isinstance(value, Mapping):
+                _read_table(spec.hint, value, f"{key}.", source, base, values, problems)
+            else:
+                problems.append(SettingsProblem(source, key, f"is a section: write [{key}] and its keys below"))
+        elif key == "keys.passphrase":
+            reason = "a passphrase does not belong in a file beside the settings; use passphrase_file or SPECIE_PASSPHRASE"
+            problems.append(SettingsProblem(source, key, reason))
+        else:
+            _take(key, spec, value, source, base, values, problems, text=False)
+
+
+def _read_environment(environ: Mapping[str, str], values: dict[str, tuple[Any, str]], problems: list[SettingsProblem]) -> None:
+    names, specs = _names(), dict(_leaves(BankSettings))
+    for name, text in environ.items():
+        if not name.startswith(ENVIRONMENT_PREFIX) or name.startswith(_OTHERS):
+            continue
+        key = names.get(name)
+        if key is None:
+            problems.append(SettingsProblem(name, "", f"unknown variable; {_near_variable(name, names)}"))
+        else:
+            _take(key, specs[key], text, name, Path.cwd(), values, problems, text=True)
+
+
+def _near_variable(name: str, names: Mapping[str, str]) -> str:
+    hint = nearest(name, names)
+    return hint if hint.startswith("did you mean") else f"names are made as {ENVIRONMENT_PREFIX}SERVER_PORT is of server.port"
+
+
+def _read_overrides(
+    overrides: Mapping[str, object], values: dict[str, tuple[Any, str]], problems: list[SettingsProblem]
+) -> None:
+    specs = dict(_leaves(BankSettings))
+    for key, value in overrides.items():
+        if value is None:
+            continue
+        if key not in specs:
+            raise KeyError(f"no setting is called {key}")  # our own mistake, not the operator's
+        source = "--" + key.rpartition(".")[2].replace("_", "-")
+        _take(key, specs[key], value, source, Path.cwd(), values, problems, text=False)
+
+
+def _take(
+    key: str,
+    spec: FieldSpec,
+    value: object,
+    source: str,
+    base: Path,
+    values: dict[str, tuple[Any, str]],
+    problems: list[SettingsProblem],
+    *,
+    text: bool,
+) -> None:
+    try:
+        read = parse_text(spec, value, base) if text and isinstance(value, str) else convert(spec, value, base)
+    except ValueError as error:
+        problems.append(SettingsProblem(source, key, str(error)))
+    else:
+        values[key] = (read, source)
+
+
+def _build(
+    section: Callable[..., _SectionT], prefix: str, values: Mapping[str, tuple[Any, str]], problems: list[SettingsProblem]
+) -> _SectionT | None:
+    arguments: dict[str, Any] = {}
+    sources: list[str] = []
+    for spec in fields_of(section).values():
+        key = prefix + spec.name
+        if is_section(spec.hint):
+            built = _build(spec.hint, f"{key}.", values, problems)
+            if built is not None:
+                arguments[spec.name] = built
+        elif key in values:
+            arguments[spec.name], source = values[key]
+            sources.append(source)
+    try:
+        return section(**arguments)
+    except ValueError as error:  # a room's own judgement over its settings
+        source = ", ".join(dict.fromkeys(sources)) or "defaults"
+        problems.append(SettingsProblem(source, prefix.rstrip("."), str(error)))
+        return None
+
+
+def _check_together(settings: BankSettings, values: Mapping[str, tuple[Any, str]], problems: list[SettingsProblem]) -> None:
+    def problem(key: str, reason: str) -> None:
+        problems.append(SettingsProblem(values.get(key, (None, "defaults"))[1], key, reason))
+
+    server = settings.server
+    if not settings.rails:
+        problem("rails", "at least one rail is needed")
+    if settings.play and not is_loopback(server.host) and not server.allow_play_on_network:
+        reason = (
+            f"{server.host} can be reached by other machines, and this bank's money is play money: anyone could take it for"
+            " money; say --allow-play-on-network (server.allow_play_on_network) if that is meant"
+        )
+        problem("server.host", reason)
+    names = [rail.name or rail.kind.value for rail in settings.rails]
+    if len(set(names)) < len(names):
+        problem("rails", f"names must differ: {', '.join(names)}")
+    for network in server.trusted_proxies:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            problem("server.trusted_proxies", f"{network!r} is no address or network")
+    if server.public_url and not server.public_url.startswith(("http://", "https://")):
+        problem("server.public_url", "must begin with http:// or https://")
+    _check_keys(settings, problem)
+    if settings.store.path is not None and settings.store.dsn is not None:
+        problem("store.dsn", "is given beside store.path; a bank has one store")
+    if settings.store.dsn is not None and not settings.store.dsn.reveal().startswith(("postgresql://", "postgres://")):
+        problem("store.dsn", "must begin with postgresql://")
+
+
+def _check_keys(settings: BankSettings, problem: Any) -> None:
+    keys = settings.keys
+    given = keys.passphrase is not None or keys.passphrase_file is not None
+    if keys.passphrase is not None and keys.passphrase_file is not None:
+        problem("keys.passphrase_file", "is given beside a passphrase in the environment; which one is meant?")
+    if keys.passphrase is not None and not keys.passphrase:
+        problem("keys.passphrase", "is empty")
+    if keys.sealing is SealingSource.PASSPHRASE and not given:
+        problem("keys.sealing", "needs keys.passphrase_file, or SPECIE_PASSPHRASE in the environment")
+    if keys.sealing in (SealingSource.KEYRING, SealingSource.KEY_FILE) and given:
+        problem("keys.sealing", f"is {keys.sealing.value}, yet a passphrase is given; which one is meant?")
+    if keys.key_file.is_relative_to(settings.data_dir):
+        problem("keys.key_file", "lies in the data directory, beside what it seals; a copy of the one would hold the other")
+
+
+def example_toml() -> str:
+    """A TOML file with every setting, its documentation and its default, all commented out; it loads as it stands."""
+    lines = [
+        "# Settings of a specie bank. Every line shows its default; remove the # to change it.",
+        "# The environment wins over this file (server.port is SPECIE_SERVER_PORT), the command line over both.",
+        "",
+    ]
+    lines += _example_keys(BankSettings, "")
+    lines += ["", "# One table for each payment rail.", "# [[rails]]"]
+    lines += _example_keys(RailSettings, "", skip=())
+    return "\n".join(lines) + "\n"
+
+
+def _example_keys(section: type, prefix: str, skip: tuple[str, ...] = ("rails", "passphrase")) -> list[str]:
+    lines: list[str] = []
+    tables: list[str] = []
+    for spec in fields_of(section).values():
+        if spec.name in skip:
+            continue
+        if is_section(spec.hint):
+            head = _first_line(spec.hint)
+            tables += ["", f"# {head}", f"[{prefix}{spec.name}]", *_example_keys(spec.hint, f"{prefix}{spec.name}.")]
+            continue
+        lines += [f"# {spec.doc}"] if spec.doc else []
+        try:
+            default = spec.default
+            if isinstance(default, Path) and default.is_relative_to(Path.home()):
+                default = "~/" + default.relative_to(Path.home()).as_posix()
+            shown = as_toml(default)
+        except TypeError:
+            shown = '""'
+        lines.append(f"# {spec.name} = {shown}")
+    return lines + tables
+
+
+def _first_line(section: type) -> str:
+    """First line of a class's docstring."""
+    return (section.__doc__ or section.__name__).strip().splitlines()[0]

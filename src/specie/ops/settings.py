@@ -1,0 +1,231 @@
+"""The settings of one bank as frozen values. Reading them from files and the environment is `config`'s.
+
+The docstring below each field is its documentation: `config.example_toml` prints it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from specie.kernel.limits import Limits
+from specie.mint.settings import MintSettings
+from specie.ops.secret import Secret
+
+__all__ = [
+    "BankSettings",
+    "KeysSettings",
+    "LogFormat",
+    "LogLevel",
+    "LogSettings",
+    "RailKind",
+    "RailSettings",
+    "RateSettings",
+    "SealingSource",
+    "ServerSettings",
+    "StoreSettings",
+    "default_data_dir",
+    "default_sealing_key_file",
+    "is_loopback",
+]
+
+
+def _between(minimum: float, maximum: float) -> Mapping[str, Any]:
+    return {"minimum": minimum, "maximum": maximum}
+
+
+def default_data_dir() -> Path:
+    """Where a bank keeps its books unless told otherwise: `bank` in the user's data home."""
+    return Path(platformdirs.user_data_dir("specie")) / "bank"
+
+
+def default_sealing_key_file() -> Path:
+    """Where a random sealing key lies for a play-money bank: in the user's config home, away from what it seals."""
+    return Path(platformdirs.user_config_dir("specie")) / "sealing.key"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host` (an address or `localhost`)."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class RateSettings:
+    """Requests one peer may make. A peer is an IPv4 address or an IPv6 /64."""
+
+    requests_per_minute: int = field(default=1200, metadata=_between(0, 10_000_000))
+    """Sustained requests of one peer to the Cashu API; 0 switches the limit off."""
+    burst: int = field(default=240, metadata=_between(1, 1_000_000))
+    """Requests a quiet peer may make at once."""
+    quotes_per_minute: int = field(default=120, metadata=_between(0, 10_000_000))
+    """Sustained new quotes of one peer (each asks a payment rail); 0 switches the limit off."""
+    quote_burst: int = field(default=60, metadata=_between(1, 1_000_000))
+    """New quotes a quiet peer may ask for at once."""
+    limit_loopback: bool = False
+    """Limit programs on this machine too."""
+    peers: int = field(default=50_000, metadata=_between(100, 10_000_000))
+    """Peers remembered; the longest silent is forgotten first (about 200 bytes each)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The HTTP face."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs allow_play_on_network while a rail is play money."""
+    port: int = field(default=3338, metadata=_between(0, 65535))
+    """TCP port; 0 takes any free one."""
+    public_url: str = ""
+    """URL that wallets use, where it differs from http://host:port (behind a proxy). Shown as text and QR code."""
+    allow_play_on_network: bool = False
+    """Let other machines reach a bank whose money is play money."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks whose X-Forwarded-For is believed."""
+    in_flight: int = field(default=2000, metadata=_between(1, 1_000_000))
+    """Requests worked on at once; more are told to come back."""
+    body_timeout_s: float = field(default=20.0, metadata=_between(0.1, 3600))
+    """Seconds a peer may take to send a request's body."""
+    drain_s: float = field(default=20.0, metadata=_between(0, 3600))
+    """Seconds that running requests get to finish when the bank is stopped."""
+    sockets: int = field(default=2000, metadata=_between(0, 1_000_000))
+    """WebSockets open at once (NUT-17)."""
+    sockets_per_peer: int = field(default=50, metadata=_between(0, 1_000_000))
+    """WebSockets of one peer; programs on this machine are not counted unless rate.limit_loopback."""
+    socket_idle_s: float = field(default=900.0, metadata=_between(1, 86_400))
+    """Seconds after which a WebSocket that said nothing and was told nothing is closed."""
+    metrics_public: bool = False
+    """Answer /metrics and the details of /healthz to other machines too."""
+    rate: RateSettings = field(default_factory=RateSettings)
+    """Rate limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where the bank remembers."""
+
+    path: Path | None = None
+    """SQLite file; by default bank.sqlite in the data directory."""
+    dsn: Secret | None = None
+    """PostgreSQL instead of SQLite: postgresql://user:password@host/database."""
+    writers: int = field(default=4, metadata=_between(1, 256))
+    """PostgreSQL connections that write (SQLite has one)."""
+
+
+class RailKind(StrEnum):
+    """Rails this version knows."""
+
+    PLAY = "play"
+
+
+@dataclass(frozen=True, slots=True)
+class RailSettings:
+    """One payment rail."""
+
+    kind: RailKind = RailKind.PLAY
+    """play: money for trying things out; its invoices are paid by themselves."""
+    name: str = ""
+    """Name in the books; by default its kind."""
+    autopay: bool = True
+    """Pay own invoices after a moment (play only)."""
+    autopay_delay_s: float = field(default=1.0, metadata=_between(0, 86_400))
+    """How long that moment is, in seconds (play only)."""
+
+    @property
+    def play(self) -> bool:
+        """Whether its money is play money."""
+        return self.kind is RailKind.PLAY
+
+
+class SealingSource(StrEnum):
+    """Where the key comes from that seals the bank's seed at rest."""
+
+    AUTO = "auto"
+    PASSPHRASE = "passphrase"  # noqa: S105 - names a source
+    KEYRING = "keyring"
+    KEY_FILE = "key_file"
+
+
+@dataclass(frozen=True, slots=True)
+class KeysSettings:
+    """How the bank's seed is sealed at rest."""
+
+    sealing: SealingSource = SealingSource.AUTO
+    """auto: a passphrase if one is given, else (where all rails are play) a random key_file. keyring: that of the system."""
+    passphrase_file: Path | None = None
+    """File that holds the passphrase; its last line end is dropped."""
+    passphrase: Secret | None = None
+    """The passphrase itself: from the environment only (SPECIE_PASSPHRASE)."""
+    key_file: Path = field(default_factory=default_sealing_key_file)
+    """Random sealing key, mode 0600; refused inside the data directory, beside what it seals."""
+
+
+class LogLevel(StrEnum):
+    """Lines below this level are dropped."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a line is written; `auto` is console on a terminal and json elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is written to standard error."""
+
+    level: LogLevel = LogLevel.INFO
+    """debug, info, warning or error."""
+    format: LogFormat = LogFormat.AUTO
+    """json, console, or auto: console on a terminal, json elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class BankSettings:
+    """Everything one bank can be told. Built by `config.load_settings`."""
+
+    data_dir: Path = field(default_factory=default_data_dir)
+    """Directory of the store, the sealed seed, backups and the operator's socket."""
+    server: ServerSettings = field(default_factory=ServerSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    keys: KeysSettings = field(default_factory=KeysSettings)
+    mint: MintSettings = field(default_factory=MintSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    rails: tuple[RailSettings, ...] = (RailSettings(),)
+
+    @property
+    def store_path(self) -> Path:
+        """The SQLite file (meaningful where `store.dsn` is None)."""
+        return self.store.path or self.data_dir / "bank.sqlite"
+
+    @property
+    def admin_socket(self) -> Path:
+        """The operator's unix socket."""
+        return self.data_dir / "admin.sock"
+
+    @property
+    def limits(self) -> Limits:
+        """Bounds on what comes from outside: the section `mint.limits`."""
+        return self.mint.limits
+
+    @property
+    def play(self) -> bool:
+        """Whether any rail is play money."""
+        return any(rail.play for rail in self.rails)
