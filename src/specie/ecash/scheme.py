@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from specie.ecash import bdhke
+from specie.ecash.codes import KeysetUnknownError
 from specie.kernel import curve
-from specie.kernel.errors import MalformedError
 
 __all__ = ["SECP256K1", "Scheme", "scheme_for"]
 
@@ -36,10 +36,10 @@ _LEGACY_ID_CHARS = 12
 
 
 def scheme_for(keyset_id: str) -> Scheme:
-    """The scheme of a keyset, by the version byte of its id; MalformedError for a version unknown here."""
+    """The scheme of a keyset, by the version byte of its id; KeysetUnknownError for a version unknown here."""
     if len(keyset_id) == _LEGACY_ID_CHARS:
         return SECP256K1
     try:
         return _BY_VERSION[keyset_id[:2]]
     except KeyError:
-        raise MalformedError("keyset id has an unknown version") from None
+        raise KeysetUnknownError("keyset id has an unknown version") from None

@@ -1,0 +1,212 @@
+"""Mint and melt quotes as values, and the signature that unlocks a locked mint quote (NUT-04, 05, 20, 23).
+
+Not here: when a quote may move on to its next state (`mint` has that table).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from hashlib import sha256
+
+import msgspec
+
+from specie.ecash.codes import QuotePubkeyRequiredError, QuoteSignatureInvalidError
+from specie.ecash.proof import BlindedMessage, BlindSignature
+from specie.kernel import curve
+from specie.kernel.encoding import hex_checked
+from specie.kernel.errors import MalformedError
+
+__all__ = [
+    "LEGACY_SIGNATURE_VERSION",
+    "QUOTE_SIGNATURE_VERSION",
+    "MeltQuote",
+    "MeltQuoteRequest",
+    "MeltState",
+    "MintQuote",
+    "MintQuoteRequest",
+    "MintState",
+    "quote_pubkey_checked",
+    "quote_signature_digest",
+    "quote_signature_digests",
+    "quote_signature_message",
+    "verify_quote_signature",
+]
+
+
+class MintState(StrEnum):
+    """State of a mint quote; deprecated upstream in favour of its two amounts, and still sent."""
+
+    UNPAID = "UNPAID"
+    PAID = "PAID"
+    ISSUED = "ISSUED"
+
+
+class MeltState(StrEnum):
+    """State of a melt quote (NUT-05)."""
+
+    UNPAID = "UNPAID"
+    PENDING = "PENDING"
+    PAID = "PAID"
+
+
+class MintQuote(msgspec.Struct, frozen=True):
+    """An offer to issue ecash for a payment (NUT-04). Amounts are in the minor unit, times Unix seconds.
+
+    `quote` is SECRET between wallet and mint. `updated_at` never decreases for one quote: an answer with a lower one is old.
+    """
+
+    quote: str
+    method: str
+    request: str
+    unit: str
+    amount: int | None = None
+    """What was asked for; None where the payer chooses."""
+    expiry: int | None = None
+    """When the payment request runs out; a payment that still arrives counts."""
+    pubkey: str | None = None
+    """The key that must sign to issue (NUT-20), 33 bytes in hex."""
+    amount_paid: int = 0
+    amount_issued: int = 0
+    updated_at: int = 0
+
+    @property
+    def mintable(self) -> int:
+        """What may be issued now."""
+        return max(self.amount_paid - self.amount_issued, 0)
+
+    @property
+    def state(self) -> MintState:
+        """UNPAID until something is paid, then PAID while something is mintable, else ISSUED."""
+        if not self.amount_paid:
+            return MintState.UNPAID
+        return MintState.PAID if self.mintable else MintState.ISSUED
+
+
+class MeltQuote(msgspec.Struct, frozen=True):
+    """An offer to make a payment for ecash (NUT-05). Amounts are in the minor unit, times Unix seconds."""
+
+    quote: str
+    method: str
+    request: str
+    unit: str
+    amount: int
+    fee_reserve: int
+    state: MeltState = MeltState.UNPAID
+    expiry: int | None = None
+    payment_preimage: str | None = None
+    """Proof of payment once PAID, 32 bytes in hex on Lightning."""
+    change: tuple[BlindSignature, ...] | None = None
+    """Signatures on the first blank outputs (NUT-08), in order; None where there is none."""
+    updated_at: int | None = None
+
+
+class MintQuoteRequest(msgspec.Struct, frozen=True):
+    """What a wallet asks to mint (NUT-04, NUT-23)."""
+
+    method: str
+    unit: str
+    amount: int | None = None
+    description: str | None = None
+    pubkey: str | None = None
+    """Lower-case hex of a checked curve point."""
+
+
+class MeltQuoteRequest(msgspec.Struct, frozen=True):
+    """What a wallet asks to have paid (NUT-05, NUT-23). At most one of the two amounts is set."""
+
+    method: str
+    request: str
+    unit: str
+    amount_msat: int | None = None
+    """For an invoice without an amount (`options.amountless`)."""
+    mpp_msat: int | None = None
+    """The part of the invoice to pay (NUT-15, `options.mpp`)."""
+
+
+LEGACY_SIGNATURE_VERSION = 0
+"""Quote id and hex of each B_ as one text, without amounts; still accepted."""
+QUOTE_SIGNATURE_VERSION = 1
+"""Domain tag and length framing, with amounts; what we sign."""
+
+_TAG_V1 = b"Cashu_MintQuoteSig_v1"
+
+
+def _message_legacy(quote_id: str, outputs: Sequence[BlindedMessage]) -> bytes:
+    return (quote_id + "".join(output.B_.hex() for output in outputs)).encode()
+
+
+def _message_v1(quote_id: str, outputs: Sequence[BlindedMessage]) -> bytes:
+    parts = [_TAG_V1, _framed(quote_id.encode())]
+    for output in outputs:
+        amount = output.amount
+        parts += (_framed(amount.to_bytes((amount.bit_length() + 7) // 8, "big")), _framed(output.B_))
+    return b"".join(parts)
+
+
+def _framed(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+_MESSAGES: dict[int, Callable[[str, Sequence[BlindedMessage]], bytes]] = {
+    LEGACY_SIGNATURE_VERSION: _message_legacy,
+    QUOTE_SIGNATURE_VERSION: _message_v1,
+}
+
+
+def quote_signature_message(
+    quote_id: str, outputs: Sequence[BlindedMessage], *, version: int = QUOTE_SIGNATURE_VERSION
+) -> bytes:
+    """The message a locked quote's key signs (by SHA-256), over `outputs` in the order of the request (NUT-20).
+
+    Version 1: tag, then each field behind its length (4 bytes big-endian), amounts as shortest big-endian bytes.
+    """
+    return _MESSAGES[version](quote_id, outputs)
+
+
+def quote_signature_digest(
+    quote_id: str, outputs: Sequence[BlindedMessage], *, version: int = QUOTE_SIGNATURE_VERSION
+) -> bytes:
+    """The 32 bytes to sign by BIP 340."""
+    return sha256(quote_signature_message(quote_id, outputs, version=version)).digest()
+
+
+def quote_signature_digests(quote_id: str, outputs: Sequence[BlindedMessage]) -> tuple[bytes, bytes]:
+    """The digests of version 1 and of the legacy version, in this order: those a mint accepts."""
+    return (
+        quote_signature_digest(quote_id, outputs, version=QUOTE_SIGNATURE_VERSION),
+        quote_signature_digest(quote_id, outputs, version=LEGACY_SIGNATURE_VERSION),
+    )
+
+
+def verify_quote_signature(
+    pubkey: str,
+    signature: str | None,
+    quote_id: str,
+    outputs: Sequence[BlindedMessage],
+    *,
+    versions: Sequence[int] = (QUOTE_SIGNATURE_VERSION, LEGACY_SIGNATURE_VERSION),
+) -> None:
+    """Check a mint request for a locked quote (NUT-20): None if `signature` (hex) is valid for one of `versions`.
+
+    QuoteSignatureInvalidError if it is missing, malformed or wrong; the quote stays mintable.
+    """
+    if signature is None:
+        raise QuoteSignatureInvalidError("the quote is locked and the request carries no signature")
+    try:
+        raw = hex_checked(signature, 64)
+        key = hex_checked(pubkey, 33)
+    except MalformedError:
+        raise QuoteSignatureInvalidError("the signature is not 64 bytes of hex") from None
+    for version in versions:
+        if curve.schnorr_verify(raw, quote_signature_digest(quote_id, outputs, version=version), key):
+            return
+    raise QuoteSignatureInvalidError
+
+
+def quote_pubkey_checked(text: str) -> str:
+    """A key to lock a quote to, in lower case; QuotePubkeyRequiredError unless it is a compressed curve point in hex."""
+    try:
+        return curve.point_from_bytes_checked(hex_checked(text, 33)).hex()
+    except MalformedError:
+        raise QuotePubkeyRequiredError("pubkey is not a compressed secp256k1 point") from None
