@@ -1,0 +1,5 @@
+"""The verbs of the mint, one module each, behind `Mint`."""
+
+from specie.mint.engine.mint import Change, Mint
+
+__all__ = ["Change", "Mint"]

@@ -1,0 +1,164 @@
+"""The keysets a mint knows: read once, refreshed when any process changes them, their keys derived by the signer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from specie.ecash import (
+    Keyset,
+    derive_keyset_id,
+    is_expired,
+)
+from specie.ecash.codes import (
+    KeysetExpiredError,
+    KeysetInactiveError,
+    KeysetUnknownError,
+    UnitUnsupportedError,
+)
+from specie.kernel import Clock, RefusedError, Telemetry
+from specie.keys import KeysetRef, Signer
+from specie.mint.ports import KeysetRecord, MintStore
+from specie.storage import Storage, Transaction
+
+__all__ = ["AMOUNTS", "KEYSETS_CHANNEL", "Catalogue", "Entry"]
+
+AMOUNTS = tuple(1 << power for power in range(64))
+"""Every keyset has a key for each power of two up to 2^63 (NUT-01)."""
+
+KEYSETS_CHANNEL = "mint_keysets"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A keyset as wallets see it, and the name under which the signer knows its keys."""
+
+    keyset: Keyset
+    ref: KeysetRef
+
+
+class Catalogue:
+    """All keysets of one mint, by id. Reading is synchronous and costs a dictionary look-up."""
+
+    def __init__(self, storage: Storage, store: MintStore, signer: Signer, clock: Clock, telemetry: Telemetry) -> None:
+        self._storage = storage
+        self._store = store
+        self._signer = signer
+        self._clock = clock
+        self._telemetry = telemetry
+        self._entries: dict[str, Entry] = {}
+        self._lock = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Read all keysets and derive the public keys of those not seen before."""
+        async with self._lock:
+            records = await self._storage.read(self._store.keysets)
+            entries: dict[str, Entry] = {}
+            for record in records:
+                known = self._entries.get(record.id)
+                if known is not None and known.keyset.active == record.active:
+                    entries[record.id] = known
+                else:
+                    entries[record.id] = await self._entry(record)
+            self._entries = entries
+
+    async def _entry(self, record: KeysetRecord) -> Entry:
+        ref = KeysetRef(record.unit, record.index)
+        keys = await self._signer.keyset_public_keys(ref, AMOUNTS)
+        keyset = Keyset(
+            id=record.id,
+            unit=record.unit,
+            keys=keys,
+            active=record.active,
+            input_fee_ppk=record.input_fee_ppk,
+            final_expiry=record.final_expiry,
+        )
+        derived = derive_keyset_id(
+            record.version,
+            unit=record.unit,
+            keys=keys,
+            input_fee_ppk=record.input_fee_ppk,
+            final_expiry=record.final_expiry,
+        )
+        if derived != record.id:
+            raise RefusedError(f"the signer's seed does not belong to this store: keyset {record.id} derives to {derived}")
+        return Entry(keyset, ref)
+
+    async def ensure(self, unit: str, *, version: int, input_fee_ppk: int) -> None:
+        """Make the first keyset of a unit, or a new one where the configured fee or id version is another (NUT-02)."""
+        await self.load()
+        active = [entry.keyset for entry in self._entries.values() if entry.keyset.unit == unit and entry.keyset.active]
+        if active and active[0].input_fee_ppk == input_fee_ppk and int(active[0].id[:2], 16) == version:
+            return
+        await self.rotate(unit, version=version, input_fee_ppk=input_fee_ppk, final_expiry=None)
+
+    async def rotate(self, unit: str, *, version: int, input_fee_ppk: int, final_expiry: int | None) -> Keyset:
+        """Make a new keyset the only active one of its unit. RefusedError for an expiry that is not ahead."""
+        now = self._clock.now()
+        if final_expiry is not None and final_expiry <= now:
+            raise RefusedError("final_expiry must be in the future")
+        if not 0 <= input_fee_ppk < 2**31:
+            raise RefusedError("input_fee_ppk must be from 0 to 2^31-1")
+        while True:
+            await self.load()
+            index = 1 + max((entry.ref.index for entry in self._entries.values() if entry.ref.unit == unit), default=-1)
+            keys = await self._signer.keyset_public_keys(KeysetRef(unit, index), AMOUNTS)
+            keyset_id = derive_keyset_id(version, unit=unit, keys=keys, input_fee_ppk=input_fee_ppk, final_expiry=final_expiry)
+            record = KeysetRecord(keyset_id, unit, index, version, True, input_fee_ppk, final_expiry, now)
+
+            async def body(tx: Transaction, record: KeysetRecord = record) -> bool:
+                added = await self._store.add_keyset(tx, record)
+                if added:
+                    tx.notify(KEYSETS_CHANNEL, record.id)
+                return added
+
+            if await self._storage.transact(body):
+                await self.load()
+                self._telemetry.event("keyset_rotated", unit=unit, keyset=keyset_id, input_fee_ppk=input_fee_ppk)
+                return self._entries[keyset_id].keyset
+
+    def all(self) -> list[Keyset]:
+        """Every keyset, oldest first within its unit; an expired one is shown as inactive."""
+        now = self._clock.now()
+        return [
+            Keyset(
+                id=keyset.id,
+                unit=keyset.unit,
+                keys=keyset.keys,
+                active=False,
+                input_fee_ppk=keyset.input_fee_ppk,
+                final_expiry=keyset.final_expiry,
+            )
+            if keyset.active and is_expired(keyset, now)
+            else keyset
+            for keyset in (entry.keyset for entry in self._entries.values())
+        ]
+
+    def get(self, keyset_id: str) -> Entry:
+        """One keyset by its full id; KeysetUnknownError."""
+        entry = self._entries.get(keyset_id)
+        if entry is None:
+            raise KeysetUnknownError
+        return entry
+
+    def spendable(self, keyset_id: str, now: int) -> Entry:
+        """A keyset whose coins are taken: known and not past its final expiry."""
+        entry = self.get(keyset_id)
+        if is_expired(entry.keyset, now):
+            raise KeysetExpiredError
+        return entry
+
+    def signable(self, keyset_id: str, now: int) -> Entry:
+        """A keyset that signs: active and not past its final expiry."""
+        entry = self.spendable(keyset_id, now)
+        if not entry.keyset.active:
+            raise KeysetInactiveError
+        return entry
+
+    def active(self, unit: str) -> Keyset:
+        """The keyset that signs for a unit now; UnitUnsupportedError."""
+        now = self._clock.now()
+        for entry in self._entries.values():
+            if entry.keyset.unit == unit and entry.keyset.active and not is_expired(entry.keyset, now):
+                return entry.keyset
+        raise UnitUnsupportedError(f"no active keyset for {unit}")

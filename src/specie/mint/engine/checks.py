@@ -1,0 +1,168 @@
+"""What must hold of a transaction's inputs and outputs, checked before anything is written (NUT-03).
+
+Order: shape and keysets, balance, spending conditions, then the costly proof that the mint signed the inputs. Whether an
+input is already spent is not looked at here: the unique insert decides that, and only it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from specie.ecash import (
+    BlindedMessage,
+    BlindSignature,
+    Dleq,
+    Proof,
+    fee_for,
+    parse_secret,
+)
+from specie.ecash.codes import (
+    AmountOutOfRangeError,
+    DuplicateInputsError,
+    DuplicateOutputsError,
+    MixedUnitsError,
+    ProofInvalidError,
+    TooManyInputsError,
+    TooManyOutputsError,
+    UnitMismatchError,
+)
+from specie.kernel import MAX_AMOUNT, MalformedError
+from specie.keys import ProofToVerify, ToBlindSign
+from specie.mint.engine.catalogue import Catalogue, Entry
+from specie.mint.engine.context import Context
+from specie.mint.ports import Claim
+
+__all__ = [
+    "Inputs",
+    "blind_sign",
+    "check_inputs",
+    "check_outputs",
+    "check_same_unit",
+    "operation_hash",
+    "verify_proofs",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Checked inputs: `fee` is what spending them costs, `amount` their sum."""
+
+    proofs: tuple[Proof, ...]
+    ys: tuple[bytes, ...]
+    entries: tuple[Entry, ...]
+    unit: str
+    amount: int
+    fee: int
+
+    def claims(self) -> list[Claim]:
+        """Rows for the spent set; a witness is kept only where the secret asked for one (NUT-07)."""
+        return [
+            Claim(y, proof.id, proof.amount, proof.witness if proof.witness and parse_secret(proof.secret) else None)
+            for y, proof in zip(self.ys, self.proofs, strict=True)
+        ]
+
+    def by_keyset(self) -> dict[str, int]:
+        """Sum of amounts for each keyset id."""
+        sums: dict[str, int] = {}
+        for proof in self.proofs:
+            sums[proof.id] = sums.get(proof.id, 0) + proof.amount
+        return sums
+
+
+def check_inputs(inputs: Sequence[Proof], catalogue: Catalogue, now: int, limit: int) -> Inputs:
+    """Shape, keysets, units and repeats of inputs; their amounts must be amounts of their keysets."""
+    if not inputs:
+        raise MalformedError("no inputs")
+    if len(inputs) > limit:
+        raise TooManyInputsError
+    entries = tuple(catalogue.spendable(proof.id, now) for proof in inputs)
+    unit = entries[0].keyset.unit
+    if any(entry.keyset.unit != unit for entry in entries):
+        raise MixedUnitsError
+    for proof, entry in zip(inputs, entries, strict=True):
+        if proof.amount not in entry.keyset.keys:
+            raise AmountOutOfRangeError("an input's amount is no amount of its keyset")
+    ys = tuple(proof.y for proof in inputs)
+    if len(set(ys)) != len(ys):
+        raise DuplicateInputsError
+    amount = sum(proof.amount for proof in inputs)
+    if amount > MAX_AMOUNT:
+        raise AmountOutOfRangeError("the inputs sum to more than 2^64-1")
+    fee = fee_for(entry.keyset.input_fee_ppk for entry in entries)
+    return Inputs(tuple(inputs), ys, entries, unit, amount, fee)
+
+
+def check_outputs(
+    outputs: Sequence[BlindedMessage], catalogue: Catalogue, now: int, limit: int, *, blank: bool = False
+) -> tuple[str, int]:
+    """Shape, keysets, unit and repeats of outputs; their unit and sum. Amounts of `blank` ones mean nothing (NUT-08)."""
+    if not outputs:
+        raise MalformedError("no outputs")
+    if len(outputs) > limit:
+        raise TooManyOutputsError
+    keysets = [catalogue.signable(output.id, now).keyset for output in outputs]
+    unit = keysets[0].unit
+    if any(keyset.unit != unit for keyset in keysets):
+        raise MixedUnitsError
+    if not blank and any(output.amount not in keyset.keys for output, keyset in zip(outputs, keysets, strict=True)):
+        raise AmountOutOfRangeError("an output's amount is no amount of its keyset")
+    if len({output.B_ for output in outputs}) != len(outputs):
+        raise DuplicateOutputsError
+    amount = 0 if blank else sum(output.amount for output in outputs)
+    if amount > MAX_AMOUNT:
+        raise AmountOutOfRangeError("the outputs sum to more than 2^64-1")
+    return unit, amount
+
+
+def check_same_unit(inputs: Inputs, unit: str) -> None:
+    """UnitMismatchError unless both sides are of one unit."""
+    if inputs.unit != unit:
+        raise UnitMismatchError
+
+
+async def verify_proofs(context: Context, inputs: Inputs) -> None:
+    """ProofInvalidError unless the mint signed every input."""
+    questions = [
+        ProofToVerify(entry.ref, proof.amount, y, proof.C)
+        for proof, y, entry in zip(inputs.proofs, inputs.ys, inputs.entries, strict=True)
+    ]
+    if not all(await context.signer.verify_proofs(questions)):
+        raise ProofInvalidError
+
+
+async def blind_sign(context: Context, outputs: Sequence[BlindedMessage]) -> list[BlindSignature]:
+    """Signatures on outputs, in order. They must not leave before the transaction that pays for them is durable."""
+    tasks = [ToBlindSign(context.catalogue.get(output.id).ref, output.amount, output.B_) for output in outputs]
+    signed = await context.signer.blind_sign(tasks)
+    return [
+        BlindSignature(
+            amount=output.amount,
+            id=output.id,
+            C_=result.c_,
+            dleq=None if result.dleq_e is None or result.dleq_s is None else Dleq(e=result.dleq_e, s=result.dleq_s),
+        )
+        for output, result in zip(outputs, signed, strict=True)
+    ]
+
+
+def operation_hash(kind: str, quote: str, inputs: Sequence[Proof], outputs: Sequence[BlindedMessage]) -> bytes:
+    """SHA-256 that names a request by everything it commits to: equal requests are one operation, any other is another.
+
+    Every field is framed by its length, so no two different requests give the same bytes.
+    """
+    digest = hashlib.sha256()
+
+    def add(*fields: bytes) -> None:
+        for data in fields:
+            digest.update(len(data).to_bytes(4, "big"))
+            digest.update(data)
+
+    add(b"specie operation v1", kind.encode(), quote.encode(), len(inputs).to_bytes(4, "big"))
+    for proof in inputs:
+        witness = b"" if proof.witness is None else b"\x01" + proof.witness.encode()
+        add(proof.amount.to_bytes(8, "big"), proof.id.encode(), proof.secret.encode(), proof.C, witness)
+    for output in outputs:
+        add(output.amount.to_bytes(8, "big"), output.id.encode(), output.B_)
+    return digest.digest()

@@ -1,0 +1,457 @@
+"""Melt quotes and payments (NUT-05, NUT-08, NUT-23): a saga of two transactions around one payment.
+
+    decide    checks; nothing is written
+    TX1       quote UNPAID -> PENDING under our lease, inputs PENDING, blank outputs kept
+    act       the rail pays attempt `<quote>/<n>`; the same attempt again is looked up there, never paid twice
+    TX2       PAID: inputs SPENT, change signed, books posted; or FAILED: inputs and outputs released, quote UNPAID
+
+What a crash leaves behind:
+
+    before TX1         nothing
+    TX1 .. act         PENDING, unknown at the rail: whoever takes over the lease orders the same attempt
+    act .. TX2         PENDING: the rail is asked until it is sure; PAID settles, FAILED releases, anything else waits
+    after TX2          the end; the same request again is answered from the store
+
+Only the holder of the lease orders, settles or releases, and each of these is a compare and swap on the lease. Inputs of
+a payment whose end is not known stay PENDING for ever rather than be released (`UncertainError`, and someone is paged).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from specie.ecash import (
+    BlindedMessage,
+    BlindSignature,
+    MeltQuote,
+    MeltQuoteRequest,
+    MeltRequest,
+    MeltState,
+    change_amounts,
+    fee_for,
+    verify_spend,
+)
+from specie.ecash.codes import (
+    AmountlessUnsupportedError,
+    AmountMismatchError,
+    AmountOutOfRangeError,
+    InvoicePaidError,
+    MintingDisabledError,
+    PaymentFailedError,
+    QuoteExpiredError,
+    QuotePendingError,
+    UnbalancedError,
+)
+from specie.kernel import (
+    MalformedError,
+    PaymentOrder,
+    PaymentOutcome,
+    PaymentState,
+    RefusedError,
+    UnavailableError,
+    UncertainError,
+    uuid7,
+)
+from specie.kernel.money import sat_ceil_from_msat
+from specie.ledger import Posting
+from specie.mint.engine import checks
+from specie.mint.engine.checks import Inputs
+from specie.mint.engine.context import CHANGES, Context
+from specie.mint.engine.issue import change_quote, unknown_quote
+from specie.mint.engine.swap import announce_proofs, refuse_inputs, refuse_outputs
+from specie.mint.ports import Promise, ProofRecord
+from specie.mint.quotes import MeltRecord, MintRecord
+from specie.storage import Transaction
+
+__all__ = ["LEASE_S", "begin", "melt_quote", "order", "public_quote", "renew", "request_melt_quote", "resolve", "settle"]
+
+LEASE_S = 30
+"""A lease that was not renewed for so long belongs to a process that died."""
+
+
+def _units_from_msat(amount_msat: int, unit: str) -> int:
+    return amount_msat if unit == "msat" else sat_ceil_from_msat(amount_msat)
+
+
+async def request_melt_quote(context: Context, request: MeltQuoteRequest) -> MeltQuote:
+    """Price a payment. RefusedError with the NUT-05 or NUT-23 code."""
+    settings = context.settings
+    if not settings.melting:
+        raise MintingDisabledError("melting is disabled")
+    rail = context.rail_for(request.method, request.unit)
+    if len(request.request) > settings.limits.request_chars:
+        raise MalformedError(f"request is longer than {settings.limits.request_chars} characters")
+    if request.mpp_msat is not None:
+        raise RefusedError("partial payments are not supported")
+    priced = await rail.quote(request.request, amount_msat=request.amount_msat)
+    if priced.amount_msat <= 0:
+        raise AmountlessUnsupportedError("an invoice without an amount needs options.amountless")
+    if request.amount_msat is not None and request.amount_msat != priced.amount_msat:
+        raise AmountMismatchError
+    amount = _units_from_msat(priced.amount_msat, request.unit)
+    if not settings.melt_min <= amount <= settings.melt_max:
+        raise AmountOutOfRangeError(f"amount must be from {settings.melt_min} to {settings.melt_max}")
+    most_msat = settings.fee_limit_min_msat + priced.amount_msat * settings.fee_limit_ppm // 1_000_000
+    if priced.fee_reserve_msat > most_msat:
+        raise RefusedError("the payment would cost more in fees than this mint allows")
+    internal = await context.storage.read(lambda tx: _own_quote(context, tx, rail.name, priced.payment_id, request.unit))
+    now = context.clock.now()
+    expiry = now + settings.melt_quote_expiry_s
+    record = MeltRecord(
+        quote=uuid7(context.clock.now_ns() // 1_000_000, context.entropy.bytes(10)),
+        method=request.method,
+        rail=rail.name,
+        unit=request.unit,
+        amount=amount,
+        fee_reserve=0 if internal else _units_from_msat(priced.fee_reserve_msat, request.unit),
+        request=request.request,
+        payment_id=priced.payment_id,
+        pay_msat=priced.amount_msat,
+        state=MeltState.UNPAID,
+        expiry=expiry if priced.expiry is None else min(expiry, priced.expiry),
+        created_at=now,
+        updated_at=now,
+    )
+    await context.storage.transact(lambda tx: context.store.add_melt_quote(tx, record))
+    context.telemetry.count("melt_quotes", unit=record.unit)
+    return record.public()
+
+
+async def _own_quote(context: Context, tx: Transaction, rail: str, payment_id: str, unit: str) -> MintRecord | None:
+    """The mint quote whose invoice is being paid, if it is this mint's own in the same unit."""
+    record = await context.store.mint_quote_by_payment(tx, rail, payment_id)
+    return record if record is not None and record.unit == unit else None
+
+
+async def find_melt_quote(context: Context, quote_id: str, method: str | None = None) -> MeltRecord:
+    """A melt quote; RefusedError if there is none of this id and method."""
+    record = await context.storage.read(lambda tx: context.store.melt_quote(tx, quote_id))
+    if record is None or (method is not None and record.method != method):
+        raise unknown_quote()
+    return record
+
+
+async def melt_quote(context: Context, quote_id: str, method: str) -> MeltQuote:
+    """A melt quote as the store has it; a look never settles or releases anything."""
+    await find_melt_quote(context, quote_id, method)
+    return await public_quote(context, quote_id)
+
+
+async def public_quote(context: Context, quote_id: str) -> MeltQuote:
+    """The wallet's view of a quote, with its change once PAID."""
+
+    async def body(tx: Transaction) -> MeltQuote:
+        record = await context.store.melt_quote(tx, quote_id)
+        if record is None:
+            raise unknown_quote()
+        view = record.public()
+        if record.state is not MeltState.PAID:
+            return view
+        change = tuple(await context.store.change(tx, quote_id))
+        return MeltQuote(
+            quote=view.quote,
+            method=view.method,
+            request=view.request,
+            unit=view.unit,
+            amount=view.amount,
+            fee_reserve=view.fee_reserve,
+            state=view.state,
+            expiry=view.expiry,
+            payment_preimage=view.payment_preimage,
+            change=change or None,
+            updated_at=view.updated_at,
+        )
+
+    return await context.storage.read(body)
+
+
+async def begin(context: Context, request: MeltRequest) -> MeltRecord:
+    """Decide and TX1. Returns the quote: in flight under our lease and still to be ordered (`state` PENDING, `owner` us),
+    already in flight for this same request, or PAID (settled inside the mint, or this same request again).
+
+    RefusedError with the NUT-05 code; then nothing has changed.
+    """
+    operation = checks.operation_hash("melt", request.quote, request.inputs, request.outputs)
+    record = await find_melt_quote(context, request.quote, request.method)
+    try:
+        return await _begin_once(context, record, request, operation)
+    except RefusedError:
+        current = await find_melt_quote(context, request.quote)
+        if current.operation != operation or current.state is MeltState.UNPAID:
+            raise
+        context.telemetry.count("replayed", verb="melt")
+        return replace(current, owner="")
+
+
+def _check_open(record: MeltRecord, now: int) -> None:
+    if record.state is MeltState.PAID:
+        raise InvoicePaidError
+    if record.state is MeltState.PENDING:
+        raise QuotePendingError
+    if record.expiry is not None and now > record.expiry:
+        raise QuoteExpiredError
+
+
+async def _begin_once(context: Context, record: MeltRecord, request: MeltRequest, operation: bytes) -> MeltRecord:
+    if not context.settings.melting:
+        raise MintingDisabledError("melting is disabled")
+    now = context.clock.now()
+    limit = context.settings.limits.array_length
+    _check_open(record, now)
+    inputs = checks.check_inputs(request.inputs, context.catalogue, now, limit)
+    checks.check_same_unit(inputs, record.unit)
+    if request.outputs:
+        unit, _ = checks.check_outputs(request.outputs, context.catalogue, now, limit, blank=True)
+        checks.check_same_unit(inputs, unit)
+    needed = record.amount + record.fee_reserve + inputs.fee
+    if inputs.amount < needed:
+        raise UnbalancedError(
+            f"inputs {inputs.amount} < amount {record.amount} + reserve {record.fee_reserve} + fee {inputs.fee}"
+        )
+    verify_spend(inputs.proofs, request.outputs, record.quote, now)
+    await checks.verify_proofs(context, inputs)
+    claims = inputs.claims()
+    promises = [Promise(output.B_, output.id, position) for position, output in enumerate(request.outputs)]
+
+    async def body(tx: Transaction) -> MeltRecord:
+        current = await context.store.melt_quote(tx, record.quote)
+        if current is None:
+            raise unknown_quote()
+        _check_open(current, now)
+        pending = replace(
+            current,
+            state=MeltState.PENDING,
+            operation=operation,
+            attempts=current.attempts + 1,
+            ordered=False,
+            owner=context.owner,
+            lease_until=now + LEASE_S,
+            updated_at=max(now, current.updated_at),
+        )
+        if not await context.store.change_melt_quote(tx, current, pending):
+            raise QuotePendingError
+        if not await context.store.claim(tx, claims, operation=operation, quote=record.quote, at=now):
+            await refuse_inputs(context, tx, inputs.ys)
+        if not await context.store.add_promises(tx, promises, operation=operation, quote=record.quote, at=now):
+            await refuse_outputs(context, tx, request.outputs)
+        announce_proofs(tx, inputs.ys)
+        tx.notify(CHANGES, f"melt_quote:{record.quote}")
+        return pending
+
+    internal = await context.storage.read(lambda tx: _own_quote(context, tx, record.rail, record.payment_id, record.unit))
+    if internal is not None:
+        return await _settle_inside(context, record, internal, inputs, request, operation)
+    return await context.storage.transact(body)
+
+
+async def _settle_inside(
+    context: Context, record: MeltRecord, own: MintRecord, inputs: Inputs, request: MeltRequest, operation: bytes
+) -> MeltRecord:
+    """Pay an invoice of this very mint: both quotes move in one transaction, and no rail is asked."""
+    now = context.clock.now()
+    signed = await _sign_change(
+        context, inputs.amount - inputs.fee - record.amount, [Promise(o.B_, o.id, n) for n, o in enumerate(request.outputs)]
+    )
+    claims = inputs.claims()
+    promises = [Promise(output.B_, output.id, position) for position, output in enumerate(request.outputs)]
+
+    async def body(tx: Transaction) -> MeltRecord:
+        current = await context.store.melt_quote(tx, record.quote)
+        target = await context.store.mint_quote(tx, own.quote)
+        if current is None or target is None:
+            raise unknown_quote()
+        _check_open(current, now)
+        if target.amount_paid or target.amount != record.amount:
+            raise InvoicePaidError
+        paid = replace(
+            current,
+            state=MeltState.PAID,
+            operation=operation,
+            attempts=current.attempts + 1,
+            fee_paid=0,
+            updated_at=max(now, current.updated_at),
+        )
+        if not await context.store.change_melt_quote(tx, current, paid):
+            raise QuotePendingError
+        if not await context.store.claim(tx, claims, operation=operation, quote=record.quote, at=now):
+            await refuse_inputs(context, tx, inputs.ys)
+        await context.store.spend_claimed(tx, record.quote)
+        if not await context.store.add_promises(tx, promises, operation=operation, quote=record.quote, at=now):
+            await refuse_outputs(context, tx, request.outputs)
+        await context.store.keep_promises(tx, record.quote, signed)
+        credited = replace(target, amount_paid=target.amount, updated_at=max(now, target.updated_at))
+        await change_quote(context, tx, target, credited)
+        postings = _melt_postings(record, inputs.by_keyset(), inputs.fee, 0, signed)
+        postings.append(Posting(f"asset:rail/{record.rail}", record.unit, record.amount))
+        postings.append(Posting(f"liability:deposit/{target.method}", record.unit, -record.amount))
+        await context.ledger.post(tx, at=now, kind="melt", reference=record.quote, postings=postings)
+        announce_proofs(tx, inputs.ys)
+        tx.notify(CHANGES, f"melt_quote:{record.quote}")
+        return paid
+
+    return await context.storage.transact(body)
+
+
+def _melt_postings(
+    record: MeltRecord,
+    redeemed: dict[str, int],
+    input_fee: int,
+    fee_paid: int,
+    change: list[tuple[bytes, BlindSignature]],
+) -> list[Posting]:
+    """The entry of a settled melt: what the payer overpaid beyond change and fees is income."""
+    unit = record.unit
+    given_back = sum(signature.amount for _, signature in change)
+    kept = sum(redeemed.values()) - record.amount - fee_paid - input_fee - given_back
+    return [
+        *(Posting(f"liability:keyset/{keyset}/redeemed", unit, value) for keyset, value in redeemed.items()),
+        *(Posting(f"liability:keyset/{signature.id}/issued", unit, -signature.amount) for _, signature in change),
+        Posting(f"asset:rail/{record.rail}", unit, -(record.amount + fee_paid)),
+        Posting("income:input_fee", unit, -input_fee),
+        Posting("income:payment_fee" if kept >= 0 else "expense:payment_fee", unit, -kept),
+    ]
+
+
+async def _sign_change(context: Context, overpaid: int, promises: list[Promise]) -> list[tuple[bytes, BlindSignature]]:
+    """Imprint what was overpaid on the first blank outputs (NUT-08), each under the keyset it names."""
+    if overpaid <= 0 or not promises:
+        return []
+    denominations = context.catalogue.get(promises[0].keyset).keyset.keys
+    amounts = change_amounts(overpaid, len(promises), denominations)
+    outputs = [BlindedMessage(amount, p.keyset, p.b_) for amount, p in zip(amounts, promises, strict=False)]
+    signatures = await checks.blind_sign(context, outputs)
+    return [(output.B_, signature) for output, signature in zip(outputs, signatures, strict=True)]
+
+
+async def order(context: Context, record: MeltRecord) -> PaymentOutcome:
+    """Act: have the rail pay our attempt, and say what is known. Never raises for an outcome that is not known."""
+    rail = context.rail(record.rail)
+    payment = PaymentOrder(
+        payment_id=record.payment_id,
+        attempt=record.attempt,
+        request=record.request,
+        amount_msat=record.pay_msat,
+        max_fee_msat=record.fee_reserve if record.unit == "msat" else record.fee_reserve * 1000,
+        deadline_s=context.settings.pay_deadline_s,
+    )
+    started = context.clock.monotonic()
+    try:
+        outcome = await rail.pay(payment)
+    except RefusedError as error:
+        outcome = PaymentOutcome(PaymentState.FAILED, reason=error.detail)
+    except UnavailableError as error:
+        outcome = PaymentOutcome(PaymentState.ABSENT, reason=error.detail)
+    except UncertainError as error:
+        outcome = PaymentOutcome(PaymentState.UNKNOWN, reason=error.detail)
+    context.telemetry.observe("rail_pay", context.clock.monotonic() - started, rail=record.rail, state=outcome.state)
+    return outcome
+
+
+async def resolve(context: Context, record: MeltRecord) -> PaymentOutcome:
+    """After a crash or a deadline: ask the rail what became of our attempt, ordering it if it was never ordered."""
+    try:
+        outcome = await context.rail(record.rail).outgoing(record.payment_id, record.attempt)
+    except UnavailableError as error:
+        return PaymentOutcome(PaymentState.PENDING, reason=error.detail)
+    if outcome.state is not PaymentState.ABSENT:
+        return outcome
+    if record.ordered:
+        return PaymentOutcome(PaymentState.UNKNOWN, reason="the rail took the order and no longer knows it")
+    return await order(context, record)
+
+
+async def settle(context: Context, record: MeltRecord, outcome: PaymentOutcome) -> MeltRecord:
+    """TX2 for what is known of a quote in flight under our lease; the quote as it is then.
+
+    PaymentFailedError once the payment failed for good and everything is released.
+    """
+    match outcome.state:
+        case PaymentState.PAID:
+            return await _settle_paid(context, record, outcome)
+        case PaymentState.FAILED | PaymentState.ABSENT:
+            if await _release(context, record, outcome):
+                raise PaymentFailedError(outcome.reason or "the payment failed")
+            return await find_melt_quote(context, record.quote)
+    if outcome.state is PaymentState.UNKNOWN:
+        context.telemetry.page("a payment's end is not known", quote=record.quote, rail=record.rail, reason=outcome.reason)
+    waiting = replace(record, ordered=True, owner="", lease_until=0)
+    await context.storage.transact(lambda tx: context.store.change_melt_quote(tx, record, waiting))
+    return await find_melt_quote(context, record.quote)
+
+
+async def _settle_paid(context: Context, record: MeltRecord, outcome: PaymentOutcome) -> MeltRecord:
+    now = context.clock.now()
+    fee_paid = _units_from_msat(outcome.fee_msat, record.unit)
+    proofs, promises = await context.storage.read(lambda tx: _in_flight(context, tx, record.quote))
+    redeemed: dict[str, int] = {}
+    for proof in proofs:
+        redeemed[proof.keyset] = redeemed.get(proof.keyset, 0) + proof.amount
+    fees = [context.catalogue.get(proof.keyset).keyset.input_fee_ppk for proof in proofs]
+    input_fee = fee_for(fees)
+    if fee_paid > record.fee_reserve:
+        context.telemetry.page("a rail took more than the fee reserve", quote=record.quote, rail=record.rail)
+    overpaid = sum(redeemed.values()) - input_fee - record.amount - fee_paid
+    signed = await _sign_change(context, overpaid, promises)
+
+    async def body(tx: Transaction) -> MeltRecord:
+        current = await context.store.melt_quote(tx, record.quote)
+        if current is None or current.state is not MeltState.PENDING or current.attempts != record.attempts:
+            return record if current is None else current
+        paid = replace(
+            current,
+            state=MeltState.PAID,
+            preimage=outcome.preimage,
+            fee_paid=fee_paid,
+            owner="",
+            lease_until=0,
+            updated_at=max(now, current.updated_at),
+        )
+        if current.owner not in ("", record.owner) or not await context.store.change_melt_quote(tx, current, paid):
+            return current
+        await context.store.spend_claimed(tx, record.quote)
+        await context.store.keep_promises(tx, record.quote, signed)
+        postings = _melt_postings(record, redeemed, input_fee, fee_paid, signed)
+        await context.ledger.post(tx, at=now, kind="melt", reference=record.quote, postings=postings)
+        announce_proofs(tx, [proof.y for proof in proofs])
+        tx.notify(CHANGES, f"melt_quote:{record.quote}")
+        return paid
+
+    return await context.storage.transact(body)
+
+
+async def _in_flight(context: Context, tx: Transaction, quote: str) -> tuple[list[ProofRecord], list[Promise]]:
+    return await context.store.claimed_by(tx, quote), await context.store.promises(tx, quote)
+
+
+async def _release(context: Context, record: MeltRecord, outcome: PaymentOutcome) -> bool:
+    """Give inputs and outputs back, if the lease is still ours; the quote may be tried again until it expires."""
+    now = context.clock.now()
+
+    async def body(tx: Transaction) -> bool:
+        proofs = await context.store.claimed_by(tx, record.quote)
+        unpaid = replace(
+            record,
+            state=MeltState.UNPAID,
+            operation=None,
+            ordered=False,
+            owner="",
+            lease_until=0,
+            updated_at=max(now, record.updated_at),
+        )
+        if not await context.store.change_melt_quote(tx, record, unpaid):
+            return False
+        await context.store.release_claimed(tx, record.quote)
+        announce_proofs(tx, [proof.y for proof in proofs])
+        tx.notify(CHANGES, f"melt_quote:{record.quote}")
+        return True
+
+    released = await context.storage.transact(body)
+    if released:
+        context.telemetry.event("melt_failed", quote=record.quote, rail=record.rail, reason=outcome.reason)
+    return released
+
+
+async def renew(context: Context, record: MeltRecord) -> bool:
+    """Hold our lease for another `LEASE_S`; False if it is no longer ours."""
+    longer = replace(record, lease_until=context.clock.now() + LEASE_S)
+    return await context.storage.transact(lambda tx: context.store.change_melt_quote(tx, record, longer))

@@ -1,0 +1,393 @@
+"""`Mint`: the one entry to issuing, swapping, melting and restoring ecash."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from specie.ecash import (
+    BlindedMessage,
+    BlindSignature,
+    Contact,
+    Keyset,
+    MeltQuote,
+    MeltQuoteRequest,
+    MeltRequest,
+    MeltState,
+    MintInfo,
+    MintQuote,
+    MintQuoteRequest,
+    MintRequest,
+    ProofState,
+    SwapRequest,
+)
+from specie.ecash.codes import (
+    PaymentFailedError,
+)
+from specie.kernel import NULL_TELEMETRY, Clock, Entropy, InvariantError, Rail, RailHealth, SpecieError, Telemetry
+from specie.keys import Signer
+from specie.ledger import Books, Ledger
+from specie.mint.engine import issue, melt, recover, restore, swap
+from specie.mint.engine.catalogue import Catalogue
+from specie.mint.engine.context import CHANGES, Context
+from specie.mint.ports import MintStore
+from specie.mint.quotes import MeltRecord, MintRecord
+from specie.mint.settings import MintSettings
+from specie.storage import Storage, Transaction
+
+__all__ = ["Change", "Mint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something subscribers may wait for: `kind` is mint_quote, melt_quote or proof_state, `key` its id or Y in hex."""
+
+    kind: str
+    key: str
+
+
+class Mint:
+    """A Cashu mint over its ports. `start` before use, `close` after; any number of processes may share one store.
+
+    `exclusive` says that no other process runs on this store, so that payments a crash left behind are taken up at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: MintSettings,
+        storage: Storage,
+        store: MintStore,
+        ledger: Ledger,
+        signer: Signer,
+        rails: Sequence[Rail],
+        clock: Clock,
+        entropy: Entropy,
+        telemetry: Telemetry = NULL_TELEMETRY,
+        version: str = "specie",
+        exclusive: bool = True,
+    ) -> None:
+        self._context = Context(
+            settings=settings,
+            storage=storage,
+            store=store,
+            ledger=ledger,
+            signer=signer,
+            rails=tuple(rails),
+            clock=clock,
+            entropy=entropy,
+            telemetry=telemetry,
+            catalogue=Catalogue(storage, store, signer, clock, telemetry),
+            owner=entropy.bytes(8).hex(),
+            exclusive=exclusive,
+        )
+        self._version = version
+        self._pubkey = b""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._paying: dict[str, asyncio.Task[MeltRecord]] = {}
+        self._stopped: dict[str, str] = {}
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load or make keysets, take up what a crash left behind, and start the background work."""
+        context = self._context
+        if not context.signer.capabilities().bdhke:
+            raise InvariantError("the signer cannot sign ecash")
+        self._pubkey = await context.signer.public_key("mint")
+        for unit in context.settings.units:
+            await context.catalogue.ensure(
+                unit, version=context.settings.keyset_version, input_fee_ppk=context.settings.input_fee_ppk
+            )
+        await recover.reconcile_all(context)
+        self._spawn(self._reconcile_forever())
+        self._spawn(recover.follow_keysets(context))
+        for rail in context.rails:
+            self._spawn(recover.follow_arrivals(context, rail))
+
+    async def close(self) -> None:
+        """Stop the background work and wait for payments being ordered; those without an end stay PENDING."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        paying = list(self._paying.values())
+        if paying:
+            await asyncio.wait(paying, timeout=self._context.settings.pay_deadline_s)
+        for payment in paying:
+            payment.cancel()
+        await asyncio.gather(*paying, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._supervised(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _supervised(self, work: Coroutine[Any, Any, None]) -> None:
+        """Background work that ends by an error is reported; it never ends in silence."""
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._context.telemetry.page("background work of the mint ended", error=repr(error))
+
+    async def _reconcile_forever(self) -> None:
+        while True:
+            await self._context.clock.sleep(self._context.settings.reconcile_every_s)
+            try:
+                await self.reconcile()
+            except SpecieError as error:
+                self._context.telemetry.event("reconcile_failed", reason=error.detail)
+
+    # -- what anyone may ask ------------------------------------------------------------------------------------------
+
+    def info(self) -> MintInfo:
+        """NUT-06: what is announced is what is on."""
+        settings = self._context.settings
+        pairs = [(rail.method, unit) for rail in self._context.rails for unit in settings.units]
+        methods_in = [
+            {"method": method, "unit": unit, "min_amount": settings.mint_min, "max_amount": settings.mint_max}
+            | {"options": {"description": True}}
+            for method, unit in pairs
+        ]
+        methods_out = [
+            {"method": method, "unit": unit, "min_amount": settings.melt_min, "max_amount": settings.melt_max}
+            | {"options": {"amountless": True}}
+            for method, unit in pairs
+        ]
+        commands = sorted({f"{method}_{kind}_quote" for method, _ in pairs for kind in ("mint", "melt")} | {"proof_state"})
+        cached = [{"method": "POST", "path": "/v1/swap"}] + [
+            {"method": "POST", "path": f"/v1/{verb}/{method}"}
+            for method in sorted({method for method, _ in pairs})
+            for verb in ("mint", "melt")
+        ]
+        supported = {"supported": True}
+        dleq = self._context.signer.capabilities().dleq
+        return MintInfo(
+            name=settings.name,
+            pubkey=self._pubkey.hex() or None,
+            version=self._version,
+            description=settings.description or None,
+            description_long=settings.description_long or None,
+            contact=tuple(Contact(method=method, info=info) for method, info in settings.contact),
+            motd=settings.motd or None,
+            icon_url=settings.icon_url or None,
+            urls=settings.urls,
+            time=self._context.clock.now(),
+            tos_url=settings.tos_url or None,
+            max_array_length=settings.limits.array_length,
+            nuts={
+                "4": {"methods": methods_in, "disabled": not settings.minting},
+                "5": {"methods": methods_out, "disabled": not settings.melting},
+                "7": supported,
+                "8": supported,
+                "9": supported,
+                "10": supported,
+                "11": supported,
+                "12": {"supported": dleq},
+                "14": supported,
+                "17": {"supported": [{"method": method, "unit": unit, "commands": commands} for method, unit in pairs]},
+                "19": {"ttl": None, "cached_endpoints": cached},
+                "20": supported,
+            },
+        )
+
+    def keysets(self) -> list[Keyset]:
+        """Every keyset with its keys, oldest first within its unit (NUT-01, NUT-02)."""
+        return self._context.catalogue.all()
+
+    def keyset(self, keyset_id: str) -> Keyset:
+        """One keyset by its full id, active or not; KeysetUnknownError."""
+        return self._context.catalogue.get(keyset_id).keyset
+
+    async def check_state(self, ys: Sequence[bytes]) -> list[ProofState]:
+        """State of coins by their Y, in request order (NUT-07)."""
+        return await restore.check_state(self._context, ys)
+
+    async def restore(self, outputs: Sequence[BlindedMessage]) -> list[tuple[BlindedMessage, BlindSignature]]:
+        """The outputs that were ever signed, with their signatures (NUT-09)."""
+        return await restore.restore(self._context, outputs)
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """What changes from now on, in this and every other process on the store (NUT-17)."""
+        async for line in self._context.storage.listen(CHANGES):
+            kind, _, keys = line.partition(":")
+            for key in keys.split(","):
+                yield Change(kind, key)
+
+    # -- verbs --------------------------------------------------------------------------------------------------------
+
+    async def request_mint_quote(self, request: MintQuoteRequest) -> MintQuote:
+        """An invoice for ecash (NUT-04, NUT-23)."""
+        self._running("mint")
+        return await issue.request_mint_quote(self._context, request)
+
+    async def mint_quote(self, quote_id: str, method: str) -> MintQuote:
+        """A mint quote as it stands now."""
+        return await issue.mint_quote(self._context, quote_id, method)
+
+    async def issue(self, request: MintRequest) -> list[BlindSignature]:
+        """Ecash for a paid quote (NUT-04, NUT-20); the same request again gets the same answer."""
+        self._running("mint")
+        with self._watched("mint"):
+            return await issue.issue(self._context, request)
+
+    async def swap(self, request: SwapRequest) -> list[BlindSignature]:
+        """Coins for coins (NUT-03); the same request again gets the same answer."""
+        self._running("swap")
+        with self._watched("swap"):
+            return await swap.swap(self._context, request)
+
+    async def request_melt_quote(self, request: MeltQuoteRequest) -> MeltQuote:
+        """What a payment would cost (NUT-05, NUT-23)."""
+        self._running("melt")
+        return await melt.request_melt_quote(self._context, request)
+
+    async def melt_quote(self, quote_id: str, method: str) -> MeltQuote:
+        """A melt quote as it stands now, with its change once paid (NUT-08)."""
+        return await melt.melt_quote(self._context, quote_id, method)
+
+    async def melt(self, request: MeltRequest) -> MeltQuote:
+        """Have an invoice paid for coins (NUT-05, NUT-08).
+
+        Waits for the payment, or answers PENDING at once with `prefer_async`. PaymentFailedError once it failed for good
+        and the coins are free again. The same request again gets the same answer and never a second payment.
+        """
+        self._running("melt")
+        with self._watched("melt"):
+            record = await melt.begin(self._context, request)
+            task = self._paying.get(record.quote)
+            if record.state is MeltState.PENDING and record.owner == self._context.owner:
+                task = asyncio.get_running_loop().create_task(self._pay(record))
+                self._paying[record.quote] = task
+                task.add_done_callback(functools.partial(self._paid, record.quote))
+            if task is not None and not request.prefer_async:
+                await asyncio.shield(task)
+            return await melt.public_quote(self._context, record.quote)
+
+    async def _pay(self, record: MeltRecord) -> MeltRecord:
+        """Order and settle, renewing the lease while the rail takes its time."""
+        context = self._context
+        renewal = asyncio.get_running_loop().create_task(self._renew(record))
+        try:
+            outcome = await melt.order(context, record)
+        finally:
+            renewal.cancel()
+            await asyncio.gather(renewal, return_exceptions=True)
+        return await melt.settle(context, record, outcome)
+
+    async def _renew(self, record: MeltRecord) -> None:
+        while True:
+            await self._context.clock.sleep(melt.LEASE_S / 3)
+            await melt.renew(self._context, record)
+
+    def _paid(self, quote: str, task: asyncio.Task[MeltRecord]) -> None:
+        """A payment ended: its error is the caller's, if one waits; what is not a plain failure is told."""
+        self._paying.pop(quote, None)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, PaymentFailedError):
+            self._context.telemetry.page("settling a payment failed; it stays PENDING", quote=quote, error=repr(error))
+
+    def _running(self, verb: str) -> None:
+        """A verb that broke an invariant stays stopped until an operator has looked."""
+        if verb in self._stopped:
+            raise InvariantError(f"{verb} is stopped: {self._stopped[verb]}")
+
+    def _watched(self, verb: str) -> _Watch:
+        return _Watch(self, verb)
+
+    def stop_verb(self, verb: str, reason: str) -> None:
+        """Refuse a verb (swap, mint, melt) from now on and page someone: the books do not balance."""
+        self._stopped[verb] = reason
+        self._context.telemetry.page(f"{verb} is stopped", reason=reason)
+
+    # -- operator -----------------------------------------------------------------------------------------------------
+
+    async def rotate_keyset(self, unit: str, *, input_fee_ppk: int | None = None, final_expiry: int | None = None) -> Keyset:
+        """A new active keyset for a unit; the old ones stay spendable. Fee: that of the settings unless given."""
+        settings = self._context.settings
+        self._context.rail_for(self._context.rails[0].method, unit)
+        fee = settings.input_fee_ppk if input_fee_ppk is None else input_fee_ppk
+        return await self._context.catalogue.rotate(
+            unit, version=settings.keyset_version, input_fee_ppk=fee, final_expiry=final_expiry
+        )
+
+    async def recent_mint_quotes(self, limit: int = 20) -> list[MintRecord]:
+        """Newest mint quotes first; their ids are secrets of their wallets."""
+        return await self._context.storage.read(lambda tx: self._context.store.recent_mint_quotes(tx, limit))
+
+    async def recent_melt_quotes(self, limit: int = 20) -> list[MeltRecord]:
+        """Newest melt quotes first."""
+        return await self._context.storage.read(lambda tx: self._context.store.recent_melt_quotes(tx, limit))
+
+    async def pending_melts(self) -> list[MeltRecord]:
+        """Payments in flight, oldest first."""
+        return await self._context.storage.read(self._context.store.pending_melts)
+
+    async def reconcile(self) -> int:
+        """Look once at every payment in flight; how many came to an end."""
+        return await recover.reconcile_all(self._context, busy=frozenset(self._paying))
+
+    async def rail_health(self) -> dict[str, RailHealth]:
+        """One look at each rail, by name; a rail that does not answer is not ok."""
+        found: dict[str, RailHealth] = {}
+        for rail in self._context.rails:
+            try:
+                found[rail.name] = await rail.health()
+            except SpecieError as error:
+                found[rail.name] = RailHealth(ok=False, balance_msat=None, detail=error.detail)
+        return found
+
+    @property
+    def rails(self) -> Sequence[Rail]:
+        """The rails plugged in."""
+        return self._context.rails
+
+    async def books(self) -> Books:
+        """The trial balance now."""
+        return await self._context.storage.read(self._context.ledger.books)
+
+    async def audit(self) -> Books:
+        """Check the books against themselves, the journal and the tables of coins; reads all history.
+
+        InvariantError where they differ; the verbs that move money are then stopped.
+        """
+
+        async def body(tx: Transaction) -> tuple[Books, dict[str, tuple[int, int, int]]]:
+            return await self._context.ledger.audit(tx), await self._context.store.totals(tx)
+
+        try:
+            books, totals = await self._context.storage.read(body)
+            for keyset in self._context.catalogue.all():
+                signed, spent, _ = totals.get(keyset.id, (0, 0, 0))
+                if (signed, spent) != (books.issued(keyset.id, keyset.unit), books.redeemed(keyset.id, keyset.unit)):
+                    raise InvariantError(f"the books of keyset {keyset.id} differ from its coins")
+        except InvariantError as error:
+            for verb in ("swap", "mint", "melt"):
+                self.stop_verb(verb, error.detail)
+            raise
+        return books
+
+
+class _Watch:
+    """Counts and times a verb, and stops it when it breaks an invariant."""
+
+    def __init__(self, mint: Mint, verb: str) -> None:
+        self._mint = mint
+        self._verb = verb
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = self._mint._context.clock.monotonic()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        context = self._mint._context
+        result = "ok" if error is None else "refused" if isinstance(error, SpecieError) else "error"
+        context.telemetry.observe("verb", context.clock.monotonic() - self._started, verb=self._verb, result=result)
+        if isinstance(error, InvariantError):
+            self._mint.stop_verb(self._verb, error.detail)
