@@ -87,14 +87,14 @@ class Metrics:
         """The last pages, oldest first (at most 50)."""
         return tuple(self._pages)
 
-    def count(self, name: str, amount: int = 1, **labels: str) -> None:
+    def count(self, name: str, /, amount: int = 1, **labels: str) -> None:
         """Add to a counter."""
         with self._lock:
             series = self._counters.setdefault(name, {})
             key = _key(series, labels)
             series[key] = series.get(key, 0) + amount
 
-    def observe(self, name: str, seconds: float, **labels: str) -> None:
+    def observe(self, name: str, seconds: float, /, **labels: str) -> None:
         """Record a duration."""
         with self._lock:
             series = self._histograms.setdefault(name, {})
@@ -118,11 +118,11 @@ class Metrics:
             for labels, value in values:
                 series[_key(series, labels)] = value
 
-    def event(self, name: str, **facts: object) -> None:
+    def event(self, name: str, /, **facts: object) -> None:
         """Write one structured log line."""
         self._logger.info(name, **_renamed(facts))
 
-    def page(self, reason: str, **facts: object) -> None:
+    def page(self, reason: str, /, **facts: object) -> None:
         """Write an error line, count it, and keep it for the health page."""
         clean = {key: redact(value, key) for key, value in facts.items()}
         self._pages.append(Page(self._now(), str(redact(reason)), clean))
