@@ -1,0 +1,184 @@
+// Drives the cashu-ts wallet from the interop tests: one JSON request a line on stdin, one JSON answer a line on stdout.
+//
+//   node driver.mjs DIR          DIR holds the node_modules that scripts/install-peers.sh made
+//
+// A request is {"id": n, "call": name, "wallet": handle, "args": {...}}; an answer is {"id": n, "ok": value} or
+// {"id": n, "error": {"message", "code"}}. The library keeps no state, so this file keeps what an application would: the
+// proofs, the quotes and the counters of each wallet, in memory. Every signature must carry a DLEQ that verifies.
+// It is not a wallet for anybody's money.
+
+import { createInterface } from 'node:readline';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { createHash, webcrypto } from 'node:crypto';
+
+globalThis.crypto ??= webcrypto; // Node 18
+
+const modules = join(process.argv[2], 'node_modules');
+const cashu = await import(pathToFileURL(join(modules, '@cashu/cashu-ts/lib/cashu-ts.es.js')).href);
+const { default: WebSocket } = await import(pathToFileURL(join(modules, 'ws/wrapper.mjs')).href);
+cashu.injectWebSocketImpl(WebSocket);
+
+const fromHex = (text) => Uint8Array.from(Buffer.from(text, 'hex'));
+const toHex = (bytes) => Buffer.from(bytes).toString('hex');
+const total = (proofs) => proofs.reduce((sum, proof) => sum + proof.amount.toNumber(), 0);
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+const wallets = new Map();
+
+class Peer {
+  constructor(mintUrl, unit, seed) {
+    this.seed = fromHex(seed);
+    this.privkey = createHash('sha256').update(this.seed).digest('hex');
+    this.pubkey = toHex(cashu.getPubKeyFromPrivKey(fromHex(this.privkey)));
+    this.proofs = [];
+    this.quotes = new Map();
+    this.wallet = new cashu.Wallet(mintUrl, { unit, bip39seed: this.seed, requireSigDleq: true });
+  }
+
+  judge(proofs) {
+    for (const proof of proofs) {
+      const keyset = this.wallet.getKeyset(proof.id);
+      if (!cashu.hasValidDleq(proof, keyset)) throw new Error(`a proof of ${proof.amount} has no valid DLEQ`);
+    }
+  }
+
+  keep(proofs) {
+    this.judge(proofs);
+    this.proofs = [...this.proofs, ...proofs];
+    return { amount: total(proofs), amounts: proofs.map((p) => p.amount.toNumber()), balance: total(this.proofs) };
+  }
+
+  info() {
+    const keyset = this.wallet.getKeyset();
+    return { pubkey: this.pubkey, keyset: keyset.id, fee_ppk: keyset.fee, name: this.wallet.getMintInfo().name, balance: total(this.proofs) };
+  }
+
+  async mint_quote({ amount, locked }) {
+    const quote = locked
+      ? await this.wallet.createLockedMintQuote(amount, this.pubkey)
+      : await this.wallet.createMintQuoteBolt11(amount);
+    this.quotes.set(quote.quote, { amount, quote });
+    return { quote: quote.quote, request: quote.request, state: quote.state };
+  }
+
+  async wait_paid({ quote, timeout_ms }) {
+    for (const end = Date.now() + timeout_ms; Date.now() < end; await sleep(50)) {
+      const seen = await this.wallet.checkMintQuoteBolt11(quote);
+      if (seen.state !== 'UNPAID') return { state: seen.state };
+    }
+    throw new Error(`quote ${quote} was not paid in ${timeout_ms} ms`);
+  }
+
+  async wait_paid_by_socket({ quote, timeout_ms }) {
+    const seen = await this.wallet.on.onceMintPaid(quote, { timeoutMs: timeout_ms });
+    this.wallet.mint.disconnectWebSocket();
+    return { state: seen.state };
+  }
+
+  async mint({ quote }) {
+    const known = this.quotes.get(quote);
+    const config = known.quote.pubkey ? { privkey: this.privkey } : undefined;
+    return this.keep(await this.wallet.mintProofsBolt11(known.amount, known.quote, config));
+  }
+
+  async swap() {
+    const inputs = this.proofs;
+    const fresh = await this.wallet.receive(inputs, { requireDleq: true });
+    this.proofs = [];
+    return { paid: total(inputs) - total(fresh), ...this.keep(fresh) };
+  }
+
+  async send({ amount, lock, include_fees, legacy, memo }) {
+    const output = lock && { send: { type: 'p2pk', options: lockOptions(lock) }, keep: { type: 'deterministic', counter: 0 } };
+    const { keep, send } = await this.wallet.send(amount, this.proofs, { includeFees: include_fees }, output);
+    this.judge(send);
+    this.proofs = keep;
+    const token = { mint: this.wallet.mint.mintUrl, unit: this.wallet.unit, memo, proofs: send };
+    const text = legacy ? encodeV3(token) : cashu.getEncodedToken(token);
+    return { token: text, amount: total(send), balance: total(keep) };
+  }
+
+  async receive({ token, preimage, privkeys }) {
+    const decoded = this.wallet.decodeToken(token);
+    if (preimage !== undefined && preimage !== null)
+      decoded.proofs = decoded.proofs.map((proof) => ({ ...proof, witness: JSON.stringify({ preimage, signatures: [] }) }));
+    const proofs = await this.wallet.receive(decoded, { requireDleq: true, privkey: privkeys ?? this.privkey });
+    return { ...this.keep(proofs), memo: decoded.memo ?? null };
+  }
+
+  async melt({ request }) {
+    const quote = await this.wallet.createMeltQuoteBolt11(request);
+    const { keep, send } = await this.wallet.send(quote.amount.add(quote.fee_reserve), this.proofs, { includeFees: true });
+    const paid = await this.wallet.meltProofsBolt11(quote, send);
+    this.proofs = keep;
+    const change = this.keep(paid.change);
+    return {
+      state: paid.quote.state,
+      preimage: paid.quote.payment_preimage,
+      amount: quote.amount.toNumber(),
+      fee_reserve: quote.fee_reserve.toNumber(),
+      change: change.amount,
+      balance: change.balance,
+    };
+  }
+
+  async restore() {
+    const { proofs, lastCounterWithSignature } = await this.wallet.batchRestore();
+    const { unspent, spent } = await this.wallet.groupProofsByState(proofs);
+    if (lastCounterWithSignature !== undefined)
+      await this.wallet.counters.advanceToAtLeast(this.wallet.keysetId, lastCounterWithSignature + 1);
+    this.proofs = [];
+    return { spent: spent.length, unspent: unspent.length, ...this.keep(unspent) };
+  }
+
+  async states({ token }) {
+    const proofs = token ? this.wallet.decodeToken(token).proofs : this.proofs;
+    return (await this.wallet.checkProofsStates(proofs)).map((state) => state.state);
+  }
+}
+
+function lockOptions(lock) {
+  const builder = new cashu.P2PKBuilder();
+  if (lock.pubkeys?.length) builder.addLockPubkey(lock.pubkeys);
+  if (lock.locktime) builder.lockUntil(lock.locktime);
+  if (lock.refund?.length) builder.addRefundPubkey(lock.refund);
+  if (lock.n_sigs) builder.requireLockSignatures(lock.n_sigs);
+  if (lock.hashlock) builder.addHashlock(lock.hashlock);
+  if (lock.sig_all) builder.sigAll();
+  return builder.toOptions();
+}
+
+function encodeV3({ mint, unit, memo, proofs }) {
+  const plain = proofs.map((proof) => ({ ...proof, amount: proof.amount.toNumber() }));
+  const body = JSON.stringify({ token: [{ mint, proofs: plain }], unit, ...(memo ? { memo } : {}) });
+  return 'cashuA' + Buffer.from(body).toString('base64url');
+}
+
+const calls = {
+  async open({ mint, unit, seed }) {
+    const peer = new Peer(mint, unit, seed);
+    await peer.wallet.loadMint();
+    const handle = wallets.size;
+    wallets.set(handle, peer);
+    return { wallet: handle, ...peer.info() };
+  },
+  async version() {
+    return { node: process.version };
+  },
+};
+
+async function answer(line) {
+  const { id, call, wallet, args } = JSON.parse(line);
+  try {
+    const ok = wallet === null || wallet === undefined ? await calls[call](args) : await wallets.get(wallet)[call](args);
+    return { id, ok };
+  } catch (error) {
+    return { id, error: { message: String(error?.message ?? error), code: error?.code ?? null } };
+  }
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  process.stdout.write(JSON.stringify(await answer(line)) + '\n');
+}
+process.exit(0);

@@ -1,0 +1,152 @@
+"""Fixtures of the interop tests: peers' wallets and mints. They skip aloud where a peer is missing.
+
+With SPECIE_REQUIRE_PEERS=1 a missing peer is a failure (continuous integration sets it, so that nothing is skipped there).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from tests.interop.peers import (
+    Driver,
+    MintProcess,
+    PeerWallet,
+    cashu_ts_command,
+    free_port,
+    fresh_words,
+    missing_peer,
+    nutshell_command,
+    peers_directory,
+    run_mint,
+)
+
+
+def _need(name: str) -> None:
+    reason = missing_peer(name)
+    if reason is None:
+        return
+    if os.environ.get("SPECIE_REQUIRE_PEERS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def cashu_ts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """The cashu-ts wallet's driver."""
+    _need("cashu_ts")
+    driver = Driver("cashu-ts", cashu_ts_command(), tmp_path_factory.mktemp("cashu_ts"))
+    yield driver
+    driver.close()
+
+
+@pytest.fixture(scope="session")
+def nutshell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """The Nutshell wallet's driver."""
+    _need("nutshell")
+    driver = Driver("nutshell", nutshell_command(), tmp_path_factory.mktemp("nutshell"))
+    yield driver
+    driver.close()
+
+
+SLOW_PAYMENT_S = 2
+
+
+def _nutshell_mint(home: Path, pay_delay_s: int) -> AbstractContextManager[MintProcess]:
+    """A Nutshell mint whose fake backend pays its own invoices; 100 ppk input fee, no rate limits."""
+    port = free_port()
+    environment = {
+        "CASHU_DIR": str(home / "cashu"),
+        "DEBUG": "FALSE",
+        "FAKEWALLET_BALANCE_SAT": "100000000",
+        "FAKEWALLET_DELAY_INCOMING_PAYMENT": str(pay_delay_s),
+        "FAKEWALLET_DELAY_OUTGOING_PAYMENT": "0",
+        "LOG_LEVEL": "ERROR",
+        "MINT_BACKEND_BOLT11_SAT": "FakeWallet",
+        "MINT_DATABASE": str(home / "mint"),
+        "MINT_LISTEN_HOST": "127.0.0.1",
+        "MINT_LISTEN_PORT": str(port),
+        "MINT_PRIVATE_KEY": secrets.token_hex(32),
+        "MINT_QUOTE_BACKEND_CHECK_RATE_LIMIT": "0",
+        "MINT_RATE_LIMIT": "FALSE",
+        "TOR": "FALSE",
+    }
+    python = str(peers_directory() / "nutshell" / "bin" / "python")
+    return run_mint("nutshell", [python, "-m", "cashu.mint"], home, port, environment)
+
+
+def _specie_mint(home: Path, pay_delay_s: int) -> AbstractContextManager[MintProcess]:
+    """Our mint as its user starts it; its play rail pays its own invoices."""
+    port = free_port()
+    command = [sys.executable, "-m", "specie", "up", "--data", str(home / "data"), "--port", str(port)]
+    return run_mint("specie", [*command, "--autopay-delay", str(pay_delay_s)], home, port)
+
+
+@pytest.fixture(scope="session")
+def nutshell_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintProcess]:
+    """A Nutshell mint whose invoices are paid at once."""
+    _need("nutshell")
+    with _nutshell_mint(tmp_path_factory.mktemp("nutshell_mint"), 0) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def slow_nutshell_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintProcess]:
+    """A Nutshell mint whose invoices are paid after SLOW_PAYMENT_S."""
+    _need("nutshell")
+    with _nutshell_mint(tmp_path_factory.mktemp("slow_nutshell_mint"), SLOW_PAYMENT_S) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def specie_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintProcess]:
+    """Our mint, whose invoices are paid at once."""
+    with _specie_mint(tmp_path_factory.mktemp("specie_mint"), 0) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def slow_specie_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintProcess]:
+    """Our mint, whose invoices are paid after SLOW_PAYMENT_S."""
+    with _specie_mint(tmp_path_factory.mktemp("slow_specie_mint"), SLOW_PAYMENT_S) as running:
+        yield running
+
+
+@pytest.fixture
+def open_wallet(request: pytest.FixtureRequest) -> Callable[[str, MintProcess, str | None], PeerWallet]:
+    """Opens a wallet: `open_wallet(kind, mint)` a new one, `open_wallet(kind, mint, words)` another device of an old one."""
+
+    def opened(kind: str, mint: MintProcess, words: str | None = None) -> PeerWallet:
+        driver: Driver = request.getfixturevalue(kind.replace("-", "_"))
+        return PeerWallet(driver, mint.url, words or fresh_words())
+
+    return opened
+
+
+@pytest.fixture
+def mint(request: pytest.FixtureRequest) -> MintProcess:
+    """The mint named by the test's parameter: "specie" or "nutshell"."""
+    running: MintProcess = request.getfixturevalue(f"{request.param}_mint")
+    return running
+
+
+@pytest.fixture
+def slow_mint(request: pytest.FixtureRequest) -> MintProcess:
+    """Like `mint`, but an invoice stays unpaid for SLOW_PAYMENT_S, so that somebody else can pay it first."""
+    running: MintProcess = request.getfixturevalue(f"slow_{request.param}_mint")
+    return running
+
+
+@pytest.fixture
+def stranger_invoice(nutshell: Driver) -> Callable[[int], str]:
+    """Makes regtest invoices of a node that no mint here knows: `stranger_invoice(amount_sat)`."""
+
+    def made(amount_sat: int) -> str:
+        return str(nutshell.call("invoice", amount_msat=amount_sat * 1000, currency="bcrt")["request"])
+
+    return made

@@ -1,0 +1,254 @@
+"""Drives the Nutshell wallet from the interop tests: one JSON request a line on stdin, one JSON answer a line on stdout.
+
+Runs in Nutshell's own interpreter (scripts/install-peers.sh), so it imports nothing of ours. The protocol and the calls are
+those of ../cashu_ts/driver.mjs. Each wallet keeps its database in the directory it was opened with, and every proof it
+makes must carry a DLEQ (Nutshell verifies those that are there). It is not a wallet for anybody's money.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from typing import Any
+
+_answers = os.fdopen(os.dup(1), "w", buffering=1)
+os.dup2(2, 1)  # whatever the wallet prints goes to stderr
+
+from bolt11 import Bolt11, MilliSatoshi, TagChar, Tags, encode  # noqa: E402
+from cashu.core.base import Proof  # noqa: E402
+from cashu.core.helpers import sum_proofs  # noqa: E402
+from cashu.core.models import PostMeltQuoteResponse  # noqa: E402
+from cashu.core.secret import Tags as LockTags  # noqa: E402
+from cashu.wallet.helpers import deserialize_token_from_string  # noqa: E402
+from cashu.wallet.wallet import Wallet  # noqa: E402
+
+_CODE = re.compile(r"\(Code: (\d+)\)")
+
+
+class Peer:
+    """One wallet at one mint, with its own database and words."""
+
+    def __init__(self, wallet: Wallet) -> None:
+        self.wallet = wallet
+
+    @property
+    def balance(self) -> int:
+        return int(self.wallet.available_balance.amount)
+
+    def _kept(self, proofs: list[Proof]) -> dict[str, Any]:
+        missing = [p.amount for p in proofs if p.dleq is None]
+        if missing:
+            raise ValueError(f"proofs without DLEQ: {missing}")
+        return {"amount": sum_proofs(proofs), "amounts": [p.amount for p in proofs], "balance": self.balance}
+
+    async def info(self) -> dict[str, Any]:
+        wallet = self.wallet
+        return {
+            "pubkey": await wallet.create_p2pk_pubkey(),
+            "keyset": wallet.keyset_id,
+            "fee_ppk": wallet.keysets[wallet.keyset_id].input_fee_ppk,
+            "name": wallet.mint_info.name,
+            "balance": self.balance,
+        }
+
+    async def mint_quote(self, amount: int, locked: bool = True) -> dict[str, Any]:
+        del locked  # Nutshell signs every quote (NUT-20)
+        quote = await self.wallet.request_mint(amount)
+        return {"quote": quote.quote, "request": quote.request, "state": quote.state.value.upper()}
+
+    async def wait_paid(self, quote: str, timeout_ms: int) -> dict[str, Any]:
+        end = time.monotonic() + timeout_ms / 1000
+        while time.monotonic() < end:
+            seen = await self.wallet.get_mint_quote(quote)
+            if seen.paid or seen.issued:
+                return {"state": seen.state.value.upper()}
+            await asyncio.sleep(0.05)
+        raise TimeoutError(f"quote {quote} was not paid in {timeout_ms} ms")
+
+    async def wait_paid_by_socket(self, quote: str, timeout_ms: int) -> dict[str, Any]:
+        from threading import Thread
+
+        from cashu.core.json_rpc.base import JSONRPCSubscriptionKinds
+        from cashu.wallet.subscriptions import SubscriptionManager
+
+        loop, paid = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+
+        def seen(params: Any) -> None:
+            state = str(params.payload.get("state"))
+            if state in ("PAID", "ISSUED"):
+                loop.call_soon_threadsafe(lambda: paid.done() or paid.set_result(state))
+
+        subscriptions = SubscriptionManager(self.wallet.url)
+        thread = Thread(target=subscriptions.connect, daemon=True)
+        thread.start()
+        try:
+            await asyncio.to_thread(subscriptions.subscribe, JSONRPCSubscriptionKinds.BOLT11_MINT_QUOTE, [quote], seen)
+            return {"state": await asyncio.wait_for(paid, timeout_ms / 1000)}
+        finally:
+            await asyncio.to_thread(subscriptions.close)
+
+    async def mint(self, quote: str) -> dict[str, Any]:
+        amount = (await self.wallet.get_mint_quote(quote)).amount
+        return self._kept(await self.wallet.mint(amount, quote_id=quote))
+
+    async def swap(self) -> dict[str, Any]:
+        before = self.balance
+        fresh, _ = await self.wallet.split(list(self.wallet.proofs), 0)
+        return {"paid": before - sum_proofs(fresh), **self._kept(fresh)}
+
+    async def send(
+        self,
+        amount: int,
+        lock: dict[str, Any] | None = None,
+        include_fees: bool = False,
+        legacy: bool = False,
+        memo: str | None = None,
+    ) -> dict[str, Any]:
+        wallet = self.wallet
+        if lock:
+            secret = await self._lock(lock)
+            _, proofs = await wallet.swap_to_send(wallet.proofs, amount, secret_lock=secret, include_fees=include_fees)
+        else:
+            proofs, _ = await wallet.select_to_send(wallet.proofs, amount, include_fees=include_fees)
+        self._kept(proofs)
+        token = await wallet.serialize_proofs(proofs, include_dleq=True, legacy=legacy, memo=memo)
+        await wallet.set_reserved_for_send(proofs, reserved=True)
+        return {"token": token, "amount": sum_proofs(proofs), "balance": self.balance}
+
+    async def _lock(self, lock: dict[str, Any]) -> Any:
+        pubkeys, refund = lock.get("pubkeys") or [], lock.get("refund") or []
+        locktime_s = int(lock["locktime"] - time.time()) if lock.get("locktime") else None
+        if lock.get("hashlock"):
+            return await self.wallet.create_htlc_lock(
+                preimage_hash=lock["hashlock"],
+                hashlock_pubkeys=pubkeys or None,
+                locktime_seconds=locktime_s,
+                locktime_pubkeys=refund or None,
+            )
+        tags = LockTags()
+        if lock.get("locktime"):
+            tags["locktime"] = str(lock["locktime"])
+        if pubkeys[1:]:
+            tags["pubkeys"] = pubkeys[1:]
+        if refund:
+            tags["refund"] = refund
+        return await self.wallet.create_p2pk_lock(
+            pubkeys[0], tags=tags, sig_all=bool(lock.get("sig_all")), n_sigs=lock.get("n_sigs") or 1
+        )
+
+    async def receive(self, token: str, preimage: str | None = None, privkeys: list[str] | None = None) -> dict[str, Any]:
+        wallet = self.wallet
+        decoded = deserialize_token_from_string(token)
+        proofs = list(decoded.proofs)
+        await wallet._expand_short_keyset_ids(proofs)
+        if any(p.dleq is None for p in proofs):
+            raise ValueError("the token has proofs without DLEQ")
+        if preimage is not None:
+            await wallet.add_htlc_preimage_to_proofs(proofs, preimage)
+        if privkeys is not None:
+            await self._sign_with(privkeys, proofs)
+        kept, _ = await wallet.redeem(proofs)
+        return {**self._kept(kept), "memo": decoded.memo}
+
+    async def _sign_with(self, privkeys: list[str], proofs: list[Proof]) -> None:
+        """Signs with more keys than the wallet's own, for multi-signature locks with SIG_INPUTS."""
+        from cashu.core.crypto.secp import PrivateKey
+
+        own = self.wallet.private_key
+        try:
+            for privkey in privkeys:
+                self.wallet.private_key = PrivateKey(bytes.fromhex(privkey))
+                self.wallet.sign_p2pk_sig_inputs(proofs)
+        finally:
+            self.wallet.private_key = own
+
+    async def melt(self, request: str) -> dict[str, Any]:
+        wallet = self.wallet
+        quote = await wallet.melt_quote(request)
+        before = self.balance
+        needed = quote.amount + quote.fee_reserve
+        proofs, _ = await wallet.select_to_send(wallet.proofs, needed, include_fees=True)
+        paid = await wallet.melt(proofs, request, quote.fee_reserve, quote.quote)
+        change = self._change(paid)
+        return {
+            "state": str(paid.state),
+            "preimage": paid.payment_preimage,
+            "amount": quote.amount,
+            "fee_reserve": quote.fee_reserve,
+            "change": change,
+            "spent": before - self.balance,
+            "balance": self.balance,
+        }
+
+    @staticmethod
+    def _change(paid: PostMeltQuoteResponse) -> int:
+        if any(signature.dleq is None for signature in paid.change or []):
+            raise ValueError("change without DLEQ")
+        return sum(signature.amount for signature in paid.change or [])
+
+    async def restore(self) -> dict[str, Any]:
+        wallet = self.wallet
+        await wallet.restore_wallet_from_mnemonic(None)
+        await wallet.load_proofs(reload=True)
+        return self._kept(wallet.proofs)
+
+    async def states(self, token: str | None = None) -> list[str]:
+        proofs = self.wallet.proofs
+        if token is not None:
+            proofs = list(deserialize_token_from_string(token).proofs)
+            await self.wallet._expand_short_keyset_ids(proofs)
+        return [str(state.state.value).upper() for state in (await self.wallet.check_proof_state(proofs)).states]
+
+
+_peers: list[Peer] = []
+
+
+async def _open(mint: str, unit: str, words: str, directory: str) -> dict[str, Any]:
+    wallet = await Wallet.with_db(mint, directory, unit=unit, skip_db_read=True)
+    await wallet._init_private_key(words)
+    await wallet.load_mint()
+    await wallet.load_proofs(reload=True)
+    peer = Peer(wallet)
+    _peers.append(peer)
+    return {"wallet": len(_peers) - 1, **await peer.info()}
+
+
+async def _invoice(amount_msat: int, currency: str) -> dict[str, Any]:
+    """An invoice of a node that no mint here knows; FRESH preimage."""
+    preimage = os.urandom(32)
+    tags = Tags()
+    tags.add(TagChar.payment_hash, hashlib.sha256(preimage).hexdigest())
+    tags.add(TagChar.payment_secret, os.urandom(32).hex())
+    tags.add(TagChar.description, "an invoice of a stranger")
+    tags.add(TagChar.expire_time, 3600)
+    invoice = Bolt11(currency=currency, amount_msat=MilliSatoshi(amount_msat), date=int(time.time()), tags=tags)
+    return {"request": encode(invoice, os.urandom(32).hex()), "preimage": preimage.hex()}
+
+
+_calls = {"open": _open, "invoice": _invoice}
+
+
+async def _answer(line: str) -> dict[str, Any]:
+    request = json.loads(line)
+    handle = request.get("wallet")
+    call = _calls[request["call"]] if handle is None else getattr(_peers[handle], request["call"])
+    try:
+        return {"id": request["id"], "ok": await call(**request["args"])}
+    except Exception as error:  # every failure is the test's to judge
+        code = _CODE.search(str(error))
+        message = f"{type(error).__name__}: {error}"
+        return {"id": request["id"], "error": {"message": message, "code": int(code[1]) if code else None}}
+
+
+async def _serve() -> None:
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        _answers.write(json.dumps(await _answer(line)) + "\n")
+        _answers.flush()
+
+
+asyncio.run(_serve())

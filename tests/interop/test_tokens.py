@@ -1,0 +1,88 @@
+"""Tokens cross between wallets in every direction, at every mint: plain, old, locked in every way of NUT-11 and NUT-14."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from typing import Any
+
+import pytest
+from coincurve import PrivateKey
+from tests.interop.matrix import EVERY_PAIR_AT_EVERY_MINT, OpenWallet
+from tests.interop.peers import MintProcess, PeerError
+
+pytestmark = [pytest.mark.interop, pytest.mark.network]
+
+
+def _funded_pair(open_wallet: OpenWallet, mint: MintProcess, sender: str, receiver: str) -> tuple[Any, Any]:
+    giver, taker = open_wallet(sender, mint), open_wallet(receiver, mint)
+    giver.mint(128)
+    return giver, taker
+
+
+@EVERY_PAIR_AT_EVERY_MINT
+@pytest.mark.parametrize("legacy", [False, True], ids=["V4", "V3"])
+def test_a_token_crosses(sender: str, receiver: str, legacy: bool, mint: MintProcess, open_wallet: OpenWallet) -> None:
+    """The receiver reads the sender's token, verifies its DLEQs and gets the exact amount when the sender adds the fee."""
+    giver, taker = _funded_pair(open_wallet, mint, sender, receiver)
+    token = giver.send(21, include_fees=True, legacy=legacy, memo="für dich, 21")
+    assert token.startswith("cashuA" if legacy else "cashuB")
+    assert set(taker.states(token)) == {"UNSPENT"}
+    assert taker.receive(token) == 21
+    assert set(giver.states(token)) == {"SPENT"}
+    assert taker.balance == 21
+    assert 128 - 21 - 3 <= giver.balance < 128 - 20
+
+
+@EVERY_PAIR_AT_EVERY_MINT
+@pytest.mark.parametrize("sig_all", [False, True], ids=["SIG_INPUTS", "SIG_ALL"])
+def test_a_locked_token_crosses(sender: str, receiver: str, sig_all: bool, mint: MintProcess, open_wallet: OpenWallet) -> None:
+    """Coins locked to the receiver's key are refused to a thief and opened by the receiver (NUT-11)."""
+    giver, taker = _funded_pair(open_wallet, mint, sender, receiver)
+    token = giver.send(16, lock={"pubkeys": [taker.pubkey], "sig_all": sig_all})
+    thief = open_wallet("cashu-ts", mint)
+    with pytest.raises(PeerError):
+        thief.receive(token)
+    assert set(giver.states(token)) == {"UNSPENT"}
+    assert taker.receive(token) in (15, 16)
+
+
+@EVERY_PAIR_AT_EVERY_MINT
+def test_a_token_locked_to_two_keys_crosses(sender: str, receiver: str, mint: MintProcess, open_wallet: OpenWallet) -> None:
+    """Two of two signatures open the lock; one does not."""
+    giver, taker = _funded_pair(open_wallet, mint, sender, receiver)
+    keys = [PrivateKey(), PrivateKey()]
+    token = giver.send(8, lock={"pubkeys": [key.public_key.format().hex() for key in keys], "n_sigs": 2})
+    with pytest.raises(PeerError):
+        taker.receive(token, privkeys=[keys[0].to_hex()])
+    assert taker.receive(token, privkeys=[key.to_hex() for key in keys]) in (7, 8)
+
+
+@EVERY_PAIR_AT_EVERY_MINT
+def test_a_refund_is_taken_after_the_locktime(sender: str, receiver: str, mint: MintProcess, open_wallet: OpenWallet) -> None:
+    """After the locktime the refund key opens a lock made for somebody else."""
+    giver, taker = _funded_pair(open_wallet, mint, sender, receiver)
+    lock = {
+        "pubkeys": [PrivateKey().public_key.format().hex()],
+        "locktime": int(time.time()) - 5,
+        "refund": [taker.pubkey],
+    }
+    assert taker.receive(giver.send(8, lock=lock)) in (7, 8)
+
+
+@EVERY_PAIR_AT_EVERY_MINT
+def test_a_hash_locked_token_crosses(sender: str, receiver: str, mint: MintProcess, open_wallet: OpenWallet) -> None:
+    """A hash lock with the receiver's key opens with the preimage and a signature, not with a wrong preimage (NUT-14)."""
+    giver, taker = _funded_pair(open_wallet, mint, sender, receiver)
+    preimage = secrets.token_bytes(32)
+    lock = {
+        "pubkeys": [taker.pubkey],
+        "hashlock": hashlib.sha256(preimage).hexdigest(),
+        "locktime": int(time.time()) + 3600,
+        "refund": [giver.pubkey],
+    }
+    token = giver.send(8, lock=lock)
+    with pytest.raises(PeerError):
+        taker.receive(token, preimage=secrets.token_hex(32))
+    assert taker.receive(token, preimage=preimage.hex()) in (7, 8)
