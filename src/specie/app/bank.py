@@ -1,0 +1,158 @@
+"""The bank's composition root: from settings to a running mint. Only here do its adapters meet its engines."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from specie._version import __version__
+from specie.app.system import SystemClock, SystemEntropy
+from specie.kernel import Clock, Entropy, InvariantError, Rail, RefusedError, Telemetry
+from specie.keys import OpenedSeed, SealSource, Signer
+from specie.keys.adapters.seed_store import SeedStore
+from specie.keys.adapters.software import SoftwareSigner
+from specie.ledger import Ledger
+from specie.ledger.adapters.store_sql import MIGRATIONS as LEDGER_MIGRATIONS
+from specie.ledger.adapters.store_sql import SqlLedgerStore
+from specie.lightning.adapters.play import MIGRATIONS as PLAY_MIGRATIONS
+from specie.lightning.adapters.play import PlayRail
+from specie.mint import Mint
+from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
+from specie.mint.adapters.store_sql import SqlMintStore
+from specie.ops.settings import BankSettings, RailKind, RailSettings, SealingSource
+from specie.storage import Storage
+from specie.storage.adapters.postgres import PostgresStorage
+from specie.storage.adapters.sqlite import SqliteStorage
+
+__all__ = ["MIGRATIONS", "Bank", "DataDirectoryInUseError", "open_bank", "owned_directory"]
+
+MIGRATIONS = (*LEDGER_MIGRATIONS, *MINT_MIGRATIONS, *PLAY_MIGRATIONS)
+"""The schema of every room that a bank's store holds."""
+
+
+class DataDirectoryInUseError(RefusedError):
+    """Another process runs the bank of this data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """A started bank. `sealed` says how its seed is kept; the seed itself is nowhere but in the signer."""
+
+    settings: BankSettings
+    storage: Storage
+    signer: Signer
+    rails: tuple[Rail, ...]
+    mint: Mint
+    sealed: OpenedSeed
+
+
+@contextlib.contextmanager
+def owned_directory(path: Path) -> Iterator[None]:
+    """Make `path` (mode 0700) if need be and hold its lock; DataDirectoryInUseError if another process does.
+
+    The kernel drops the lock when this process ends, however it ends.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataDirectoryInUseError(f"another process runs the bank in {path}") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+async def _open_storage(settings: BankSettings) -> Storage:
+    if settings.store.dsn is None:
+        return SqliteStorage(settings.store_path)
+    return await PostgresStorage.connect(settings.store.dsn.reveal(), writers=settings.store.writers)
+
+
+def _seal_source(settings: BankSettings) -> SealSource:
+    keys = settings.keys
+    return SealSource(
+        passphrase_file=None if keys.passphrase_file is None else str(keys.passphrase_file),
+        passphrase=None if keys.passphrase is None else keys.passphrase.reveal(),
+        keyring=keys.sealing is SealingSource.KEYRING,
+    )
+
+
+def _shard(data_dir: Path) -> str:
+    """Where this process keeps its running balances on a shared store: the same at each start, another on each machine."""
+    return hashlib.sha256(f"{socket.gethostname()}:{data_dir.resolve()}".encode()).hexdigest()[:12]
+
+
+@contextlib.asynccontextmanager
+async def open_bank(
+    settings: BankSettings,
+    *,
+    telemetry: Telemetry,
+    clock: Clock | None = None,
+    entropy: Entropy | None = None,
+    migrated: Callable[[int], None] = lambda count: None,
+) -> AsyncIterator[Bank]:
+    """Build and start everything the settings name; on the way out stop it in the opposite order.
+
+    An embedded store is owned by this process alone (DataDirectoryInUseError); one on PostgreSQL is shared. `migrated`
+    hears how many schema steps were applied.
+    """
+    clock = clock or SystemClock()
+    entropy = entropy or SystemEntropy()
+    embedded = settings.store.dsn is None
+    async with contextlib.AsyncExitStack() as stack:
+        if embedded:
+            stack.enter_context(owned_directory(settings.data_dir))
+        else:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        all_play = all(rail.play for rail in settings.rails)
+        seeds = SeedStore(settings.data_dir, entropy=entropy)
+        sealed = seeds.open_or_create(_seal_source(settings), all_play=all_play)
+        signer = SoftwareSigner(sealed.seed, entropy=entropy)
+        stack.push_async_callback(signer.close)
+        sealed = OpenedSeed(b"", sealed.kind, sealed.created, sealed.where)
+        storage = await _open_storage(settings)
+        stack.push_async_callback(storage.close)
+        migrated(len(await storage.migrate(MIGRATIONS)))
+        rails: list[Rail] = []
+        for rail_settings in settings.rails:
+            rail = await _open_rail(rail_settings, storage, signer, clock, entropy)
+            stack.push_async_callback(rail.close)
+            rails.append(rail)
+        mint = Mint(
+            settings=settings.mint,
+            storage=storage,
+            store=SqlMintStore(),
+            ledger=Ledger(SqlLedgerStore(shard="0" if embedded else _shard(settings.data_dir))),
+            signer=signer,
+            rails=rails,
+            clock=clock,
+            entropy=entropy,
+            telemetry=telemetry,
+            version=f"specie/{__version__}",
+            exclusive=embedded,
+        )
+        await mint.start()
+        stack.push_async_callback(mint.close)
+        yield Bank(settings, storage, signer, tuple(rails), mint, sealed)
+
+
+async def _open_rail(settings: RailSettings, storage: Storage, signer: Signer, clock: Clock, entropy: Entropy) -> Rail:
+    if settings.kind is not RailKind.PLAY:
+        raise InvariantError(f"no adapter for rail {settings.kind}")
+    rail = PlayRail(
+        storage=storage,
+        signer=signer,
+        clock=clock,
+        entropy=entropy,
+        autopay_delay_s=settings.autopay_delay_s if settings.autopay else None,
+    )
+    await rail.start()
+    return rail

@@ -1,0 +1,191 @@
+"""A whole mint in one process for tests: real engine, ledger, signer, play rail and store; virtual or seeded plugs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from specie.ecash import (
+    BlindedMessage,
+    BlindSignature,
+    Keyset,
+    MeltQuote,
+    MeltQuoteRequest,
+    MeltRequest,
+    MintQuote,
+    MintQuoteRequest,
+    MintRequest,
+    Proof,
+    SwapRequest,
+    blinded_message,
+    unblind_signature,
+)
+from specie.kernel import Rail, Telemetry, split_amount
+from specie.keys.adapters.software import SoftwareSigner
+from specie.ledger import Ledger
+from specie.ledger.adapters.store_sql import MIGRATIONS as LEDGER_MIGRATIONS
+from specie.ledger.adapters.store_sql import SqlLedgerStore
+from specie.lightning.adapters.play import MIGRATIONS as PLAY_MIGRATIONS
+from specie.lightning.adapters.play import PlayFaults, PlayRail
+from specie.mint import Mint, MintSettings
+from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
+from specie.mint.adapters.store_sql import SqlMintStore
+from specie.storage import Storage
+from specie.storage.adapters.sqlite import SqliteStorage
+from tests.support.virtual import SeededEntropy, VirtualClock
+
+MIGRATIONS = (*LEDGER_MIGRATIONS, *MINT_MIGRATIONS, *PLAY_MIGRATIONS)
+SEED = bytes(range(32))
+
+
+@dataclass
+class Pages:
+    """Telemetry that remembers what it was told."""
+
+    pages: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def count(self, name: str, /, amount: int = 1, **labels: str) -> None:
+        self.counts[name] = self.counts.get(name, 0) + amount
+
+    def observe(self, name: str, seconds: float, /, **labels: str) -> None:
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+    def event(self, name: str, /, **facts: object) -> None:
+        self.events.append((name, facts))
+
+    def page(self, reason: str, /, **facts: object) -> None:
+        self.pages.append((reason, facts))
+
+
+@dataclass
+class House:
+    """A running mint and its plugs."""
+
+    mint: Mint
+    storage: Storage
+    rail: PlayRail
+    signer: SoftwareSigner
+    clock: VirtualClock
+    entropy: SeededEntropy
+    telemetry: Pages
+
+    def keyset(self, unit: str = "sat") -> Keyset:
+        """The active keyset."""
+        return next(keyset for keyset in self.mint.keysets() if keyset.unit == unit and keyset.active)
+
+    async def pay(self, quote: MintQuote) -> MintQuote:
+        """Have the play network pay a mint quote's invoice now."""
+        from specie.lightning import decode_invoice
+
+        await self.rail.settle(decode_invoice(quote.request).payment_hash.hex())
+        return await self.mint.mint_quote(quote.quote, quote.method)
+
+
+@contextlib.asynccontextmanager
+async def house(
+    *,
+    storage: Storage | None = None,
+    clock: VirtualClock | None = None,
+    seed: object = 0,
+    settings: MintSettings | None = None,
+    autopay_delay_s: float | None = None,
+    rails: Sequence[Rail] | None = None,
+    telemetry: Telemetry | None = None,
+    **mint: Any,
+) -> AsyncIterator[House]:
+    """A started mint. With `storage` given it is neither migrated twice nor closed, so a world can be restarted on it."""
+    clock = clock or VirtualClock()
+    entropy = SeededEntropy(seed)
+    own = storage is None
+    store = storage or SqliteStorage(":memory:", inline=True)
+    await store.migrate(MIGRATIONS)
+    signer = SoftwareSigner(SEED, threads=0, entropy=entropy)
+    rail = PlayRail(storage=store, signer=signer, clock=clock, entropy=entropy, autopay_delay_s=autopay_delay_s)
+    await rail.start()
+    pages = telemetry if isinstance(telemetry, Pages) else Pages()
+    running = Mint(
+        settings=settings or MintSettings(),
+        storage=store,
+        store=SqlMintStore(),
+        ledger=Ledger(SqlLedgerStore()),
+        signer=signer,
+        rails=rails or [rail],
+        clock=clock,
+        entropy=entropy,
+        telemetry=pages,
+        **mint,
+    )
+    await running.start()
+    try:
+        yield House(running, store, rail, signer, clock, entropy, pages)
+    finally:
+        await running.close()
+        await rail.close()
+        if own:
+            await store.close()
+
+
+class Purse:
+    """The least wallet there can be: makes outputs from random secrets and unblinds what comes back."""
+
+    def __init__(self, house: House, seed: object = "purse") -> None:
+        self.house = house
+        self._entropy = SeededEntropy(seed)
+
+    def outputs(self, amounts: Sequence[int], keyset: Keyset | None = None, secrets: Sequence[str] = ()) -> Outputs:
+        """FRESH blinded messages for `amounts`, or for given secret texts."""
+        keyset = keyset or self.house.keyset()
+        texts = list(secrets) or [self._entropy.bytes(32).hex() for _ in amounts]
+        factors = [self._entropy.bytes(32) for _ in amounts]
+        messages = [blinded_message(a, keyset.id, s, r) for a, s, r in zip(amounts, texts, factors, strict=True)]
+        return Outputs(keyset, tuple(messages), tuple(texts), tuple(factors))
+
+    async def mint(self, amount: int, unit: str = "sat") -> list[Proof]:
+        """Coins for a quote that the play network pays at once."""
+        quote = await self.house.mint.request_mint_quote(MintQuoteRequest("bolt11", unit, amount))
+        await self.house.pay(quote)
+        outputs = self.outputs(split_amount(amount, self.house.keyset(unit).keys), self.house.keyset(unit))
+        return outputs.proofs(await self.house.mint.issue(MintRequest("bolt11", quote.quote, outputs.messages)))
+
+    async def swap(self, inputs: Sequence[Proof], amounts: Sequence[int]) -> list[Proof]:
+        """Coins for coins."""
+        outputs = self.outputs(amounts)
+        return outputs.proofs(await self.house.mint.swap(SwapRequest(tuple(inputs), outputs.messages)))
+
+    async def melt_quote(self, invoice: str, **options: Any) -> MeltQuote:
+        """A price for an invoice."""
+        return await self.house.mint.request_melt_quote(MeltQuoteRequest("bolt11", invoice, "sat", **options))
+
+    async def melt(self, quote: MeltQuote, inputs: Sequence[Proof], blanks: int = 0, **options: Any) -> MeltQuote:
+        """Pay with coins."""
+        outputs = self.outputs([1] * blanks)
+        return await self.house.mint.melt(MeltRequest("bolt11", quote.quote, tuple(inputs), outputs.messages, **options))
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Blinded messages with what unblinds them."""
+
+    keyset: Keyset
+    messages: tuple[BlindedMessage, ...]
+    secrets: tuple[str, ...]
+    factors: tuple[bytes, ...]
+
+    def proofs(self, signatures: Sequence[BlindSignature], *, blank: bool = False) -> list[Proof]:
+        """Coins, each checked by its DLEQ."""
+        return [
+            unblind_signature(
+                message,
+                signature,
+                secret=secret,
+                r=r,
+                key=self.keyset.keys[signature.amount],
+                blank=blank,
+                require_dleq=True,
+            )
+            for message, signature, secret, r in zip(self.messages, signatures, self.secrets, self.factors, strict=not blank)
+        ]
