@@ -25,7 +25,7 @@ is_current() { # is_current DIR STAMP
 }
 
 find_python() {
-    for candidate in "${SPECIE_PYTHON:-}" "$root/.venv/bin/python" python3.11 python3.12 python3; do
+    for candidate in "${PYTHON:-}" "$root/.venv/bin/python" python3.11 python3.12 python3; do
         [ -n "$candidate" ] || continue
         if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
             printf '%s\n' "$candidate"
@@ -51,6 +51,12 @@ need_node() {
     command -v npm >/dev/null || fail "npm is missing: install npm, then run this again"
 }
 
+pip_install() { # pip_install VENV ARGUMENT...
+    venv=$1
+    shift
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes "$@"
+}
+
 install_nutshell() {
     dir=$peers/nutshell
     stamp=$(stamp_of "$interop/nutshell/requirements.lock" "$interop/nutshell/packages.lock")
@@ -58,13 +64,12 @@ install_nutshell() {
         say "Nutshell is there ($dir)"
         return 0
     fi
-    python=$(find_python) || fail "Nutshell needs Python 3.11 or 3.12 with its venv module (set SPECIE_PYTHON to one)"
+    python=$(find_python) || fail "Nutshell needs Python 3.11 or 3.12 with its venv module (set PYTHON to one)"
     say "installing Nutshell into $dir"
     rm -rf "$dir"
     "$python" -m venv "$dir"
-    pip="$dir/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes"
-    $pip -r "$interop/nutshell/requirements.lock" || fail "Nutshell's dependencies could not be installed"
-    $pip --no-deps -r "$interop/nutshell/packages.lock" || fail "Nutshell could not be installed"
+    pip_install "$dir" -r "$interop/nutshell/requirements.lock" || fail "Nutshell's dependencies could not be installed"
+    pip_install "$dir" --no-deps -r "$interop/nutshell/packages.lock" || fail "Nutshell could not be installed"
     "$dir/bin/python" -c 'import cashu.wallet.wallet' || fail "Nutshell was installed but cannot be imported"
     printf '%s\n' "$stamp" >"$dir/.stamp"
 }

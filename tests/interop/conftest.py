@@ -1,6 +1,6 @@
 """Fixtures of the interop tests: peers' wallets and mints. They skip aloud where a peer is missing.
 
-With SPECIE_REQUIRE_PEERS=1 a missing peer is a failure (continuous integration sets it, so that nothing is skipped there).
+With SPECIE_TEST_REQUIRE_PEERS=1 a missing peer is a failure (continuous integration sets it, so that nothing is skipped there).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _need(name: str) -> None:
     reason = missing_peer(name)
     if reason is None:
         return
-    if os.environ.get("SPECIE_REQUIRE_PEERS") == "1":
+    if os.environ.get("SPECIE_TEST_REQUIRE_PEERS") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
 
@@ -80,11 +80,12 @@ def _nutshell_mint(home: Path, pay_delay_s: int) -> AbstractContextManager[MintP
     return run_mint("nutshell", [python, "-m", "cashu.mint"], home, port, environment)
 
 
-def _specie_mint(home: Path, pay_delay_s: int) -> AbstractContextManager[MintProcess]:
+def _specie_mint(home: Path, pay_delay_s: int, **mint_settings: int) -> AbstractContextManager[MintProcess]:
     """Our mint as its user starts it; its play rail pays its own invoices."""
     port = free_port()
     command = [sys.executable, "-m", "specie", "up", "--data", str(home / "data"), "--port", str(port)]
-    return run_mint("specie", [*command, "--autopay-delay", str(pay_delay_s)], home, port)
+    environment = {f"SPECIE_MINT_{name.upper()}": str(value) for name, value in mint_settings.items()}
+    return run_mint("specie", [*command, "--autopay-delay", str(pay_delay_s)], home, port, environment)
 
 
 @pytest.fixture(scope="session")
@@ -105,8 +106,15 @@ def slow_nutshell_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Min
 
 @pytest.fixture(scope="session")
 def specie_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintProcess]:
-    """Our mint, whose invoices are paid at once."""
-    with _specie_mint(tmp_path_factory.mktemp("specie_mint"), 0) as running:
+    """Our mint with an input fee of 100 ppk, whose invoices are paid at once."""
+    with _specie_mint(tmp_path_factory.mktemp("specie_mint"), 0, input_fee_ppk=100) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def old_ids_specie_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintProcess]:
+    """Our mint with 8-byte keyset ids (NUT-02 v1) and without a fee, whose invoices are paid at once."""
+    with _specie_mint(tmp_path_factory.mktemp("old_ids_specie_mint"), 0, keyset_version=0) as running:
         yield running
 
 

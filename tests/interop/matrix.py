@@ -1,6 +1,6 @@
 """Which wallets meet at which mints.
 
-Peers' wallets at a peer's mint are left out, unless SPECIE_INTEROP_CONTROLS=1: they prove nothing of ours, but they tell a
+Peers' wallets at a peer's mint are left out, unless SPECIE_TEST_CONTROLS=1: they prove nothing of ours, but they tell a
 fault of ours from a quarrel between the peers, and they prove the drivers.
 """
 
@@ -12,32 +12,38 @@ from typing import Any
 
 import pytest
 
-__all__ = ["EVERY_PAIR_AT_EVERY_MINT", "EVERY_WALLET_AT_EVERY_MINT", "EVERY_WALLET_AT_EVERY_SLOW_MINT", "OpenWallet"]
+__all__ = [
+    "EVERY_PAIR_AT_EVERY_MINT",
+    "EVERY_PAIR_AT_OLD_IDS",
+    "EVERY_WALLET_AT_EVERY_MINT",
+    "EVERY_WALLET_AT_EVERY_SLOW_MINT",
+    "OpenWallet",
+]
 
 OpenWallet = Callable[..., Any]
 
 _WALLETS = ("specie", "cashu-ts", "nutshell")
 _MINTS = ("specie", "nutshell")
 _OURS = "specie"
-_CONTROLS = os.environ.get("SPECIE_INTEROP_CONTROLS") == "1"
+_CONTROLS = os.environ.get("SPECIE_TEST_CONTROLS") == "1"
 
 
 def _cases(*rows: tuple[str, ...]) -> list[Any]:
     """The rows in which two implementations meet, ours among them; with controls, the others too. The last is the mint."""
-    wanted = [row for row in rows if len(set(row)) > 1 and (_CONTROLS or _OURS in row)]
-    if _CONTROLS:
-        wanted = [row for row in rows if set(row) != {_OURS}]
+    makers = [{name.removeprefix("old_ids_") for name in row} for row in rows]
+    wanted = [row for row, maker in zip(rows, makers, strict=True) if maker != {_OURS} and (_CONTROLS or _OURS in maker)]
     return [pytest.param(*row, id="-".join(row[:-1]) + f"-at-{row[-1]}") for row in wanted]
 
 
-EVERY_WALLET_AT_EVERY_MINT = pytest.mark.parametrize(
-    ("kind", "mint"), _cases(*((kind, mint) for kind in _WALLETS for mint in _MINTS)), indirect=["mint"]
-)
-EVERY_WALLET_AT_EVERY_SLOW_MINT = pytest.mark.parametrize(
-    ("kind", "slow_mint"), _cases(*((kind, mint) for kind in _WALLETS for mint in _MINTS)), indirect=["slow_mint"]
-)
-EVERY_PAIR_AT_EVERY_MINT = pytest.mark.parametrize(
-    ("sender", "receiver", "mint"),
-    _cases(*((sender, receiver, mint) for sender in _WALLETS for receiver in _WALLETS for mint in _MINTS)),
-    indirect=["mint"],
-)
+def _alone(*mints: str) -> list[Any]:
+    return _cases(*((kind, mint) for kind in _WALLETS for mint in mints))
+
+
+def _pairs(*mints: str) -> list[Any]:
+    return _cases(*((sender, receiver, mint) for sender in _WALLETS for receiver in _WALLETS for mint in mints))
+
+
+EVERY_WALLET_AT_EVERY_MINT = pytest.mark.parametrize(("kind", "mint"), _alone(*_MINTS), indirect=["mint"])
+EVERY_WALLET_AT_EVERY_SLOW_MINT = pytest.mark.parametrize(("kind", "slow_mint"), _alone(*_MINTS), indirect=["slow_mint"])
+EVERY_PAIR_AT_EVERY_MINT = pytest.mark.parametrize(("sender", "receiver", "mint"), _pairs(*_MINTS), indirect=["mint"])
+EVERY_PAIR_AT_OLD_IDS = pytest.mark.parametrize(("sender", "receiver", "mint"), _pairs("old_ids_specie"), indirect=["mint"])

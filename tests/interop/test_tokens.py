@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from coincurve import PrivateKey
-from tests.interop.matrix import EVERY_PAIR_AT_EVERY_MINT, OpenWallet
+from tests.interop.matrix import EVERY_PAIR_AT_EVERY_MINT, EVERY_PAIR_AT_OLD_IDS, OpenWallet
 from tests.interop.peers import MintProcess, PeerError
 
 pytestmark = [pytest.mark.interop, pytest.mark.network]
@@ -33,6 +33,17 @@ def test_a_token_crosses(sender: str, receiver: str, legacy: bool, mint: MintPro
     assert set(giver.states(token)) == {"SPENT"}
     assert taker.balance == 21
     assert 128 - 21 - 3 <= giver.balance < 128 - 20
+
+
+@EVERY_PAIR_AT_OLD_IDS
+@pytest.mark.parametrize("legacy", [False, True], ids=["V4", "V3"])
+def test_a_token_of_old_ids_crosses(
+    sender: str, receiver: str, legacy: bool, mint: MintProcess, open_wallet: OpenWallet
+) -> None:
+    """Where keyset ids have eight bytes and no fee is asked, the amount crosses whole."""
+    giver, taker = _funded_pair(open_wallet, mint, sender, receiver)
+    assert taker.receive(giver.send(21, legacy=legacy)) == 21
+    assert (giver.balance, taker.balance) == (107, 21)
 
 
 @EVERY_PAIR_AT_EVERY_MINT
