@@ -1,0 +1,56 @@
+# specie: `make up` runs a bank, `make test` runs the tests; both install what they need into .venv first.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
+PYTEST_ARGS ?=
+
+.PHONY: help up test check soak bench docs images format lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/.run: requirements/run.lock pyproject.toml scripts/bootstrap.sh
+	@scripts/bootstrap.sh run
+
+$(VENV)/.dev: requirements/dev.lock pyproject.toml scripts/bootstrap.sh
+	@scripts/bootstrap.sh dev
+
+up: $(VENV)/.run ## install and run a play-money bank on http://127.0.0.1:3338 (ARGS="--port 4000")
+	@exec $(BIN)/specie up $(ARGS)
+
+test: $(VENV)/.dev ## install and run the whole test suite (PYTEST_ARGS="-k swap")
+	$(BIN)/python -m pytest -n $(JOBS) $(if $(COVERAGE),--cov --cov-report=) $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## what must pass before anything lands: lint, types, room contracts, tests, documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+	$(MAKE) docs
+
+soak: $(VENV)/.dev ## the simulator over 10,000 seeds (SEEDS=100 for fewer)
+	$(BIN)/python -m tests.sim.soak --seeds $(or $(SEEDS),10000) --jobs $(JOBS)
+
+bench: $(VENV)/.dev ## measure requests a second, latencies and the crypto floor (see bench/README.md)
+	$(BIN)/python -m bench $(ARGS)
+
+docs: $(VENV)/.dev ## build the documents into site/
+	$(BIN)/zensical build --clean
+
+images: $(VENV)/.dev ## make the pictures of the README again (needs chromium)
+	$(BIN)/python scripts/screenshots.py
+	$(BIN)/python scripts/record_terminal.py
+
+format: $(VENV)/.dev ## format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## resolve the dependencies anew and write the lock files (needs uv)
+	scripts/lock.sh
+
+clean: ## remove everything that was built here
+	rm -rf $(VENV) site .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
