@@ -12,7 +12,7 @@ from functools import lru_cache
 from specie.kernel.errors import InvariantError
 from specie.storage.ports import Value
 
-__all__ = ["KEYS", "MAX_CHUNK", "key_chunks", "sql_with_keys", "sqlite_sql"]
+__all__ = ["KEYS", "MAX_CHUNK", "key_chunks", "sql_with_key_array", "sql_with_keys", "sqlite_sql"]
 
 KEYS = "{keys}"
 """What `Transaction.fetch_in` replaces."""
@@ -51,3 +51,18 @@ def key_chunks(keys: Sequence[Value]) -> Iterator[tuple[Value, ...]]:
         chunk = distinct[start : start + MAX_CHUNK]
         chunk += chunk[-1:] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
         yield tuple(chunk)
+
+
+_ARRAYS: dict[type, str] = {bytes: "bytea", str: "text", int: "bigint"}
+
+
+@lru_cache(maxsize=1024)
+def sql_with_key_array(sql: str, values: int, kind: type) -> str:
+    """`{keys}` as a sub-select of one array, the placeholder after the `values` (PostgreSQL): one text for any count.
+
+    Raises:
+        InvariantError: the statement has no `{keys}`, or keys are of no type a column holds.
+    """
+    if KEYS not in sql or kind not in _ARRAYS:
+        raise InvariantError("fetch_in needs a statement with {keys} and keys of bytes, str or int")
+    return sql.replace(KEYS, f"(SELECT unnest(${values + 1}::{_ARRAYS[kind]}[]))")

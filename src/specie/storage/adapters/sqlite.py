@@ -26,6 +26,7 @@ import apsw
 from specie.kernel.errors import InvariantError, RefusedError, SpecieError, UnavailableError, UncertainError
 from specie.storage.adapters.broadcast import Broadcast, Listener
 from specie.storage.adapters.sqlite_file import backup_file, open_connection, prepare_file
+from specie.storage.adapters.sqlite_thread import Job, Reader, Work, run_thread, settle
 from specie.storage.adapters.sqlite_transaction import SqliteTransaction, translated
 from specie.storage.migration import checksum, pending_steps, schema_label
 from specie.storage.ports import Body, Migration, StorageStatus
@@ -42,53 +43,6 @@ _CLOSED = "the store is closed"
 
 _BUSY_ATTEMPTS = 3
 """BEGIN IMMEDIATE can be refused without the busy timeout having been waited out (log recovery by another process)."""
-
-
-class _Job:
-    """A body that waits, its caller's future, and what became of it."""
-
-    __slots__ = ("body", "error", "future", "loop", "result")
-
-    def __init__(self, body: Body[Any], loop: asyncio.AbstractEventLoop) -> None:
-        self.body = body
-        self.loop = loop
-        self.future: asyncio.Future[Any] = loop.create_future()
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-
-_Work = _Job | Callable[[], None] | None
-"""What a thread takes: a body, something to run by itself, or None: finish."""
-
-
-def _run_thread(
-    work: queue.SimpleQueue[_Work], bound: Callable[[], int], run: Callable[[list[_Job]], None], finish: Callable[[], None]
-) -> None:
-    """Take all bodies that wait, up to the bound, hand them to `run`; until None comes."""
-    try:
-        item = work.get()
-        while item is not None:
-            if not isinstance(item, _Job):
-                item()
-                item = work.get()
-                continue
-            jobs, most = [item], bound()
-            following: _Work | Literal[False] = False
-            while len(jobs) < most:
-                try:
-                    following = work.get_nowait()
-                except queue.Empty:
-                    following = False
-                    break
-                if not isinstance(following, _Job):
-                    break
-                jobs.append(following)
-                following = False
-            run(jobs)
-            del jobs[:]
-            item = work.get() if following is False else following
-    finally:
-        finish()
 
 
 class SqliteStorage:
@@ -136,26 +90,25 @@ class SqliteStorage:
         busy_ms = int(busy_timeout_s * 1000)
         self._connection = open_connection(self._path, busy_ms, synchronous=synchronous)
         self._cursor = self._connection.cursor()
-        self._writes: queue.SimpleQueue[_Work] = queue.SimpleQueue()
-        self._reads: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._writes: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._read_connections: list[apsw.Connection] = []
         self._threads: list[threading.Thread] = []
         if inline:
             return
         self._read_connections = [open_connection(self._path, busy_ms, reader=True) for _ in range(max(1, readers))]
         for connection in self._read_connections:
-            self._start("specie-read", self._reads, self._read_share, _Reader(connection).run, lambda: None)
-        self._start("specie-write", self._writes, lambda: max_batch, self._run_batch, lambda: None)
+            self._start("specie-read", self._reads, self._read_share, Reader(connection).run)
+        self._start("specie-write", self._writes, lambda: max_batch, self._run_batch)
 
     def _start(
         self,
         name: str,
-        work: queue.SimpleQueue[_Work],
+        work: queue.SimpleQueue[Work],
         bound: Callable[[], int],
-        run: Callable[[list[_Job]], None],
-        finish: Callable[[], None],
+        run: Callable[[list[Job]], None],
     ) -> None:
-        thread = threading.Thread(target=_run_thread, args=(work, bound, run, finish), name=name, daemon=True)
+        thread = threading.Thread(target=run_thread, args=(work, bound, run), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -181,12 +134,12 @@ class SqliteStorage:
         result: T = await self._enqueue(self._reads, body).future
         return result
 
-    def _enqueue(self, work: queue.SimpleQueue[_Work], body: Body[Any]) -> _Job:
+    def _enqueue(self, work: queue.SimpleQueue[Work], body: Body[Any]) -> Job:
         if self._closing:
             raise UnavailableError(_CLOSED)
         if work.qsize() >= self._max_queue:
             raise UnavailableError("too many transactions are waiting", retry_after_s=1.0)
-        job = _Job(body, asyncio.get_running_loop())
+        job = Job(body, asyncio.get_running_loop())
         work.put(job)
         return job
 
@@ -286,7 +239,7 @@ class SqliteStorage:
         self._commits += 1
         return None
 
-    def _run_batch(self, jobs: list[_Job]) -> None:
+    def _run_batch(self, jobs: list[Job]) -> None:
         """Run, commit and answer; whatever happens, every job is answered."""
         notices: list[tuple[str, str]] = []
         try:
@@ -302,7 +255,7 @@ class SqliteStorage:
         self._bodies += len(jobs)
         self._answer(jobs, notices)
 
-    def _write_batch(self, jobs: list[_Job], notices: list[tuple[str, str]]) -> None:
+    def _write_batch(self, jobs: list[Job], notices: list[tuple[str, str]]) -> None:
         cursor, connection = self._cursor, self._connection
         self._begin()
         several, changed = len(jobs) > 1, False
@@ -332,10 +285,10 @@ class SqliteStorage:
         failure = self._committed()
         if failure is not None:
             notices.clear()
-            for job in jobs:
-                job.error = job.error or failure
+            for job in jobs:  # even one that was refused: it may have been refused for what another of the batch wrote
+                job.error = failure
 
-    def _answer(self, jobs: list[_Job], notices: list[tuple[str, str]]) -> None:
+    def _answer(self, jobs: list[Job], notices: list[tuple[str, str]]) -> None:
         """Wake each loop once (there is one, but in tests)."""
         first = jobs[0].loop
         if all(job.loop is first for job in jobs):
@@ -351,8 +304,8 @@ class SqliteStorage:
                 self._resolve((), notices)
             notices = []
 
-    def _resolve(self, jobs: Iterable[_Job], notices: Iterable[tuple[str, str]]) -> None:
-        _settle(jobs)
+    def _resolve(self, jobs: Iterable[Job], notices: Iterable[tuple[str, str]]) -> None:
+        settle(jobs)
         for channel, payload in notices:
             self._broadcast.publish(channel, payload)
 
@@ -483,42 +436,3 @@ class SqliteStorage:
             raise RefusedError("no free name for the copy of the store")
         finally:
             connection.close()
-
-
-class _Reader:
-    """One read-only connection; all the bodies it takes at a time share one snapshot."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-        self._cursor = connection.cursor()
-
-    def run(self, jobs: list[_Job]) -> None:
-        """Run and answer."""
-        try:
-            self._cursor.execute("BEGIN")
-            for job in jobs:
-                try:
-                    job.result = SqliteTransaction(self._connection, self._cursor).run(job.body)
-                except BaseException as error:
-                    job.error = error
-            if self._connection.in_transaction:
-                self._cursor.execute("ROLLBACK")
-        except Exception as error:
-            for job in jobs:
-                job.error = job.error or translated(error)
-        groups: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
-        for job in jobs:
-            groups.setdefault(job.loop, []).append(job)
-        for loop, group in groups.items():
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_settle, group)
-
-
-def _settle(jobs: Iterable[_Job]) -> None:
-    for job in jobs:
-        if job.future.done():
-            continue
-        if job.error is not None:
-            job.future.set_exception(job.error)
-        else:
-            job.future.set_result(job.result)

@@ -12,7 +12,7 @@ from specie.kernel.errors import RefusedError, UnavailableError
 
 __all__ = ["backup_file", "open_connection", "prepare_file"]
 
-_CACHE_KIB = 32 * 1024
+_CACHE_KIB = 64 * 1024
 """Pages kept by the writer: inserts under random keys touch the whole tree."""
 
 
@@ -53,7 +53,7 @@ def open_connection(path: Path | None, busy_ms: int, *, synchronous: str = "FULL
         if reader:
             settings.append("query_only = 1")
         else:
-            settings += ["journal_mode = WAL", f"synchronous = {synchronous}", "wal_autocheckpoint = 2000"]
+            settings += ["journal_mode = WAL", f"synchronous = {synchronous}", "wal_autocheckpoint = 8000"]
             settings.append(f"journal_size_limit = {64 * 1024 * 1024}")
         for setting in settings:
             connection.execute(f"PRAGMA {setting}").fetchall()

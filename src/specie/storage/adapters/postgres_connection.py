@@ -1,0 +1,94 @@
+"""Connections to PostgreSQL with our settings, and the statements that belong to no body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from specie.kernel.errors import InvariantError, RefusedError, SpecieError, UnavailableError
+from specie.storage.adapters.postgres_transaction import LostError, translated
+
+__all__ = ["PostgresServer", "command", "let_go", "rollback"]
+
+Connection = Any
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """Where the database is and how long to wait for it. The DSN may hold a password: it is never shown."""
+
+    dsn: str = field(repr=False)
+    timeout_s: float
+    connect_timeout_s: float
+
+    async def open(self) -> Connection:
+        """A connection with our settings.
+
+        Raises:
+            RefusedError: the DSN does not parse, or the server does not let us in.
+            UnavailableError: the server does not answer.
+        """
+        milliseconds = str(int(self.timeout_s * 1000))
+        failure: SpecieError
+        try:
+            connection = await asyncpg.connect(
+                self.dsn,
+                timeout=self.connect_timeout_s,
+                command_timeout=self.timeout_s + 5.0,
+                statement_cache_size=256,
+                max_cached_statement_lifetime=0,
+                server_settings={
+                    "application_name": "specie",
+                    "statement_timeout": milliseconds,
+                    "idle_in_transaction_session_timeout": milliseconds,
+                    "default_transaction_isolation": "read committed",
+                    "jit": "off",
+                },
+            )
+            if await connection.fetchval("SHOW synchronous_commit") == "off":
+                await connection.execute("SET synchronous_commit = on")  # what is acknowledged must be durable
+        except (ValueError, asyncpg.InterfaceError):
+            failure = RefusedError("the PostgreSQL DSN does not parse or asks for what cannot be")
+        except Exception as error:
+            failure = translated(error)
+            if isinstance(failure, InvariantError):
+                failure = UnavailableError(f"cannot connect to PostgreSQL ({type(error).__name__})")
+        else:
+            return connection
+        raise failure
+
+
+async def command(connection: Connection, sql: str, timeout: float | None = None) -> None:
+    """A statement of ours, not of a body.
+
+    Raises:
+        SpecieError: it failed; LostError whenever the connection is closed.
+    """
+    try:
+        await connection.execute(sql, timeout=timeout)
+        return
+    except Exception as error:
+        failure = LostError("the connection to PostgreSQL broke") if connection.is_closed() else translated(error)
+    raise failure
+
+
+async def rollback(connection: Connection) -> None:
+    """End the transaction if one is open.
+
+    Raises:
+        LostError: the connection is closed.
+    """
+    if connection.is_closed():
+        raise LostError("the connection to PostgreSQL broke")
+    if connection.is_in_transaction():
+        await command(connection, "ROLLBACK")
+
+
+async def let_go(connection: Connection) -> None:
+    """Close a connection, politely if that is quick."""
+    try:
+        await connection.close(timeout=2.0)
+    except Exception:
+        connection.terminate()
