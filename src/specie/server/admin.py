@@ -1,0 +1,208 @@
+"""The operator's JSON API. It trusts whoever can reach it, so it is served on a 0600 unix socket and never on TCP.
+
+Quote ids are shown shortened even here: whoever holds one whole can look at a wallet's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from specie.ecash.keyset import Keyset
+from specie.kernel.errors import MalformedError, RefusedError
+from specie.ledger import Books
+from specie.mint import MeltRecord, MintRecord
+from specie.server.errors import answer_error
+from specie.server.ports import ServerContext
+
+__all__ = ["build_admin"]
+
+_MAX_BODY_BYTES = 65_536
+_MAX_QUOTES = 1000
+
+T = TypeVar("T")
+
+
+class _Rotate(msgspec.Struct, forbid_unknown_fields=True):
+    unit: str = "sat"
+    input_fee_ppk: int | None = None
+    final_expiry: int | None = None
+
+
+class _Backup(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+
+
+class _Settle(msgspec.Struct, forbid_unknown_fields=True):
+    request: str
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+async def _read(request: Request, kind: type[T]) -> T:
+    chunks: list[bytes] = []
+    async for chunk in request.stream():
+        chunks.append(chunk)
+        if sum(map(len, chunks)) > _MAX_BODY_BYTES:
+            raise MalformedError("the body is too long")
+    try:
+        return msgspec.json.decode(b"".join(chunks) or b"{}", type=kind)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise MalformedError(str(error)) from None
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit", "20")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _MAX_QUOTES:
+        raise MalformedError(f"limit must be from 1 to {_MAX_QUOTES}")
+    return int(text)
+
+
+class _Operator:
+    """The handlers; one for each thing an operator may ask."""
+
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+
+    async def health(self, request: Request) -> Response:
+        return _json(await self._context.health.report())
+
+    async def keysets(self, request: Request) -> Response:
+        books = await self._context.mint.books()
+        return _json({"keysets": [_keyset(keyset, books) for keyset in self._context.mint.keysets()]})
+
+    async def rotate(self, request: Request) -> Response:
+        asked = await _read(request, _Rotate)
+        mint = self._context.mint
+        keyset = await mint.rotate_keyset(asked.unit, input_fee_ppk=asked.input_fee_ppk, final_expiry=asked.final_expiry)
+        return _json(_keyset(keyset, await mint.books()))
+
+    async def quotes(self, request: Request) -> Response:
+        limit = _limit(request)
+        mint = self._context.mint
+        minted, melted = await mint.recent_mint_quotes(limit), await mint.recent_melt_quotes(limit)
+        records: list[MintRecord | MeltRecord] = [*minted, *melted]
+        records.sort(key=attrgetter("created_at"), reverse=True)
+        return _json({"quotes": [_quote(record) for record in records[:limit]]})
+
+    async def books(self, request: Request) -> Response:
+        return _json(_books(await self._context.mint.books()))
+
+    async def audit(self, request: Request) -> Response:
+        audited = await self._context.mint.audit()
+        return _json({"balanced": True} | _books(audited))
+
+    async def backup(self, request: Request) -> Response:
+        asked = await _read(request, _Backup)
+        action = self._context.operator.backup
+        if action is None:
+            raise RefusedError("this bank's store has backup tools of its own")
+        target = Path(asked.path)
+        if not target.is_absolute():
+            raise MalformedError("path must be absolute")
+        await action(target)
+        return _json({"path": str(target)})
+
+    async def settle(self, request: Request) -> Response:
+        asked = await _read(request, _Settle)
+        action = self._context.operator.settle
+        if action is None:
+            raise RefusedError("this bank has no play rail")
+        await action(asked.request)
+        return _json({"settled": True})
+
+    async def stop(self, request: Request) -> Response:
+        action = self._context.operator.stop
+        if action is None:
+            raise RefusedError("this bank is stopped by the program it runs in")
+        action()
+        return _json({"stopping": True})
+
+
+def _keyset(keyset: Keyset, books: Books) -> dict[str, Any]:
+    return {
+        "id": keyset.id,
+        "unit": keyset.unit,
+        "active": keyset.active,
+        "input_fee_ppk": keyset.input_fee_ppk,
+        "final_expiry": keyset.final_expiry,
+        "issued": books.issued(keyset.id, keyset.unit),
+        "redeemed": books.redeemed(keyset.id, keyset.unit),
+        "outstanding": books.outstanding(keyset.id, keyset.unit),
+    }
+
+
+def _quote(record: MintRecord | MeltRecord) -> dict[str, Any]:
+    return {
+        "quote": f"…{record.quote[-6:]}",
+        "direction": "in" if isinstance(record, MintRecord) else "out",
+        "method": record.method,
+        "rail": record.rail,
+        "unit": record.unit,
+        "amount": record.amount,
+        "state": record.public().state.value,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "expiry": record.expiry,
+    }
+
+
+def _books(books: Books) -> dict[str, Any]:
+    return {
+        "units": [
+            {
+                "unit": unit,
+                "assets": books.total("asset", unit),
+                "liabilities": books.total("liability", unit),
+                "income": books.total("income", unit),
+                "expense": books.total("expense", unit),
+                "outstanding": sum(books.outstanding(keyset_id, unit) for keyset_id in books.keysets(unit)),
+            }
+            for unit in books.units()
+        ],
+        "accounts": [
+            {"account": account, "unit": unit, "balance": amount} for (account, unit), amount in sorted(books.balances.items())
+        ],
+    }
+
+
+def build_admin(context: ServerContext) -> Starlette:
+    """The operator's ASGI application; give it to `run.serve` as `admin` and to nothing else."""
+    operator = _Operator(context)
+
+    def guarded(name: str, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            context.metrics.count("admin_request", route=name)
+            if request.method == "POST":
+                context.metrics.event("operator", action=name)
+            try:
+                return await handler(request)
+            except Exception as error:  # a face: every error becomes an answer
+                answer = answer_error(error, context.metrics, f"admin{name}", context.entropy.bytes(6).hex())
+                headers = {key.decode(): value.decode() for key, value in answer.headers}
+                return Response(answer.body, answer.status, headers, media_type="application/json")
+
+        return endpoint
+
+    table: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
+        ("GET", "/health", operator.health),
+        ("GET", "/keysets", operator.keysets),
+        ("POST", "/keysets/rotate", operator.rotate),
+        ("GET", "/quotes", operator.quotes),
+        ("GET", "/books", operator.books),
+        ("POST", "/audit", operator.audit),
+        ("POST", "/backup", operator.backup),
+        ("POST", "/play/settle", operator.settle),
+        ("POST", "/stop", operator.stop),
+    ]
+    return Starlette(routes=[Route(path, guarded(path, handler), methods=[method]) for method, path, handler in table])

@@ -1,0 +1,106 @@
+"""Speaks with a running bank through its operator's socket; what `specie mint ...` uses.
+
+Answers are plain dictionaries, as the operator's API sends them. Not here: what to do when no bank runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from specie.ecash import wire
+from specie.kernel.errors import InvariantError, MalformedError, PeerFaultError, UnavailableError, UncertainError
+from specie.server.unix_socket import reachable_name
+
+__all__ = ["AdminClient", "admin_client"]
+
+_TIMEOUT = httpx2.Timeout(600.0, connect=5.0)
+
+
+class AdminClient:
+    """One method for each thing an operator may ask. All raise UnavailableError if no bank answers, else what it says."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    async def health(self) -> dict[str, Any]:
+        """State, uptime and what each dependency says."""
+        return await self._ask("GET", "/health")
+
+    async def keysets(self) -> list[dict[str, Any]]:
+        """Every keyset with what was issued and redeemed under it."""
+        found: list[dict[str, Any]] = (await self._ask("GET", "/keysets"))["keysets"]
+        return found
+
+    async def rotate(
+        self, unit: str = "sat", *, input_fee_ppk: int | None = None, final_expiry: int | None = None
+    ) -> dict[str, Any]:
+        """A new active keyset. NOT to be repeated blindly: each call makes one."""
+        body = {"unit": unit, "input_fee_ppk": input_fee_ppk, "final_expiry": final_expiry}
+        return await self._ask("POST", "/keysets/rotate", body)
+
+    async def quotes(self, limit: int = 20) -> list[dict[str, Any]]:
+        """Newest quotes, mint and melt, with shortened ids."""
+        found: list[dict[str, Any]] = (await self._ask("GET", f"/quotes?limit={limit}"))["quotes"]
+        return found
+
+    async def books(self) -> dict[str, Any]:
+        """The trial balance: `units` summed up, `accounts` one by one (debits positive)."""
+        return await self._ask("GET", "/books")
+
+    async def audit(self) -> dict[str, Any]:
+        """Books checked against all history; InvariantError if they differ."""
+        return await self._ask("POST", "/audit")
+
+    async def backup(self, path: Path) -> Path:
+        """A consistent copy of the store in the new file `path`, which is absolute."""
+        return Path((await self._ask("POST", "/backup", {"path": str(path)}))["path"])
+
+    async def settle(self, request: str) -> None:
+        """Have the play rail pay one of its own invoices now."""
+        await self._ask("POST", "/play/settle", {"request": request})
+
+    async def stop(self) -> None:
+        """Begin a graceful stop."""
+        await self._ask("POST", "/stop")
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+        try:
+            response = await self._client.request(method, path, json=body)
+        except httpx2.ConnectError:
+            raise UnavailableError("no bank is running here") from None
+        except httpx2.TransportError as error:
+            if method == "GET":
+                raise UnavailableError("the bank did not answer") from None
+            raise UncertainError(f"the bank did not answer ({type(error).__name__}); it may have done it") from None
+        if response.status_code == 200:
+            try:
+                found: dict[str, Any] = response.json()
+            except ValueError:
+                raise PeerFaultError("the bank's answer is no JSON", peer="admin socket") from None
+            return found
+        raise self._error(response)
+
+    def _error(self, response: httpx2.Response) -> Exception:
+        try:
+            refused = wire.error_from_json(response.content)
+        except MalformedError:
+            return PeerFaultError(f"the bank answered HTTP {response.status_code}", peer="admin socket")
+        if response.status_code == 503:
+            return UnavailableError(refused.detail)
+        if response.status_code >= 500:
+            return InvariantError(refused.detail)
+        return refused
+
+
+@asynccontextmanager
+async def admin_client(socket: Path) -> AsyncIterator[AdminClient]:
+    """A client of the bank that listens on `socket`, for use inside `async with`."""
+    with reachable_name(socket) as name:
+        transport = httpx2.AsyncHTTPTransport(uds=name)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://bank", timeout=_TIMEOUT) as client:
+            yield AdminClient(client)

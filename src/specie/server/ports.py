@@ -1,0 +1,142 @@
+"""What the HTTP face needs from the bank behind it. `specie.mint.Mint` is a `MintFace`; `app` fills in the rest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from specie.ecash import (
+    BlindedMessage,
+    BlindSignature,
+    Keyset,
+    MeltQuote,
+    MeltQuoteRequest,
+    MeltRequest,
+    MintInfo,
+    MintQuote,
+    MintQuoteRequest,
+    MintRequest,
+    ProofState,
+    SwapRequest,
+)
+from specie.kernel import Clock, Entropy, Limits, RailHealth
+from specie.ledger import Books
+from specie.mint import MeltRecord, MintRecord
+from specie.ops.health import Health
+from specie.ops.metrics import Metrics
+from specie.ops.settings import ServerSettings
+
+__all__ = ["BankFacts", "Change", "MintFace", "OperatorActions", "RailFacts", "ServerContext"]
+
+
+class Change(Protocol):
+    """Something wallets may wait for has changed. Only its name travels; the new state is read when it is told."""
+
+    @property
+    def kind(self) -> str:
+        """`mint_quote`, `melt_quote` or `proof_state`."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """The quote's id, or Y in lower-case hex."""
+        ...
+
+
+class MintFace(Protocol):
+    """The mint's verbs. Each raises only leaves of the error tree."""
+
+    def info(self) -> MintInfo: ...
+
+    def keysets(self) -> Sequence[Keyset]: ...
+
+    def keyset(self, keyset_id: str) -> Keyset: ...
+
+    async def request_mint_quote(self, request: MintQuoteRequest) -> MintQuote: ...
+
+    async def mint_quote(self, quote_id: str, method: str) -> MintQuote: ...
+
+    async def issue(self, request: MintRequest) -> Sequence[BlindSignature]: ...
+
+    async def swap(self, request: SwapRequest) -> Sequence[BlindSignature]: ...
+
+    async def request_melt_quote(self, request: MeltQuoteRequest) -> MeltQuote: ...
+
+    async def melt_quote(self, quote_id: str, method: str) -> MeltQuote: ...
+
+    async def melt(self, request: MeltRequest) -> MeltQuote: ...
+
+    async def check_state(self, ys: Sequence[bytes]) -> Sequence[ProofState]: ...
+
+    async def restore(self, outputs: Sequence[BlindedMessage]) -> Sequence[tuple[BlindedMessage, BlindSignature]]: ...
+
+    def changes(self) -> AsyncIterator[Change]: ...
+
+    async def rotate_keyset(
+        self, unit: str, *, input_fee_ppk: int | None = None, final_expiry: int | None = None
+    ) -> Keyset: ...
+
+    async def recent_mint_quotes(self, limit: int = 20) -> Sequence[MintRecord]: ...
+
+    async def recent_melt_quotes(self, limit: int = 20) -> Sequence[MeltRecord]: ...
+
+    async def rail_health(self) -> Mapping[str, RailHealth]: ...
+
+    async def books(self) -> Books: ...
+
+    async def audit(self) -> Books: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RailFacts:
+    """A payment rail as people are told of it."""
+
+    name: str
+    method: str
+    play: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BankFacts:
+    """What the start page and the operator are told beside the mint's own info."""
+
+    version: str
+    rails: tuple[RailFacts, ...]
+    sealing_notice: str = ""
+    """Shown where a random sealing key outside the data directory is used; empty otherwise."""
+    public_url: str = ""
+    """URL of the mint for wallets; empty to take the one it was asked under."""
+
+    @property
+    def play(self) -> bool:
+        """Whether any of its money is play money."""
+        return any(rail.play for rail in self.rails)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorActions:
+    """Effects an operator may ask for through the unix socket. None where the bank cannot do it."""
+
+    backup: Callable[[Path], Awaitable[None]] | None = None
+    """Write a consistent copy of the store to a new file."""
+    settle: Callable[[str], Awaitable[None]] | None = None
+    """Have the play rail pay one of its own invoices now."""
+    stop: Callable[[], None] | None = None
+    """Begin a graceful stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """Everything the faces of one bank are built over."""
+
+    mint: MintFace
+    facts: BankFacts
+    settings: ServerSettings
+    limits: Limits
+    metrics: Metrics
+    health: Health
+    clock: Clock
+    entropy: Entropy
+    operator: OperatorActions = field(default_factory=OperatorActions)

@@ -1,0 +1,170 @@
+"""Runs the faces of one bank in one event loop, TCP and unix socket, until it is told to stop; then drains.
+
+A first SIGINT or SIGTERM stops taking new work and lets running requests end within `drain_s`; a second one does not
+wait. WebSockets are told 1012 (service restart). Not here: what is served, and closing the bank behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from specie.kernel.errors import RefusedError
+from specie.ops.settings import ServerSettings
+from specie.server.errors import SocketInUseError
+from specie.server.http import ASGIApp
+from specie.server.unix_socket import bind_unix_socket, remove_unix_socket
+
+__all__ = ["Listening", "bind_tcp_socket", "serve"]
+
+_KEEP_ALIVE_S = 65
+_WS_MAX_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the bank can be reached, told once it can."""
+
+    host: str
+    port: int
+    admin_socket: Path | None
+
+    @property
+    def url(self) -> str:
+        """`http://host:port`; an address that means "all" is shown as loopback."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - shown, not bound
+        return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Never installed."""
+
+
+def bind_tcp_socket(host: str, port: int) -> socket.socket:
+    """A bound TCP socket. SocketInUseError if the port is taken; RefusedError if the host is not ours to listen on."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise RefusedError(f"{host} is no address to listen on: {error.strerror}") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise SocketInUseError(f"port {port} of {host} is in use; choose another with --port") from None
+        raise RefusedError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    listener.setblocking(False)
+    return listener
+
+
+def _server(app: ASGIApp, drain_s: float, **options: Any) -> _Server:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(drain_s)),
+        ws_max_size=_WS_MAX_BYTES,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        ws_per_message_deflate=False,
+        **options,
+    )
+    return _Server(config)
+
+
+async def serve(
+    app: ASGIApp,
+    settings: ServerSettings,
+    *,
+    admin: ASGIApp | None = None,
+    admin_socket: Path | None = None,
+    stop: asyncio.Event,
+    announce: Callable[[Listening], None],
+    draining: Callable[[], None] = lambda: None,
+    signals: bool = True,
+) -> None:
+    """Serve until `stop` is set or a signal comes, then drain and return.
+
+    `announce` is called once, when connections are taken; `draining` when a stop begins. `signals`: whether SIGINT and
+    SIGTERM are handled here (only in the main thread). SocketInUseError or RefusedError before anything is served.
+    """
+    listener = bind_tcp_socket(settings.host, settings.port)
+    servers = [(_server(app, settings.drain_s), listener)]
+    try:
+        if admin is not None and admin_socket is not None:
+            servers.append((_server(admin, settings.drain_s, ws="none"), bind_unix_socket(admin_socket)))
+        host, port = listener.getsockname()[:2]
+        listening = Listening(host, port, admin_socket if len(servers) > 1 else None)
+        with _handled(stop, [server for server, _ in servers]) if signals else contextlib.nullcontext():
+            await _run(servers, listening, stop, announce, draining)
+    finally:
+        for _, bound in servers:
+            bound.close()
+        if len(servers) > 1 and admin_socket is not None:
+            remove_unix_socket(admin_socket)
+
+
+async def _run(
+    servers: list[tuple[_Server, socket.socket]],
+    listening: Listening,
+    stop: asyncio.Event,
+    announce: Callable[[Listening], None],
+    draining: Callable[[], None],
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(server.serve(sockets=[bound])) for server, bound in servers]
+        while not all(server.started for server, _ in servers):
+            await asyncio.sleep(0.005)
+            if any(task.done() for task in tasks):
+                break
+        else:
+            announce(listening)
+        waiting = group.create_task(stop.wait())
+        await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        draining()
+        for server, _ in servers:
+            server.should_exit = True
+
+
+@contextlib.contextmanager
+def _handled(stop: asyncio.Event, servers: list[_Server]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            for server in servers:
+                server.force_exit = True
+        stop.set()
+
+    taken = (signal.SIGINT, signal.SIGTERM)
+    for number in taken:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
