@@ -1,6 +1,6 @@
 """Fixtures of the interop tests: peers' wallets and mints. They skip aloud where a peer is missing.
 
-With SPECIE_TEST_REQUIRE_PEERS=1 a missing peer is a failure (continuous integration sets it, so that nothing is skipped there).
+With SPECIE_REQUIRE_COMPONENTS=1 a missing peer is a failure (continuous integration sets it, so that nothing is skipped there).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _need(name: str) -> None:
     reason = missing_peer(name)
     if reason is None:
         return
-    if os.environ.get("SPECIE_TEST_REQUIRE_PEERS") == "1":
+    if os.environ.get("SPECIE_REQUIRE_COMPONENTS") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
 
