@@ -1,0 +1,1 @@
+"""Plugs of this room; `app` alone imports them."""
