@@ -238,10 +238,8 @@ def _check_keys(settings: BankSettings, problem: Any) -> None:
         problem("keys.passphrase", "is empty")
     if keys.sealing is SealingSource.PASSPHRASE and not given:
         problem("keys.sealing", "needs keys.passphrase_file, or SPECIE_PASSPHRASE in the environment")
-    if keys.sealing in (SealingSource.KEYRING, SealingSource.KEY_FILE) and given:
+    if keys.sealing is SealingSource.KEYRING and given:
         problem("keys.sealing", f"is {keys.sealing.value}, yet a passphrase is given; which one is meant?")
-    if keys.key_file.is_relative_to(settings.data_dir):
-        problem("keys.key_file", "lies in the data directory, beside what it seals; a copy of the one would hold the other")
 
 
 def example_toml() -> str:

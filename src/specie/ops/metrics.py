@@ -127,7 +127,7 @@ class Metrics:
         clean = {key: redact(value, key) for key, value in facts.items()}
         self._pages.append(Page(self._now(), str(redact(reason)), clean))
         self.count("pages")
-        self._logger.error("page", reason=reason, **_renamed(facts))
+        self._logger.error("page", **_renamed(facts, "reason"), reason=reason)
 
     def counter_value(self, name: str, **labels: str) -> int:
         """Sum of a counter's series that carry `labels`; 0 if there is none."""
@@ -194,8 +194,9 @@ def _words(name: str) -> str:
     return name.replace("_", " ").capitalize() + "."
 
 
-def _renamed(facts: dict[str, object]) -> dict[str, Any]:
-    """structlog keeps some names for itself; facts under them get an underscore."""
-    return {
-        f"{key}_" if key in ("event", "level", "time", "exc_info", "stack_info") else key: value for key, value in facts.items()
-    }
+_KEPT_NAMES = ("event", "level", "time", "exc_info", "stack_info")
+
+
+def _renamed(facts: dict[str, object], *also: str) -> dict[str, Any]:
+    """The log keeps some names for itself; facts under them get an underscore."""
+    return {f"{key}_" if key in _KEPT_NAMES or key in also else key: value for key, value in facts.items()}

@@ -31,7 +31,6 @@ __all__ = [
     "ServerSettings",
     "StoreSettings",
     "default_data_dir",
-    "default_sealing_key_file",
     "is_loopback",
 ]
 
@@ -43,11 +42,6 @@ def _between(minimum: float, maximum: float) -> Mapping[str, Any]:
 def default_data_dir() -> Path:
     """Where a bank keeps its books unless told otherwise: `bank` in the user's data home."""
     return Path(platformdirs.user_data_dir("specie")) / "bank"
-
-
-def default_sealing_key_file() -> Path:
-    """Where a random sealing key lies for a play-money bank: in the user's config home, away from what it seals."""
-    return Path(platformdirs.user_config_dir("specie")) / "sealing.key"
 
 
 def is_loopback(host: str) -> bool:
@@ -138,7 +132,7 @@ class RailSettings:
     """Name in the books; by default its kind."""
     autopay: bool = True
     """Pay own invoices after a moment (play only)."""
-    autopay_delay_s: float = field(default=1.0, metadata=_between(0, 86_400))
+    autopay_delay_s: float = field(default=3.0, metadata=_between(0, 86_400))
     """How long that moment is, in seconds (play only)."""
 
     @property
@@ -153,7 +147,6 @@ class SealingSource(StrEnum):
     AUTO = "auto"
     PASSPHRASE = "passphrase"  # noqa: S105 - names a source
     KEYRING = "keyring"
-    KEY_FILE = "key_file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +154,11 @@ class KeysSettings:
     """How the bank's seed is sealed at rest."""
 
     sealing: SealingSource = SealingSource.AUTO
-    """auto: a passphrase if one is given, else (where all rails are play) a random key_file. keyring: that of the system."""
+    """auto: a passphrase if given, else, where all rails are play, a random key in the user's config home. Or: keyring."""
     passphrase_file: Path | None = None
     """File that holds the passphrase; its last line end is dropped."""
     passphrase: Secret | None = None
     """The passphrase itself: from the environment only (SPECIE_PASSPHRASE)."""
-    key_file: Path = field(default_factory=default_sealing_key_file)
-    """Random sealing key, mode 0600; refused inside the data directory, beside what it seals."""
 
 
 class LogLevel(StrEnum):

@@ -222,12 +222,6 @@ def test_what_loopback_is(host):
     assert is_loopback(host) is (host in ("127.0.0.1", "127.9.9.9", "::1", "localhost"))
 
 
-def test_the_sealing_key_may_not_lie_beside_what_it_seals(tmp_path):
-    """A key in the data directory is refused: a copy of the directory would open itself."""
-    text = f"data_dir = '{tmp_path}/bank'\n[keys]\nkey_file = '{tmp_path}/bank/sealing.key'"
-    assert "beside what it seals" in problems(tmp_path, text)[0]
-
-
 def test_an_empty_passphrase_is_refused():
     """A passphrase that seals nothing; an empty variable is as if it were not there."""
     with pytest.raises(SettingsError, match="is empty"):

@@ -85,12 +85,13 @@ def test_labels_without_bound_do_not_fill_the_memory(metrics):
 
 def test_pages_are_logged_counted_and_kept_without_secrets(metrics, stream):
     """A page reaches log, counter and health, redacted in all three."""
-    metrics.page("books do not balance", keyset="00ad", secret="canary", event="x")
+    metrics.page("books do not balance", keyset="00ad", secret="canary", event="x", reason="y", name="z")
     (page,) = metrics.pages
     assert (page.time, page.reason) == (1000, "books do not balance")
     assert page.facts["secret"] == "[redacted]"
     line = json.loads(stream.getvalue())
     assert (line["event"], line["level"], line["reason"], line["event_"]) == ("page", "error", "books do not balance", "x")
+    assert (line["reason_"], line["name"]) == ("y", "z")
     assert "canary" not in stream.getvalue()
     assert "specie_pages_total 1.0" in metrics.exposition().decode()
     for index in range(80):
