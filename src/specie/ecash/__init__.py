@@ -4,6 +4,18 @@ from specie.ecash import codes, wire
 from specie.ecash.bdhke import blind, hash_to_curve, unblind
 from specie.ecash.blank import PLACEHOLDER_AMOUNT, blank_count, change_amounts
 from specie.ecash.codes import ConditionMalformedError, ConditionUnmetError, error_from_code
+from specie.ecash.conditions import (
+    SigFlag,
+    SpendingCondition,
+    add_signatures,
+    htlc_secret,
+    open_pathways,
+    p2pk_secret,
+    parse_secret,
+    sig_all_digest,
+    sig_inputs_digest,
+    verify_spend,
+)
 from specie.ecash.derive import derive, p2pk_secret_key, quote_secret_key
 from specie.ecash.dleq import verify_dleq, verify_proof_dleq
 from specie.ecash.info import Contact, MethodSetting, MintInfo
@@ -18,6 +30,7 @@ from specie.ecash.keyset import (
     short_keyset_id,
     verify_keyset_id,
 )
+from specie.ecash.mint_url import join_url, mint_url_checked
 from specie.ecash.proof import BlindedMessage, BlindSignature, Dleq, Proof, ProofDleq, ProofState, State, sum_amounts, y
 from specie.ecash.quote import (
     MeltQuote,
@@ -31,6 +44,15 @@ from specie.ecash.quote import (
     verify_quote_signature,
 )
 from specie.ecash.scheme import Scheme, scheme_for
+from specie.ecash.token import (
+    Token,
+    TokenDraft,
+    decode_token,
+    decode_token_raw,
+    encode_token,
+    encode_token_raw,
+    resolve_token,
+)
 from specie.ecash.transaction import MeltRequest, MintRequest, SwapRequest, blinded_message, unblind_signature
 
 __all__ = [
@@ -57,27 +79,45 @@ __all__ = [
     "ProofDleq",
     "ProofState",
     "Scheme",
+    "SigFlag",
+    "SpendingCondition",
     "State",
     "SwapRequest",
+    "Token",
+    "TokenDraft",
+    "add_signatures",
     "blank_count",
     "blind",
     "blinded_message",
     "change_amounts",
     "codes",
+    "decode_token",
+    "decode_token_raw",
     "derive",
     "derive_keyset_id",
+    "encode_token",
+    "encode_token_raw",
     "error_from_code",
     "fee_for",
     "hash_to_curve",
+    "htlc_secret",
     "is_expired",
+    "join_url",
     "keyset_id_checked",
+    "mint_url_checked",
+    "open_pathways",
+    "p2pk_secret",
     "p2pk_secret_key",
+    "parse_secret",
     "quote_secret_key",
     "quote_signature_digest",
     "quote_signature_digests",
     "resolve_keyset_id",
+    "resolve_token",
     "scheme_for",
     "short_keyset_id",
+    "sig_all_digest",
+    "sig_inputs_digest",
     "sum_amounts",
     "unblind",
     "unblind_signature",
@@ -85,6 +125,7 @@ __all__ = [
     "verify_keyset_id",
     "verify_proof_dleq",
     "verify_quote_signature",
+    "verify_spend",
     "wire",
     "y",
 ]

@@ -1,0 +1,44 @@
+"""Spending conditions of NUT-10, 11 and 14: reading, writing, signing and judging them."""
+
+from specie.ecash.conditions.build import htlc_secret, lock_key_checked, p2pk_secret
+from specie.ecash.conditions.message import (
+    Witness,
+    add_signatures,
+    parse_witness,
+    sig_all_digest,
+    sig_all_message,
+    sig_inputs_digest,
+    sig_inputs_message,
+    witness_text,
+)
+from specie.ecash.conditions.secret import (
+    SigFlag,
+    SpendingCondition,
+    WellKnownSecret,
+    parse_secret,
+    parse_well_known_secret,
+)
+from specie.ecash.conditions.verify import Pathway, is_preimage, open_pathways, verify_spend
+
+__all__ = [
+    "Pathway",
+    "SigFlag",
+    "SpendingCondition",
+    "WellKnownSecret",
+    "Witness",
+    "add_signatures",
+    "htlc_secret",
+    "is_preimage",
+    "lock_key_checked",
+    "open_pathways",
+    "p2pk_secret",
+    "parse_secret",
+    "parse_well_known_secret",
+    "parse_witness",
+    "sig_all_digest",
+    "sig_all_message",
+    "sig_inputs_digest",
+    "sig_inputs_message",
+    "verify_spend",
+    "witness_text",
+]
