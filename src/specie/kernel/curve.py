@@ -186,6 +186,6 @@ def ecdsa_verify(digest: bytes, signature: bytes, key: bytes) -> bool:
 
 def lift_x(x: bytes) -> bytes:
     """Compressed point with even y for an x coordinate (BIP 340); MalformedError if x is on no point."""
-    if not xonly.pubkey_verify(x):
+    if len(x) != 32 or not xonly.pubkey_verify(x):
         raise MalformedError("not an x-only public key")
     return b"\x02" + x

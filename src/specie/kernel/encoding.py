@@ -76,11 +76,11 @@ def bech32_decode(text: str, *, variant: str = "bech32", limit: int = 8192) -> t
     """Prefix (lower case) and 5-bit words without the checksum. MalformedError for mixed case, length or checksum."""
     if len(text) > limit:
         raise MalformedError("bech32 text is too long")
+    if any(not 33 <= ord(char) <= 126 for char in text):  # before the case, since some other letters fold into ASCII
+        raise MalformedError("bech32 text has a character that is not printable ASCII")
     if text != text.lower() and text != text.upper():
         raise MalformedError("bech32 text has mixed case")
     text = text.lower()
-    if any(not 33 <= ord(char) <= 126 for char in text):
-        raise MalformedError("bech32 text has a character that is not printable ASCII")
     prefix, separator, body = text.rpartition("1")
     if not separator or not prefix or len(body) < 6:
         raise MalformedError("not bech32")

@@ -51,7 +51,7 @@ def path_from_text(path: str) -> tuple[int, ...]:
     for step in steps:
         hard = step.endswith(("'", "h"))
         digits = step[:-1] if hard else step
-        if not (digits.isascii() and digits.isdigit()) or int(digits) >= HARDENED:
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 10) or int(digits) >= HARDENED:
             raise MalformedError("a derivation path holds numbers below 2^31")
         indices.append(int(digits) + (HARDENED if hard else 0))
     return tuple(indices)

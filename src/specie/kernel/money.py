@@ -32,6 +32,8 @@ _DECIMALS = {
     "bhd": 3, "iqd": 3, "jod": 3, "kwd": 3, "lyd": 3, "omr": 3, "tnd": 3,
     "bif": 0, "clp": 0, "djf": 0, "gnf": 0, "isk": 0, "jpy": 0, "kmf": 0, "krw": 0, "pyg": 0, "rwf": 0,
     "ugx": 0, "uyi": 0, "vnd": 0, "vuv": 0, "xaf": 0, "xof": 0, "xpf": 0,
+    "clf": 4, "uyw": 4,
+    "gyen": 0, "jpyc": 0,
 }  # fmt: skip
 
 
@@ -47,7 +49,7 @@ def amount_checked(value: object, *, minimum: int = 0) -> int:
 def unit_checked(value: str) -> str:
     """Return the unit in lower case; raise MalformedError if it is not 1 to 32 of a-z, 0-9, '_' and '-'."""
     unit = value.lower()
-    if not _UNIT.fullmatch(unit):
+    if not value.isascii() or not _UNIT.fullmatch(unit):  # a letter outside ASCII may fold into it
         raise MalformedError("unit must be 1 to 32 letters, digits, '_' or '-'")
     return unit
 
@@ -68,9 +70,10 @@ def format_amount(amount: int, unit: str) -> str:
 
 
 def split_amount(amount: int, denominations: Iterable[int]) -> list[int]:
-    """Split `amount` into the fewest of `denominations`, greedily from the largest; ascending (NUT-03 asks ascending).
+    """Split `amount` over `denominations`, greedily from the largest; ascending (NUT-03 asks ascending).
 
-    Raises MalformedError where the denominations cannot make the amount exactly, as where none divides the rest.
+    For powers of two those are the fewest coins. MalformedError where taking the largest first leaves a rest, or makes more
+    than 10,000 coins.
     """
     amount_checked(amount)
     parts: list[int] = []
@@ -79,9 +82,9 @@ def split_amount(amount: int, denominations: Iterable[int]) -> list[int]:
         if coin <= 0:
             raise MalformedError("a denomination must be positive")
         count, rest = divmod(rest, coin)
-        parts.extend([coin] * count)
-        if len(parts) > 10_000:
+        if len(parts) + count > 10_000:  # before the list is made: the denominations may be a stranger's
             raise MalformedError("amount needs more than 10,000 coins of these denominations")
+        parts.extend([coin] * count)
     if rest:
         raise MalformedError("these denominations cannot make the amount")
     parts.reverse()

@@ -39,6 +39,8 @@ class SealBrokenError(RefusedError):
 
 def seal(plaintext: bytes, key: bytes, *, nonce: bytes, context: bytes) -> bytes:
     """Seal with a 32-byte key. `nonce`: 12 FRESH random bytes; `context` names the use and must be given again to open."""
+    if len(nonce) != NONCE_BYTES or len(key) != 32:
+        raise ValueError("seal takes a key of 32 bytes and a nonce of 12")
     header = _MAGIC + _PARAMETERS.pack(_RAW, 0, 0, 0) + nonce
     return header + AESGCM(key).encrypt(nonce, plaintext, header + context)
 
@@ -55,6 +57,8 @@ def seal_with_passphrase(plaintext: bytes, passphrase: bytes, *, salt: bytes, no
     """Seal under a passphrase (Argon2id: 3 passes, 4 lanes, 64 MiB). `salt` 16 and `nonce` 12 FRESH random bytes."""
     if not passphrase:
         raise RefusedError("the passphrase is empty")
+    if len(nonce) != NONCE_BYTES or len(salt) != SALT_BYTES:
+        raise ValueError("seal_with_passphrase takes a salt of 16 bytes and a nonce of 12")
     header = _MAGIC + _PARAMETERS.pack(_ARGON2ID, _ITERATIONS, _LANES, _MEMORY_KIB) + salt + nonce
     key = _stretch(passphrase, salt, _ITERATIONS, _LANES, _MEMORY_KIB)
     return header + AESGCM(key).encrypt(nonce, plaintext, header + context)
