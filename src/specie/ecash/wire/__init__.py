@@ -22,6 +22,15 @@ from specie.ecash.wire.coins import (
     swap_request_to_json,
 )
 from specie.ecash.wire.keys import keys_from_json, keys_to_json, keysets_from_json, keysets_to_json
+from specie.ecash.wire.notifications import (
+    notification_to_json,
+    payload_from_json,
+    rpc_error_to_json,
+    rpc_message_from_json,
+    rpc_request_from_json,
+    rpc_request_to_json,
+    rpc_result_to_json,
+)
 from specie.ecash.wire.quotes import (
     melt_quote_from_json,
     melt_quote_request_from_json,
@@ -62,12 +71,19 @@ __all__ = [
     "mint_quote_to_json",
     "mint_request_from_json",
     "mint_request_to_json",
+    "notification_to_json",
+    "payload_from_json",
     "proofs_from_json",
     "proofs_to_json",
     "restore_from_json",
     "restore_request_from_json",
     "restore_request_to_json",
     "restore_to_json",
+    "rpc_error_to_json",
+    "rpc_message_from_json",
+    "rpc_request_from_json",
+    "rpc_request_to_json",
+    "rpc_result_to_json",
     "signatures_from_json",
     "signatures_to_json",
     "states_from_json",
