@@ -16,7 +16,6 @@ from specie.ecash import (
     Dleq,
     Proof,
     fee_for,
-    parse_secret,
 )
 from specie.ecash.codes import (
     AmountOutOfRangeError,
@@ -28,6 +27,7 @@ from specie.ecash.codes import (
     TooManyOutputsError,
     UnitMismatchError,
 )
+from specie.ecash.conditions import parse_secret
 from specie.kernel import MAX_AMOUNT, MalformedError
 from specie.keys import ProofToVerify, ToBlindSign
 from specie.mint.engine.catalogue import Catalogue, Entry

@@ -29,7 +29,6 @@ from specie.ecash import (
     MeltState,
     change_amounts,
     fee_for,
-    verify_spend,
 )
 from specie.ecash.codes import (
     AmountlessUnsupportedError,
@@ -42,6 +41,7 @@ from specie.ecash.codes import (
     QuotePendingError,
     UnbalancedError,
 )
+from specie.ecash.conditions import verify_spend
 from specie.kernel import (
     MalformedError,
     PaymentOrder,
@@ -61,6 +61,7 @@ from specie.mint.engine.issue import change_quote, unknown_quote
 from specie.mint.engine.swap import announce_proofs, refuse_inputs, refuse_outputs
 from specie.mint.ports import Promise, ProofRecord
 from specie.mint.quotes import MeltRecord, MintRecord
+from specie.mint.states import MELT_QUOTE
 from specie.storage import Transaction
 
 __all__ = ["LEASE_S", "begin", "melt_quote", "order", "public_quote", "renew", "request_melt_quote", "resolve", "settle"]
@@ -220,7 +221,7 @@ async def _begin_once(context: Context, record: MeltRecord, request: MeltRequest
         _check_open(current, now)
         pending = replace(
             current,
-            state=MeltState.PENDING,
+            state=MELT_QUOTE.next(current.state, "lock inputs"),
             operation=operation,
             attempts=current.attempts + 1,
             ordered=False,
@@ -265,7 +266,7 @@ async def _settle_inside(
             raise InvoicePaidError
         paid = replace(
             current,
-            state=MeltState.PAID,
+            state=MELT_QUOTE.next(current.state, "settle inside the mint"),
             operation=operation,
             attempts=current.attempts + 1,
             fee_paid=0,
@@ -374,7 +375,8 @@ async def settle(context: Context, record: MeltRecord, outcome: PaymentOutcome) 
             return await find_melt_quote(context, record.quote)
     if outcome.state is PaymentState.UNKNOWN:
         context.telemetry.page("a payment's end is not known", quote=record.quote, rail=record.rail, reason=outcome.reason)
-    waiting = replace(record, ordered=True, owner="", lease_until=0)
+    known = record.ordered or outcome.state is PaymentState.PENDING
+    waiting = replace(record, ordered=known, owner="", lease_until=0)
     await context.storage.transact(lambda tx: context.store.change_melt_quote(tx, record, waiting))
     return await find_melt_quote(context, record.quote)
 
@@ -399,7 +401,7 @@ async def _settle_paid(context: Context, record: MeltRecord, outcome: PaymentOut
             return record if current is None else current
         paid = replace(
             current,
-            state=MeltState.PAID,
+            state=MELT_QUOTE.next(current.state, "payment arrived"),
             preimage=outcome.preimage,
             fee_paid=fee_paid,
             owner="",
@@ -431,7 +433,7 @@ async def _release(context: Context, record: MeltRecord, outcome: PaymentOutcome
         proofs = await context.store.claimed_by(tx, record.quote)
         unpaid = replace(
             record,
-            state=MeltState.UNPAID,
+            state=MELT_QUOTE.next(record.state, "payment failed for good"),
             operation=None,
             ordered=False,
             owner="",

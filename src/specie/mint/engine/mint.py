@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,10 +103,10 @@ class Mint:
                 unit, version=context.settings.keyset_version, input_fee_ppk=context.settings.input_fee_ppk
             )
         await recover.reconcile_all(context)
-        self._spawn(self._reconcile_forever())
-        self._spawn(recover.follow_keysets(context))
+        self._spawn(self._reconcile_forever)
+        self._spawn(functools.partial(recover.follow_keysets, context))
         for rail in context.rails:
-            self._spawn(recover.follow_arrivals(context, rail))
+            self._spawn(functools.partial(recover.follow_arrivals, context, rail))
 
     async def close(self) -> None:
         """Stop the background work and wait for payments being ordered; those without an end stay PENDING."""
@@ -120,15 +120,15 @@ class Mint:
             payment.cancel()
         await asyncio.gather(*paying, return_exceptions=True)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.get_running_loop().create_task(self._supervised(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _supervised(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _supervised(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Background work that ends by an error is reported; it never ends in silence."""
         try:
-            await work
+            await work()
         except asyncio.CancelledError:
             raise
         except Exception as error:

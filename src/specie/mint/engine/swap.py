@@ -16,7 +16,6 @@ from specie.ecash import (
     BlindSignature,
     Proof,
     SwapRequest,
-    verify_spend,
 )
 from specie.ecash.codes import (
     OutputsPendingError,
@@ -25,6 +24,7 @@ from specie.ecash.codes import (
     ProofsSpentError,
     UnbalancedError,
 )
+from specie.ecash.conditions import verify_spend
 from specie.kernel import RefusedError
 from specie.ledger import Posting
 from specie.mint.engine import checks
