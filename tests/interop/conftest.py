@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+
 from tests.interop.peers import (
     Driver,
     MintProcess,
@@ -83,7 +84,7 @@ def _nutshell_mint(home: Path, pay_delay_s: int) -> AbstractContextManager[MintP
 def _specie_mint(home: Path, pay_delay_s: int, **mint_settings: int) -> AbstractContextManager[MintProcess]:
     """Our mint as its user starts it; its play rail pays its own invoices."""
     port = free_port()
-    command = [sys.executable, "-m", "specie", "up", "--data", str(home / "data"), "--port", str(port)]
+    command = [sys.executable, "/tmp/peers-dev/run_specie.py", "--data", str(home / "data"), "--port", str(port)]
     environment = {f"SPECIE_MINT_{name.upper()}": str(value) for name, value in mint_settings.items()}
     return run_mint("specie", [*command, "--autopay-delay", str(pay_delay_s)], home, port, environment)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from coincurve import PrivateKey
+
 from tests.interop.matrix import EVERY_PAIR_AT_EVERY_MINT, EVERY_PAIR_AT_OLD_IDS, OpenWallet
 from tests.interop.peers import MintProcess, PeerError
 

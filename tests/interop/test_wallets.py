@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from tests.interop.matrix import EVERY_WALLET_AT_EVERY_MINT, EVERY_WALLET_AT_EVERY_SLOW_MINT, OpenWallet
 from tests.interop.peers import MintProcess, PeerError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.interop.matrix import EVERY_PAIR_AT_EVERY_MINT, EVERY_PAIR_AT_OLD_IDS, OpenWallet
 from tests.interop.peers import MintProcess
 

@@ -28,7 +28,7 @@ from specie.ledger import Ledger
 from specie.ledger.adapters.store_sql import MIGRATIONS as LEDGER_MIGRATIONS
 from specie.ledger.adapters.store_sql import SqlLedgerStore
 from specie.lightning.adapters.play import MIGRATIONS as PLAY_MIGRATIONS
-from specie.lightning.adapters.play import PlayFaults, PlayRail
+from specie.lightning.adapters.play import PlayRail
 from specie.mint import Mint, MintSettings
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore

@@ -8,14 +8,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
-from tests.support.virtual import START, SeededEntropy, VirtualClock, run_virtual
-
 from specie.kernel import PaymentOrder, curve
 from specie.keys.adapters.software import SoftwareSigner
 from specie.lightning import InvoiceDraft, Network, encode_invoice
 from specie.lightning.adapters.play import MIGRATIONS, PlayFaults, PlayRail, PlaySettings
 from specie.storage import Storage, Transaction
 from specie.storage.adapters.sqlite import SqliteStorage
+from tests.support.virtual import START, SeededEntropy, VirtualClock, run_virtual
 
 P = ParamSpec("P")
 T = TypeVar("T")

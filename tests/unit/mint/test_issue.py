@@ -6,8 +6,6 @@ import asyncio
 import hashlib
 
 import pytest
-from tests.support.house import House, Purse, house
-from tests.support.virtual import run_virtual
 
 from specie.ecash import MintQuoteRequest, MintRequest, MintState
 from specie.ecash import codes as refused
@@ -17,6 +15,8 @@ from specie.lightning.adapters.play import PlayFaults
 from specie.mint import MintSettings
 from specie.mint.engine import issue as verbs
 from specie.storage.adapters.sqlite import SqliteStorage
+from tests.support.house import House, Purse, house
+from tests.support.virtual import run_virtual
 
 SECRET = b"\x05" * 32
 PUBKEY = curve.public_key(SECRET).hex()

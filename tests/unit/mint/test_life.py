@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.house import MIGRATIONS, House, Pages, Purse, house
-from tests.support.virtual import SeededEntropy, VirtualClock
 
 from specie.ecash import MintQuoteRequest, SwapRequest, derive_keyset_id
 from specie.ecash import codes as refused
@@ -17,6 +15,8 @@ from specie.mint import Mint, MintSettings
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.mint.states import MACHINES, MELT_QUOTE
 from specie.storage.adapters.sqlite import SqliteStorage
+from tests.support.house import MIGRATIONS, House, Pages, Purse, house
+from tests.support.virtual import SeededEntropy, VirtualClock
 
 
 async def test_keyset_ids_are_recomputable(bank: House) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.support.house import House, Purse, SeededEntropy, house
-from tests.support.virtual import run_virtual
 
 from specie.ecash import MeltQuoteRequest, MeltRequest, MeltState, MintQuoteRequest, MintRequest, Proof
 from specie.ecash import codes as refused
@@ -14,6 +12,8 @@ from specie.kernel import MalformedError, PaymentState, RefusedError
 from specie.lightning.adapters.play import Answer, Fault, PlayFaults, PlayRail
 from specie.mint import MintSettings
 from specie.mint.engine import melt as saga
+from tests.support.house import House, Purse, SeededEntropy, house
+from tests.support.virtual import run_virtual
 
 
 async def foreign_invoice(bank: House, amount_msat: int = 10_000, seed: str = "elsewhere") -> str:

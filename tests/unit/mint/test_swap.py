@@ -7,13 +7,13 @@ import dataclasses
 
 import msgspec
 import pytest
-from tests.support.house import House, Purse, house
 
 from specie.ecash import SwapRequest
 from specie.ecash import codes as refused
 from specie.kernel import MalformedError, curve
 from specie.mint import MintSettings
 from specie.storage.adapters.sqlite import SqliteStorage
+from tests.support.house import House, Purse, house
 
 
 async def books_hold(bank: House, outstanding: int) -> None:

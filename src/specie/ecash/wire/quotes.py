@@ -103,9 +103,9 @@ class _MeltQuoteRequestWire(msgspec.Struct, omit_defaults=True):
 
 
 class MeltQuoteWire(msgspec.Struct):
-    """A melt quote."""
+    """A melt quote; answers to a melt may leave out what the wallet knows (NUT-08)."""
 
-    quote: str
+    quote: str | None = None
     amount: int | None = None
     unit: str | None = None
     request: str | None = None
@@ -340,15 +340,16 @@ def melt_quote_from_wire(
     limits: Limits,
 ) -> MeltQuote:
     """The same from a decoded body."""
-    value, reserve = wire.amount, wire.fee_reserve
+    name, value, reserve = wire.quote, wire.amount, wire.fee_reserve
     if quote is not None:
+        name = quote.quote if name is None else name
         value = quote.amount if value is None else value
         reserve = quote.fee_reserve if reserve is None else reserve
     if value is None:
         raise MalformedError("melt quote has no amount")
     text = wire.request or request or (quote.request if quote else "")
     return MeltQuote(
-        quote=quote_id(wire.quote),
+        quote=quote_id(name or ""),
         method=method_checked(wire.method or method),
         request=bounded_text(text, limits.request_chars, "payment request"),
         unit=_unit(wire.unit, unit or (quote.unit if quote else None)),
