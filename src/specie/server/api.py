@@ -12,7 +12,7 @@ from specie.ecash import wire
 from specie.ecash.keyset import Keyset
 from specie.server.errors import Answer
 from specie.server.front import UNKNOWN, Front, Route
-from specie.server.http import JSON, SECURITY_HEADERS, Receive, Request, Scope, Send, send_answer
+from specie.server.http import SECURITY_HEADERS, Receive, Request, Scope, Send, send_answer
 from specie.server.peers import header
 from specie.server.ports import ServerContext
 
@@ -23,7 +23,7 @@ _CORS = (
     (b"access-control-expose-headers", b"ETag, Retry-After"),
     (b"cross-origin-resource-policy", b"cross-origin"),
 )
-_SHARED = (JSON, *_CORS, *SECURITY_HEADERS)
+_SHARED = (*_CORS, *SECURITY_HEADERS)
 _NO_STORE = (b"cache-control", b"no-store")
 _PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, HEAD, POST, OPTIONS"),
@@ -63,7 +63,7 @@ class CashuApi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route, parts = self.route(scope["path"])
         if scope["method"] == "OPTIONS" and route is not UNKNOWN:
-            await send_answer(send, Answer(b"", 204, [*_PREFLIGHT, (b"allow", route.allowed.encode())]), _SHARED[1:])
+            await send_answer(send, Answer(b"", 204, [*_PREFLIGHT, (b"allow", route.allowed.encode())]), _SHARED)
             return
         await self._front.answer(scope, receive, send, route, parts, shared=_SHARED)
 

@@ -72,6 +72,7 @@ class Answer:
     body: bytes
     status: int = 200
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    content_type: bytes = b"application/json"
 
 
 def _retry(error: UnavailableError) -> list[tuple[bytes, bytes]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from specie.server.errors import Answer, BusyError, NoMethodError, NoRouteError, RateLimitedError, answer_error
 from specie.server.http import SECURITY_HEADERS, Headers, PeerGoneError, Receive, Request, Scope, Send, send_answer
-from specie.server.peers import PeerRule, RateLimiter
+from specie.server.peers import Peer, PeerRule, RateLimiter
 from specie.server.ports import ServerContext
 
 __all__ = ["UNKNOWN", "Front", "Handler", "Route"]
@@ -50,6 +50,17 @@ class Front:
     def in_flight(self) -> int:
         """Requests being worked on now."""
         return self._in_flight
+
+    def peer(self, scope: Scope) -> Peer:
+        """Who is behind an ASGI scope."""
+        return self._peers.peer(scope)
+
+    def may(self, scope: Scope) -> bool:
+        """Count one request outside of HTTP (a WebSocket, or a message on it); False if its peer asks too often."""
+        peer = self._peers.peer(scope)
+        if peer.local and not self._limit_local:
+            return True
+        return not self._requests.take(peer.name, self._context.clock.monotonic())
 
     async def answer(
         self,

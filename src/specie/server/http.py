@@ -14,7 +14,6 @@ from specie.server.errors import Answer, BodyTooLargeError, BodyTooSlowError
 from specie.server.peers import Peer, header
 
 __all__ = [
-    "JSON",
     "SECURITY_HEADERS",
     "ASGIApp",
     "Headers",
@@ -30,8 +29,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-JSON = (b"content-type", b"application/json")
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -99,6 +96,6 @@ async def send_answer(send: Send, answer: Answer, shared: Headers, *, head: bool
     body = answer.body
     headers = [*shared, *answer.headers]
     if answer.status not in (204, 304):
-        headers.append((b"content-length", str(len(body)).encode()))
+        headers += ((b"content-type", answer.content_type), (b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else body})

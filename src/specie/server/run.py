@@ -112,7 +112,7 @@ async def serve(
     SIGTERM are handled here (only in the main thread). SocketInUseError or RefusedError before anything is served.
     """
     listener = bind_tcp_socket(settings.host, settings.port)
-    servers = [(_server(app, settings.drain_s), listener)]
+    servers = [(_server(app, settings.drain_s, ws="websockets-sansio"), listener)]
     try:
         if admin is not None and admin_socket is not None:
             servers.append((_server(admin, settings.drain_s, ws="none"), bind_unix_socket(admin_socket)))
