@@ -15,7 +15,6 @@ COMMIT is under way, nobody knows: UncertainError.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections import deque
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ import asyncpg
 from specie.kernel.errors import InvariantError, RefusedError, SpecieError, UnavailableError, UncertainError
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.storage.adapters.broadcast import Broadcast, Listener
-from specie.storage.adapters.postgres_connection import PostgresServer, command, let_go, rollback
+from specie.storage.adapters.postgres_connection import PostgresReaders, PostgresServer, command, let_go, rollback
 from specie.storage.adapters.postgres_listener import CHANNEL, PostgresEar
 from specie.storage.adapters.postgres_transaction import ConflictError, LostError, PostgresTransaction, translated
 from specie.storage.migration import checksum, pending_steps
@@ -89,6 +88,7 @@ class PostgresStorage:
         dsn: str,
         *,
         writers: int,
+        readers: int,
         max_queue: int,
         max_batch: int,
         attempts: int,
@@ -110,7 +110,7 @@ class PostgresStorage:
         self._bodies = 0
         self._closing = False
         self._broadcast = Broadcast(listener_bound)
-        self._pool: Any = None
+        self._readers = PostgresReaders(self._server, readers)
         self._tasks: list[asyncio.Task[None]] = []
         self._ear: asyncio.Task[None] | None = None
 
@@ -150,6 +150,7 @@ class PostgresStorage:
         store = cls(
             dsn,
             writers=max(1, writers),
+            readers=max(1, readers),
             max_queue=max_queue,
             max_batch=max(1, max_batch),
             attempts=max(1, attempts),
@@ -158,24 +159,17 @@ class PostgresStorage:
             listener_bound=listener_bound,
             telemetry=telemetry,
         )
-        await store._start(max(1, readers))
+        await store._start()
         return store
 
-    async def _start(self, readers: int) -> None:
+    async def _start(self) -> None:
         heard = asyncio.Event()
         first = await self._server.open()
-        self._pool = asyncpg.create_pool(
-            min_size=0, max_size=readers, connect=self._open_for_pool, reset=_no_reset, max_inactive_connection_lifetime=300.0
-        )
-        await self._pool
         self._ear = asyncio.create_task(
             PostgresEar(self._server, self._broadcast, self._telemetry).run(first, heard), name="specie-listen"
         )
         self._tasks = [asyncio.create_task(self._write(), name=f"specie-write-{n}") for n in range(self._writers)]
         await heard.wait()
-
-    async def _open_for_pool(self, *_arguments: Any, **_settings: Any) -> Connection:
-        return await self._server.open()
 
     # The port
 
@@ -207,26 +201,15 @@ class PostgresStorage:
         raise UnavailableError("the read was undone too often")
 
     async def _read_once(self, body: Body[T]) -> T:
-        try:
-            connection = await self._pool.acquire(timeout=self._server.connect_timeout_s)
-        except SpecieError:
-            raise
-        except Exception as error:
-            raise UnavailableError(f"no connection to PostgreSQL is free ({type(error).__name__})") from None
+        connection = await self._readers.take()
         try:
             await command(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            try:
-                return await PostgresTransaction(connection).run(body)
-            except LostError:
-                connection.terminate()
-                raise
-            finally:
-                if connection.is_in_transaction():
-                    with contextlib.suppress(SpecieError):
-                        await command(connection, "ROLLBACK")
+            return await PostgresTransaction(connection).run(body)
+        except LostError:
+            connection.terminate()
+            raise
         finally:
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await self._pool.release(connection)
+            await self._readers.give(connection)
 
     async def migrate(self, migrations: Sequence[Migration]) -> list[Migration]:
         """Bring the schema up to date, all steps in one transaction, one process at a time.
@@ -290,10 +273,7 @@ class PostgresStorage:
             self._ear.cancel()
             await asyncio.gather(self._ear, return_exceptions=True)
         self._broadcast.close()
-        try:
-            await asyncio.wait_for(self._pool.close(), self._server.connect_timeout_s)
-        except Exception:
-            self._pool.terminate()
+        await self._readers.close()
 
     # The writers
 
@@ -457,7 +437,3 @@ def _stopped() -> bool:
     """Whether this task itself is being cancelled (a body may raise CancelledError on its own account)."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-async def _no_reset(_connection: Connection) -> None:
-    """Nothing to undo: reads leave neither settings nor locks behind, and it would be one more round trip."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +12,7 @@ import asyncpg
 from specie.kernel.errors import InvariantError, RefusedError, SpecieError, UnavailableError
 from specie.storage.adapters.postgres_transaction import LostError, translated
 
-__all__ = ["PostgresServer", "command", "let_go", "rollback"]
+__all__ = ["PostgresReaders", "PostgresServer", "command", "let_go", "rollback"]
 
 Connection = Any
 
@@ -58,6 +60,64 @@ class PostgresServer:
         else:
             return connection
         raise failure
+
+
+class PostgresReaders:
+    """A bounded number of connections, opened when needed and kept; each used by one caller at a time.
+
+    Not asyncpg's pool: its release costs a round trip, and a connection that broke takes itself out of the caller's hands.
+    """
+
+    def __init__(self, server: PostgresServer, count: int) -> None:
+        self._server = server
+        self._free = asyncio.Semaphore(count)
+        self._idle: deque[Connection] = deque()
+        self._closed = False
+
+    async def take(self) -> Connection:
+        """A connection with no transaction open; to be given back.
+
+        Raises:
+            UnavailableError: none is free in time, or the server does not answer.
+        """
+        if self._free.locked():
+            try:
+                await asyncio.wait_for(self._free.acquire(), self._server.connect_timeout_s)
+            except TimeoutError:
+                raise UnavailableError("all connections to PostgreSQL that read are busy") from None
+        else:
+            await self._free.acquire()  # at once
+        try:
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.is_closed():
+                    return connection
+            return await self._server.open()
+        except BaseException:
+            self._free.release()
+            raise
+
+    async def give(self, connection: Connection) -> None:
+        """Take it back; kept if it is sound, with whatever transaction is open on it undone."""
+        try:
+            await rollback(connection)
+        except LostError:
+            connection.terminate()
+        except BaseException:
+            connection.terminate()
+            raise
+        finally:
+            if self._closed:
+                connection.terminate()
+            elif not connection.is_closed():
+                self._idle.append(connection)
+            self._free.release()
+
+    async def close(self) -> None:
+        """Close what is idle now, and the others when they are given back."""
+        self._closed = True
+        while self._idle:
+            await let_go(self._idle.pop())
 
 
 async def command(connection: Connection, sql: str, timeout: float | None = None) -> None:
