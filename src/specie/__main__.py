@@ -1,0 +1,10 @@
+"""`python -m specie` is `specie`."""
+
+from __future__ import annotations
+
+import sys
+
+from specie.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""One bank behind its faces: an opened `app.bank.Bank` joined with health, metrics and the operator's actions.
+
+Both a running bank (`specie up`) and one opened for a single question (`specie mint ...` where none runs) are built here,
+so that an operator's command does the same in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, runtime_checkable
+
+from specie._version import __version__
+from specie.app.bank import Bank
+from specie.app.system import SystemClock, SystemEntropy
+from specie.kernel.errors import MalformedError, RefusedError
+from specie.keys import SealKind
+from specie.lightning import decode_invoice
+from specie.ops.health import Health, rail_check, storage_check
+from specie.ops.metrics import Metrics
+from specie.server.ports import BankFacts, OperatorActions, RailFacts, ServerContext
+
+__all__ = ["bank_facts", "payment_id_of", "sealing_notice", "server_context"]
+
+
+@runtime_checkable
+class _Settling(Protocol):
+    """A rail that can be told to pay one of its own invoices: the play rail."""
+
+    async def settle(self, payment_id: str) -> object: ...
+
+
+def payment_id_of(request: str) -> str:
+    """The payment hash (64 hex characters) of a BOLT 11 invoice, or of itself. RefusedError for anything else."""
+    text = request.strip().lower()
+    if len(text) == 64 and all(char in "0123456789abcdef" for char in text):
+        return text
+    try:
+        return decode_invoice(text.removeprefix("lightning:")).payment_hash.hex()
+    except MalformedError as error:
+        raise RefusedError(f"neither an invoice nor a payment hash: {error.detail}") from None
+
+
+def sealing_notice(bank: Bank) -> str:
+    """What people must be told of how the keys are sealed; empty where they are sealed by something of the operator's."""
+    if bank.sealed.kind is not SealKind.PLAY_KEY:
+        return ""
+    return (
+        f"The keys of this bank are sealed by a random key in {bank.sealed.where}. That is good enough for play money and for"
+        " nothing else: for real money give --passphrase-file or --keyring."
+    )
+
+
+def bank_facts(bank: Bank) -> BankFacts:
+    """What the start page and the operator are told."""
+    return BankFacts(
+        version=__version__,
+        rails=tuple(RailFacts(rail.name, rail.method, rail.play) for rail in bank.rails),
+        sealing_notice=sealing_notice(bank),
+        public_url=bank.settings.server.public_url,
+    )
+
+
+def _settle(bank: Bank) -> Callable[[str], Awaitable[None]] | None:
+    rails = [rail for rail in bank.rails if rail.play and isinstance(rail, _Settling)]
+    if not rails:
+        return None
+    rail = rails[0]
+
+    async def settle(request: str) -> None:
+        await rail.settle(payment_id_of(request))
+
+    return settle
+
+
+def server_context(bank: Bank, metrics: Metrics, stop: Callable[[], None] | None = None) -> ServerContext:
+    """Everything the faces of `bank` are built over; `stop` begins its graceful stop."""
+    clock = SystemClock()
+    health = Health(metrics, clock.now, clock.monotonic)
+    health.add("store", storage_check(bank.storage))
+    for rail in bank.rails:
+        health.add(f"rail {rail.name}", rail_check(rail))
+    embedded = bank.settings.store.dsn is None
+    return ServerContext(
+        mint=bank.mint,
+        facts=bank_facts(bank),
+        settings=bank.settings.server,
+        limits=bank.settings.limits,
+        metrics=metrics,
+        health=health,
+        clock=clock,
+        entropy=SystemEntropy(),
+        operator=OperatorActions(backup=bank.storage.backup if embedded else None, settle=_settle(bank), stop=stop),
+    )
