@@ -1,0 +1,293 @@
+"""What any `keys.ports.Signer` must do; one suite for every provider. A new provider is one line in `PROVIDERS`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from specie.ecash.bdhke import blind, hash_to_curve, unblind
+from specie.ecash.dleq import verify_dleq
+from specie.ecash.proof import Dleq
+from specie.kernel import curve, hd
+from specie.kernel.errors import RefusedError
+from specie.keys import BlindSigned, KeysetRef, KeyUnknownError, ProofToVerify, Signer, SignerClosedError, ToBlindSign
+from specie.keys.adapters.software import SoftwareSigner
+from tests.support.entropy import CountingEntropy
+
+VECTORS = Path(__file__).parents[1] / "vectors/cashu"
+NUT13: list[dict[str, Any]] = json.loads((VECTORS / "nut13-deterministic-secrets.json").read_text())["records"]
+DERIVED: list[dict[str, Any]] = [
+    record for record in json.loads((VECTORS / "draft-derived-keys.json").read_text())["records"] if record["scheme"] == "bip32"
+]
+
+PROVIDERS: dict[str, Callable[[bytes], Signer]] = {
+    "software, inline": lambda seed: SoftwareSigner(seed, threads=0, entropy=CountingEntropy()),
+    "software, threads": lambda seed: SoftwareSigner(seed, threads=2, entropy=CountingEntropy()),
+}
+SEED = bytes(range(64))
+SAT, USD = KeysetRef("sat", 0), KeysetRef("usd", 0)
+AMOUNTS = [1 << exponent for exponent in range(64)]
+OFF_CURVE = b"\x02" + (5).to_bytes(32, "big")
+
+
+@pytest.fixture(params=PROVIDERS)
+def provider(request: pytest.FixtureRequest) -> Callable[[bytes], Signer]:
+    return PROVIDERS[request.param]
+
+
+@pytest.fixture
+async def signer(provider: Callable[[bytes], Signer]) -> AsyncIterator[Signer]:
+    opened = provider(SEED)
+    yield opened
+    await opened.close()
+
+
+def blinded(index: int) -> tuple[str, bytes, bytes]:
+    secret, r = f"secret {index}", (index + 1).to_bytes(32, "big")
+    return secret, r, blind(secret, r)
+
+
+async def coins(signer: Signer, keyset: KeysetRef, amounts: list[int]) -> list[ProofToVerify]:
+    """Coins issued by the signer and unblinded by their owner."""
+    public = await signer.keyset_public_keys(keyset, amounts)
+    messages = [blinded(index) for index in range(len(amounts))]
+    tasks = [ToBlindSign(keyset, amount, b_) for amount, (_, _, b_) in zip(amounts, messages, strict=True)]
+    signed = await signer.blind_sign(tasks)
+    return [
+        ProofToVerify(keyset, amount, hash_to_curve(secret.encode()), unblind(answer.c_, r, public[amount]))
+        for amount, (secret, r, _), answer in zip(amounts, messages, signed, strict=True)
+    ]
+
+
+async def test_all_amounts_have_their_own_key(signer: Signer) -> None:
+    """64 amounts of two keysets have 128 different keys, which are points and do not change."""
+    first, second = await signer.keyset_public_keys(SAT, AMOUNTS), await signer.keyset_public_keys(USD, AMOUNTS)
+    rotated = await signer.keyset_public_keys(KeysetRef("sat", 1), [1])
+    assert list(first) == AMOUNTS
+    assert len({*first.values(), *second.values(), *rotated.values()}) == 129
+    assert all(curve.is_point(key) for key in first.values())
+    assert await signer.keyset_public_keys(SAT, [8, 1]) == {8: first[8], 1: first[1]}
+
+
+async def test_keys_depend_on_the_seed_alone(provider: Callable[[bytes], Signer]) -> None:
+    """A restart gives the same keys, another seed gives others."""
+    again, other = provider(SEED), provider(bytes(32))
+    keys = [await candidate.keyset_public_keys(SAT, [1, 2]) for candidate in (provider(SEED), again, other)]
+    nodes = [await candidate.public_key("node") for candidate in (provider(SEED), again, other)]
+    assert keys[0] == keys[1] != keys[2]
+    assert nodes[0] == nodes[1] != nodes[2]
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 64, 200])
+async def test_issued_coins_verify(signer: Signer, count: int) -> None:
+    """What is signed blindly is valid once unblinded, in small and in large batches."""
+    proofs = await coins(signer, SAT, [AMOUNTS[index % 64] for index in range(count)])
+    assert await signer.verify_proofs(proofs) == [True] * count
+
+
+async def test_verification_answers_in_order(signer: Signer) -> None:
+    """Each question has its own answer: forged, swapped, other amount, other keyset, nonsense; none spoils a neighbour."""
+    proofs = await coins(signer, SAT, [AMOUNTS[index % 8] for index in range(100)])
+    asked, expected = list(proofs), [True] * 100
+    for index, changed in {
+        3: ProofToVerify(SAT, proofs[3].amount, proofs[3].y, curve.negate(proofs[3].c)),
+        17: ProofToVerify(SAT, proofs[17].amount, proofs[17].y, proofs[18].c),
+        40: ProofToVerify(SAT, proofs[40].amount * 2, proofs[40].y, proofs[40].c),
+        41: ProofToVerify(USD, proofs[41].amount, proofs[41].y, proofs[41].c),
+        42: ProofToVerify(KeysetRef("sat", 1), proofs[42].amount, proofs[42].y, proofs[42].c),
+        60: ProofToVerify(SAT, proofs[60].amount, proofs[60].y, b""),
+        61: ProofToVerify(SAT, proofs[61].amount, OFF_CURVE, proofs[61].c),
+        62: ProofToVerify(SAT, proofs[62].amount, proofs[62].y, OFF_CURVE),
+        99: ProofToVerify(SAT, proofs[99].amount, proofs[98].y, proofs[99].c),
+    }.items():
+        asked[index], expected[index] = changed, False
+    assert await signer.verify_proofs(asked) == expected
+
+
+async def test_blind_signatures_prove_themselves(signer: Signer) -> None:
+    """Every signature has a DLEQ that holds for the public key; the same request gets the same bytes again."""
+    if not signer.capabilities().dleq:
+        pytest.skip("provider has no DLEQ")
+    public = await signer.keyset_public_keys(SAT, AMOUNTS)
+    tasks = [ToBlindSign(SAT, amount, blinded(index)[2]) for index, amount in enumerate(AMOUNTS)]
+    signed = await signer.blind_sign(tasks)
+    for task, answer in zip(tasks, signed, strict=True):
+        assert answer.dleq_e is not None
+        assert answer.dleq_s is not None
+        verify_dleq(task.b_, answer.c_, Dleq(answer.dleq_e, answer.dleq_s), public[task.amount])
+    assert await signer.blind_sign(tasks[5:7]) == signed[5:7]
+    assert len({answer.dleq_s for answer in signed}) == len(signed)
+
+
+@pytest.mark.parametrize("bad", [b"", bytes(33), OFF_CURVE, b"\x04" + bytes(64)], ids=["empty", "identity", "off", "65"])
+async def test_a_bad_message_signs_nothing(signer: Signer, bad: bytes) -> None:
+    """One blinded message that is no compressed point refuses the batch."""
+    tasks = [ToBlindSign(SAT, 1, blinded(0)[2]), ToBlindSign(SAT, 1, bad)]
+    with pytest.raises(RefusedError):
+        await signer.blind_sign(tasks)
+
+
+async def test_uncompressed_messages_are_refused(signer: Signer) -> None:
+    """Only the compressed form is one message, so that two forms cannot be two outputs."""
+    with pytest.raises(RefusedError):
+        await signer.blind_sign([ToBlindSign(SAT, 1, curve.uncompress(blinded(0)[2]))])
+
+
+@pytest.mark.parametrize("amount", [0, -1, 3, 6, 2**63 + 1, 2**64])
+async def test_amounts_without_a_key(signer: Signer, amount: int) -> None:
+    """There are keys for powers of two to 2^63; anything else is refused by every verb."""
+    point = blinded(0)[2]
+    for call in (
+        signer.keyset_public_keys(SAT, [amount]),
+        signer.verify_proofs([ProofToVerify(SAT, amount, point, point)]),
+        signer.blind_sign([ToBlindSign(SAT, amount, point)]),
+    ):
+        with pytest.raises(KeyUnknownError):
+            await call
+
+
+@pytest.mark.parametrize("index", [-1, 2**31])
+async def test_keysets_without_keys(signer: Signer, index: int) -> None:
+    """A keyset's index has 31 bits."""
+    with pytest.raises(KeyUnknownError):
+        await signer.keyset_public_keys(KeysetRef("sat", index), [1])
+
+
+@pytest.mark.parametrize("vector", DERIVED, ids=lambda vector: vector["id"])
+async def test_wallet_keys_of_the_specification(provider: Callable[[bytes], Signer], vector: dict[str, str]) -> None:
+    """P2PK and quote keys are those every wallet derives from the same words."""
+    opened = provider(hd.seed_from_words(vector["mnemonic"]))
+    branch = {"10'": "p2pk", "20'": "quote"}[vector["path"].split("/")[2]]
+    assert (await opened.public_key(f"{branch}/{vector['path'].split('/')[-1]}")).hex() == vector["pubkey"]
+
+
+@pytest.mark.parametrize("vector", NUT13, ids=lambda vector: vector["id"])
+async def test_secrets_of_the_specification(provider: Callable[[bytes], Signer], vector: dict[str, Any]) -> None:
+    """NUT-13 for both versions of keyset ids."""
+    opened = provider(bytes.fromhex(vector["seed_hex"]))
+    (derived,) = await opened.derive_secrets(vector["keyset_id"], [vector["counter"]])
+    assert (derived.counter, derived.secret, derived.r.hex()) == (vector["counter"], vector["secret"], vector["r"])
+
+
+async def test_secrets_in_large_batches(signer: Signer) -> None:
+    """A restore's batch of 100 has each counter's own secret, in the order asked, for both versions."""
+    for keyset_id in ("009a1f293253e41e", "01" + "ab" * 32):
+        batch = await signer.derive_secrets(keyset_id, range(100))
+        assert [derived.counter for derived in batch] == list(range(100))
+        assert len({derived.secret for derived in batch} | {derived.r.hex() for derived in batch}) == 200
+        assert await signer.derive_secrets(keyset_id, [57]) == [batch[57]]
+
+
+@pytest.mark.parametrize("ref", ["node", "p2pk/7", "quote/2147483647", "wallet/auth-1"])
+async def test_schnorr_signatures(signer: Signer, ref: str) -> None:
+    """BIP 340 signatures of a ref verify under its public key, one for each digest."""
+    digests = [bytes((index,)) * 32 for index in range(70)]
+    signatures = await signer.sign_schnorr(ref, digests)
+    key = await signer.public_key(ref)
+    assert all(curve.schnorr_verify(signature, digest, key) for signature, digest in zip(signatures, digests, strict=True))
+
+
+async def test_recoverable_signatures(signer: Signer) -> None:
+    """ECDSA signatures recover to the ref's public key, one for each digest."""
+    digests = [bytes((index,)) * 32 for index in range(70)]
+    key = await signer.public_key("node")
+    for digest, (signature, recovery_id) in zip(digests, await signer.sign_recoverable("node", digests), strict=True):
+        assert curve.ecdsa_recover(digest, signature, recovery_id) == key
+
+
+async def test_digests_have_32_bytes(signer: Signer) -> None:
+    """A message that was not hashed is refused."""
+    for length in (0, 31, 33):
+        with pytest.raises(RefusedError):
+            await signer.sign_schnorr("node", [bytes(length)])
+        with pytest.raises(RefusedError):
+            await signer.sign_recoverable("node", [bytes(length)])
+
+
+async def test_mint_keys_sign_nothing_but_blinded_messages(signer: Signer) -> None:
+    """A mint key has a public key under its ref, and refuses any other signature."""
+    assert await signer.public_key("mint/sat/0/64") == (await signer.keyset_public_keys(SAT, [64]))[64]
+    with pytest.raises(KeyUnknownError):
+        await signer.sign_schnorr("mint/sat/0/64", [bytes(32)])
+    with pytest.raises(KeyUnknownError):
+        await signer.sign_recoverable("mint/sat/0/64", [bytes(32)])
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        *("", "/", "node/", "/node", "no de", "Node", "nö", "a//b", "../a", "x" * 201, "node\n"),
+        *("p2pk", "p2pk/", "p2pk/x", "p2pk/-1", "p2pk/01", "p2pk/2147483648", "p2pk/1/2", "quote/99999999999", "quote/٣"),
+        *("mint/", "mint/sat", "mint/sat/0", "mint/sat/0/3", "mint/sat/0/64/1", "mint/sat/x/64", "mint//0/64"),
+        *("mint/sat/2147483648/64", "mint/sat/0/99999999999999999999", "mint/sat/0/0", "mint/sat/0/064"),
+    ],
+)
+async def test_refs_without_a_key(signer: Signer, ref: str) -> None:
+    """What names no key is refused, and never falls back to another key."""
+    with pytest.raises(KeyUnknownError):
+        await signer.public_key(ref)
+
+
+async def test_refs_are_apart(signer: Signer) -> None:
+    """Different refs have different keys, none of them a mint key's or each other's prefix."""
+    refs = ["node", "nodes", "node/0", "node/1", "a/b", "a-b", "p2pk/0", "quote/0", "p2pk/1", "mint/sat/0/1"]
+    assert len({await signer.public_key(ref) for ref in refs}) == len(refs)
+
+
+async def test_wrapping(provider: Callable[[bytes], Signer]) -> None:
+    """Wrapped bytes open for the same seed and context only, never twice the same, and changes are noticed."""
+    one, same, other = provider(SEED), provider(SEED), provider(bytes(32))
+    wrapped, again = await one.wrap(b"macaroon", context=b"lnd"), await one.wrap(b"macaroon", context=b"lnd")
+    assert wrapped != again
+    assert b"macaroon" not in wrapped
+    assert await same.unwrap(wrapped, context=b"lnd") == b"macaroon"
+    for refusing, blob, context in (
+        (one, wrapped, b"cln"),
+        (other, wrapped, b"lnd"),
+        (one, wrapped[:-1] + bytes((wrapped[-1] ^ 1,)), b"lnd"),
+        (one, b"", b"lnd"),
+    ):
+        with pytest.raises(RefusedError):
+            await refusing.unwrap(blob, context=context)
+
+
+async def test_closed_signer_refuses_everything(provider: Callable[[bytes], Signer]) -> None:
+    """After close no verb works, not even on an empty batch or a key used before; closing again does nothing."""
+    opened = provider(SEED)
+    point, wrapped = blinded(0)[2], await opened.wrap(b"x", context=b"")
+    await opened.public_key("node")
+    await opened.keyset_public_keys(SAT, AMOUNTS)
+    await coins(opened, SAT, AMOUNTS)
+    await opened.close()
+    await opened.close()
+    for call in (
+        opened.keyset_public_keys(SAT, [1]),
+        opened.keyset_public_keys(SAT, []),
+        opened.verify_proofs([ProofToVerify(SAT, 1, point, point)]),
+        opened.verify_proofs([]),
+        opened.blind_sign([ToBlindSign(SAT, 1, point)]),
+        opened.blind_sign([]),
+        opened.public_key("node"),
+        opened.public_key("mint/sat/0/1"),
+        opened.sign_schnorr("node", [bytes(32)]),
+        opened.sign_recoverable("node", [bytes(32)]),
+        opened.derive_secrets("009a1f293253e41e", [0]),
+        opened.wrap(b"x", context=b""),
+        opened.unwrap(wrapped, context=b""),
+    ):
+        with pytest.raises(SignerClosedError):
+            await call
+
+
+async def test_capabilities_are_stated(signer: Signer) -> None:
+    """A provider names itself and its curves, so that a key that needs more is refused at start."""
+    can = signer.capabilities()
+    assert can.provider
+    assert "secp256k1" in can.curves
+    answers = await signer.blind_sign([ToBlindSign(SAT, 1, blinded(0)[2])])
+    assert isinstance(answers[0], BlindSigned)
+    assert (answers[0].dleq_e is not None) is can.dleq
