@@ -1,0 +1,159 @@
+"""The wallet's tables. Amounts are decimal TEXT, exact to 2^64-1; ids and points as in the values they hold."""
+
+from __future__ import annotations
+
+from specie.storage.ports import Migration
+
+__all__ = ["MIGRATIONS"]
+
+_TABLES = """
+CREATE TABLE wallet_mint (
+  url TEXT PRIMARY KEY,
+  position BIGINT NOT NULL,
+  info BLOB NOT NULL,
+  added_at BIGINT NOT NULL,
+  refreshed_at BIGINT NOT NULL
+);
+CREATE TABLE wallet_keyset (
+  id TEXT PRIMARY KEY,
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  active BIGINT NOT NULL,
+  listed BIGINT NOT NULL,
+  input_fee_ppk TEXT NOT NULL,
+  final_expiry TEXT,
+  keys TEXT NOT NULL,
+  derivation BIGINT UNIQUE
+);
+CREATE TABLE wallet_counter (
+  mint TEXT NOT NULL,
+  keyset TEXT NOT NULL,
+  next TEXT NOT NULL,
+  PRIMARY KEY (mint, keyset)
+);
+CREATE TABLE wallet_key_index (
+  purpose TEXT PRIMARY KEY,
+  next BIGINT NOT NULL
+);
+CREATE TABLE wallet_key (
+  purpose TEXT NOT NULL,
+  number BIGINT NOT NULL,
+  public_key BLOB NOT NULL,
+  PRIMARY KEY (purpose, number)
+);
+CREATE TABLE wallet_proof (
+  y BLOB PRIMARY KEY,
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  keyset TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  secret TEXT NOT NULL,
+  c BLOB NOT NULL,
+  witness TEXT,
+  dleq_e BLOB,
+  dleq_s BLOB,
+  dleq_r BLOB,
+  p2pk_e BLOB,
+  state TEXT NOT NULL,
+  operation TEXT,
+  token TEXT,
+  unswapped BIGINT NOT NULL,
+  created_at BIGINT NOT NULL,
+  changed_at BIGINT NOT NULL
+);
+CREATE INDEX wallet_proof_held ON wallet_proof (mint, unit, state) WHERE state <> 'SPENT';
+CREATE INDEX wallet_proof_operation ON wallet_proof (operation) WHERE state = 'RESERVED';
+CREATE INDEX wallet_proof_token ON wallet_proof (token) WHERE token IS NOT NULL;
+CREATE TABLE wallet_operation (
+  id TEXT PRIMARY KEY,
+  kind TEXT NOT NULL,
+  purpose TEXT NOT NULL,
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  fee TEXT NOT NULL,
+  request BLOB NOT NULL,
+  inputs BLOB NOT NULL,
+  method TEXT NOT NULL,
+  quote TEXT,
+  memo TEXT,
+  include_dleq BIGINT NOT NULL,
+  locked BIGINT NOT NULL,
+  state TEXT NOT NULL,
+  error TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  updated_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX wallet_operation_quote ON wallet_operation (mint, quote) WHERE state = 'OPEN' AND quote IS NOT NULL;
+CREATE INDEX wallet_operation_open ON wallet_operation (state) WHERE state = 'OPEN';
+CREATE TABLE wallet_output (
+  operation TEXT NOT NULL,
+  position BIGINT NOT NULL,
+  role TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  keyset TEXT NOT NULL,
+  secret TEXT NOT NULL,
+  r BLOB NOT NULL,
+  b_ BLOB NOT NULL,
+  counter TEXT,
+  PRIMARY KEY (operation, position)
+);
+CREATE TABLE wallet_mint_quote (
+  mint TEXT NOT NULL,
+  quote TEXT NOT NULL,
+  method TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  request TEXT NOT NULL,
+  amount TEXT,
+  expiry TEXT,
+  amount_paid TEXT NOT NULL,
+  amount_issued TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  key_index BIGINT,
+  created_at BIGINT NOT NULL,
+  PRIMARY KEY (mint, quote)
+);
+CREATE TABLE wallet_melt_quote (
+  mint TEXT NOT NULL,
+  quote TEXT NOT NULL,
+  method TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  request TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  fee_reserve TEXT NOT NULL,
+  state TEXT NOT NULL,
+  expiry TEXT,
+  preimage TEXT,
+  created_at BIGINT NOT NULL,
+  PRIMARY KEY (mint, quote)
+);
+CREATE TABLE wallet_token (
+  id TEXT PRIMARY KEY,
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  text TEXT NOT NULL,
+  memo TEXT,
+  state TEXT NOT NULL,
+  locked BIGINT NOT NULL,
+  created_at BIGINT NOT NULL
+);
+CREATE TABLE wallet_history (
+  id TEXT PRIMARY KEY,
+  at BIGINT NOT NULL,
+  kind TEXT NOT NULL,
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  fee TEXT NOT NULL,
+  memo TEXT,
+  reference TEXT
+);
+"""
+
+MIGRATIONS = (
+    Migration(
+        "wallet", 1, _TABLES.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;"), _TABLES.replace("BLOB", "BYTEA")
+    ),
+)
+"""Steps of the wallet's schema, for `Storage.migrate`."""

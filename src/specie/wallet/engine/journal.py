@@ -1,0 +1,163 @@
+"""The two transactions around every request: one writes down what will be sent, the other what came of it.
+
+| a crash ...                       | leaves behind                              | `resume` then                   |
+|-----------------------------------|--------------------------------------------|---------------------------------|
+| before the counters are committed | nothing                                    | nothing                         |
+| after that, before the journal    | counters that are skipped                  | nothing                         |
+| after the journal, before sending | an OPEN operation, coins RESERVED          | sends the journalled bytes      |
+| after the request was sent        | the same; the mint may have acted          | sends the same bytes, restores  |
+| after the answer, before `settle` | the same; the mint has acted               | the same                        |
+| after `settle` or `fail`          | everything in its place                    | nothing                         |
+
+Coins become SPENT only in the transaction that stores what replaces them, or because the mint said so. Both closings are
+compare-and-swap on the operation's state, so two processes that resume one operation settle it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from specie.ecash.quote import MeltQuote
+from specie.storage.ports import Transaction
+from specie.wallet.engine.context import Context
+from specie.wallet.engine.tokens import token_text
+from specie.wallet.errors import OperationBusyError
+from specie.wallet.history import HistoryEntry
+from specie.wallet.holding import SentToken, StoredProof
+from specie.wallet.operation import Kind, Operation, Output, Role
+from specie.wallet.states import CoinState, OperationState, TokenState
+
+__all__ = ["begin", "fail", "note", "settle"]
+
+_LIVE = (CoinState.UNSPENT, CoinState.RESERVED, CoinState.PENDING)
+
+
+class _Taken(Exception):
+    """A coin was taken by another operation meanwhile."""
+
+
+async def begin(ctx: Context, operation: Operation, reserve: Sequence[bytes] = ()) -> bool:
+    """Journal an operation and reserve its coins, in one transaction.
+
+    False, and nothing changed, if a coin is free no more: choose again. OperationBusyError if its quote is being worked on.
+    """
+
+    async def body(tx: Transaction) -> None:
+        if not await ctx.store.add_operation(tx, operation):
+            raise OperationBusyError("this quote is being worked on by another operation")
+        if not await ctx.store.reserve(tx, reserve, operation.operation_id):
+            raise _Taken
+
+    try:
+        await ctx.storage.transact(body)
+    except _Taken:
+        return False
+    return True
+
+
+async def note(ctx: Context, operation: Operation, error: str, *, request: bytes | None = None) -> None:
+    """Write down why an operation is still open, or that it is sent with other bytes from now on."""
+    now = ctx.clock.now()
+    await ctx.storage.transact(
+        lambda tx: ctx.store.note_operation(tx, operation.operation_id, request=request, error=error, now=now)
+    )
+
+
+async def fail(ctx: Context, operation: Operation, reason: str, *, spent: Sequence[bytes] = ()) -> None:
+    """Close an operation that had no effect: its coins are free again, but for those the mint says are `spent`."""
+    now = ctx.clock.now()
+
+    async def body(tx: Transaction) -> None:
+        if not await ctx.store.close_operation(tx, operation.operation_id, OperationState.FAILED, reason, now):
+            return
+        await ctx.store.move_proofs(tx, spent, _LIVE, CoinState.SPENT, now)
+        await ctx.store.release(tx, operation.operation_id)
+        if operation.kind is Kind.MELT and operation.quote is not None:
+            quote = await ctx.store.melt_quote(tx, operation.mint, operation.quote)
+            if quote is not None:
+                await ctx.store.save_melt_quote(tx, replace(quote, state="UNPAID"))
+
+    await ctx.storage.transact(body)
+    ctx.telemetry.count("wallet_operation", purpose=str(operation.purpose), state="FAILED")
+
+
+async def settle(
+    ctx: Context, operation: Operation, coins: Sequence[tuple[Output, StoredProof]], *, paid: MeltQuote | None = None
+) -> None:
+    """Close an operation that took effect: new coins in, old ones SPENT, token, quote and history written, at once."""
+    now = ctx.clock.now()
+    kept = [stored for output, stored in coins if output.role is not Role.SEND]
+    sent = [stored for output, stored in coins if output.role is Role.SEND]
+    token = _token(operation, sent, now) if sent else None
+
+    async def body(tx: Transaction) -> None:
+        if not await ctx.store.close_operation(tx, operation.operation_id, OperationState.DONE, "", now):
+            return
+        inputs = await ctx.store.proofs_by_y(tx, operation.inputs)
+        await ctx.store.add_proofs(tx, kept, now)
+        if token is not None:
+            handed = [replace(s, state=CoinState.PENDING, token=token.token_id) for s in sent]
+            await ctx.store.add_proofs(tx, handed, now)
+            await ctx.store.add_token(tx, token)
+        await ctx.store.move_proofs(tx, operation.inputs, _LIVE, CoinState.SPENT, now)
+        for token_id in {stored.token for stored in inputs if stored.token is not None}:
+            await ctx.store.close_token(tx, token_id, TokenState.RECLAIMED)
+        fee, reference = operation.fee, None
+        if operation.kind is Kind.MINT:
+            reference = await _issued(ctx, tx, operation, sum(s.proof.amount for s in kept))
+        elif paid is not None:
+            fee = sum(s.proof.amount for s in inputs) - sum(s.proof.amount for s in kept) - operation.amount
+            reference = await _paid(ctx, tx, operation, paid)
+        elif token is not None:
+            reference = token.token_id
+        await ctx.store.add_history(tx, _entry(operation, fee, reference, now))
+
+    await ctx.storage.transact(body)
+    ctx.telemetry.count("wallet_operation", purpose=str(operation.purpose), state="DONE")
+
+
+def _entry(operation: Operation, fee: int, reference: str | None, now: int) -> HistoryEntry:
+    return HistoryEntry(
+        entry_id=operation.operation_id,
+        at=now,
+        kind=str(operation.purpose),
+        mint=operation.mint,
+        unit=operation.unit,
+        amount=operation.amount,
+        fee=fee,
+        memo=operation.memo,
+        reference=reference,
+    )
+
+
+def _token(operation: Operation, sent: Sequence[StoredProof], now: int) -> SentToken:
+    proofs = [stored.proof for stored in sent]
+    return SentToken(
+        token_id=operation.operation_id,
+        mint=operation.mint,
+        unit=operation.unit,
+        amount=sum(proof.amount for proof in proofs),
+        text=token_text(operation.mint, operation.unit, proofs, operation.memo, include_dleq=operation.include_dleq),
+        memo=operation.memo,
+        state=TokenState.PENDING,
+        locked=operation.locked,
+        created_at=now,
+    )
+
+
+async def _issued(ctx: Context, tx: Transaction, operation: Operation, amount: int) -> str | None:
+    quote = await ctx.store.mint_quote(tx, operation.mint, operation.quote or "")
+    if quote is None:
+        return None
+    issued = quote.amount_issued + amount
+    await ctx.store.save_mint_quote(tx, replace(quote, amount_paid=max(quote.amount_paid, issued), amount_issued=issued))
+    return quote.request
+
+
+async def _paid(ctx: Context, tx: Transaction, operation: Operation, paid: MeltQuote) -> str | None:
+    quote = await ctx.store.melt_quote(tx, operation.mint, operation.quote or "")
+    if quote is None:
+        return None
+    await ctx.store.save_melt_quote(tx, replace(quote, state="PAID", preimage=paid.payment_preimage))
+    return quote.request

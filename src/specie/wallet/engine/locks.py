@@ -1,0 +1,153 @@
+"""Locks put on coins that are sent, and opened on coins that arrive (NUT-10, 11, 14).
+
+Keys are our own `p2pk/{n}` behind the signer. Whether a lock is open is judged by `ecash.conditions.verify_spend` before
+anything is sent, the same judge as the mint's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from specie.ecash.codes import ConditionUnmetError
+from specie.ecash.conditions import (
+    Pathway,
+    SigFlag,
+    SpendingCondition,
+    add_signatures,
+    htlc_secret,
+    is_preimage,
+    p2pk_secret,
+    parse_secret,
+    parse_witness,
+    sig_all_digest,
+    sig_inputs_digest,
+    verify_spend,
+)
+from specie.ecash.conditions import open_pathways as pathways_of
+from specie.ecash.proof import BlindedMessage, Proof
+from specie.kernel.encoding import hex_checked
+from specie.kernel.errors import MalformedError, RefusedError
+from specie.storage.ports import Transaction
+from specie.wallet.engine.context import Context
+from specie.wallet.errors import TokenLockedError, UnsupportedError
+from specie.wallet.lock import HTLC, P2PK
+
+__all__ = ["check_lock_supported", "fresh_key", "is_locked", "lock_secrets", "unlocked"]
+
+_NONCE_BYTES = 32
+_PURPOSE = "p2pk"
+
+
+async def fresh_key(ctx: Context) -> str:
+    """A public key (hex, 33 bytes) that nobody has seen, for others to lock coins to; its index is committed first."""
+    index = await ctx.storage.transact(lambda tx: ctx.store.take_key_index(tx, _PURPOSE))
+    public = await ctx.signer.public_key(f"{_PURPOSE}/{index}")
+
+    async def body(tx: Transaction) -> None:
+        await ctx.store.save_key(tx, _PURPOSE, index, public)
+
+    await ctx.storage.transact(body)
+    return public.hex()
+
+
+async def check_lock_supported(ctx: Context, mint: str, lock: P2PK | HTLC) -> None:
+    """UnsupportedError unless the mint says it enforces such locks; elsewhere anybody could spend the coin."""
+    info = await ctx.info(mint)
+    nut = 11 if isinstance(lock, P2PK) else 14
+    if not (info.supports(10) and info.supports(nut)):
+        raise UnsupportedError("the mint does not say that it enforces this lock, so anybody could spend the coins", nut=nut)
+
+
+def lock_secrets(ctx: Context, lock: P2PK | HTLC, count: int) -> list[str]:
+    """Texts of `count` locked secrets, each with a FRESH nonce. ConditionMalformedError for what mints would refuse."""
+    return [_secret(lock, ctx.entropy.bytes(_NONCE_BYTES)) for _ in range(count)]
+
+
+def _secret(lock: P2PK | HTLC, nonce: bytes) -> str:
+    flag = SigFlag.SIG_ALL if lock.sig_all else SigFlag.SIG_INPUTS
+    n_sigs = lock.n_sigs if lock.n_sigs != 1 else None
+    n_refund = lock.n_sigs_refund if lock.n_sigs_refund != 1 else None
+    if isinstance(lock, HTLC):
+        return htlc_secret(
+            lock.payment_hash,
+            nonce=nonce,
+            pubkeys=lock.pubkeys,
+            n_sigs=n_sigs,
+            locktime=lock.locktime,
+            refund=lock.refund,
+            n_sigs_refund=n_refund,
+            sigflag=flag,
+        )
+    if not lock.pubkeys:
+        raise MalformedError("a lock to keys names at least one key")
+    return p2pk_secret(
+        lock.pubkeys[0],
+        nonce=nonce,
+        pubkeys=lock.pubkeys[1:],
+        n_sigs=n_sigs,
+        locktime=lock.locktime,
+        refund=lock.refund,
+        n_sigs_refund=n_refund,
+        sigflag=flag,
+    )
+
+
+def is_locked(proof: Proof) -> bool:
+    """Whether a coin carries a lock. ConditionMalformedError for a coin that nobody can spend."""
+    return parse_secret(proof.secret) is not None
+
+
+async def unlocked(
+    ctx: Context, proofs: Sequence[Proof], outputs: Sequence[BlindedMessage], preimage: str | None
+) -> tuple[Proof, ...]:
+    """The coins with the witnesses that open them for a swap to `outputs`; ordinary coins as they are.
+
+    TokenLockedError where our keys, the `preimage` (hex) and signatures that came along do not open them now, or where
+    coins to be signed together (SIG_ALL) are mixed with others.
+    """
+    conditions = [parse_secret(proof.secret) for proof in proofs]
+    if all(condition is None for condition in conditions):
+        return tuple(proofs)
+    if any(proof.p2pk_e is not None for proof in proofs):
+        raise TokenLockedError("the token is locked to a blinded key (NUT-28), which this wallet cannot open yet")
+    ours = await ctx.storage.read(lambda tx: ctx.store.keys(tx, _PURPOSE))
+    together = any(condition is not None and condition.sigflag is SigFlag.SIG_ALL for condition in conditions)
+    opened: list[Proof] = []
+    for position, (proof, condition) in enumerate(zip(proofs, conditions, strict=True)):
+        if condition is None or (together and position):
+            opened.append(proof)
+        else:
+            digest = sig_all_digest(proofs, outputs) if together else sig_inputs_digest(proof)
+            opened.append(await _signed(ctx, proof, condition, digest, ours, preimage))
+    try:
+        verify_spend(opened, outputs, None, ctx.clock.now())
+    except ConditionUnmetError as error:
+        raise TokenLockedError(f"the token is locked: {error.detail}") from error
+    return tuple(opened)
+
+
+async def _signed(
+    ctx: Context, proof: Proof, condition: SpendingCondition, digest: bytes, ours: dict[bytes, int], preimage: str | None
+) -> Proof:
+    """The coin with our signatures for the first open pathway that they, and those already there, can satisfy."""
+    witness = parse_witness(proof.witness)
+    known = preimage if preimage is not None else witness.preimage
+    for pathway in pathways_of(condition, ctx.clock.now()):
+        if not pathway.n_sigs and not pathway.needs_preimage:
+            return proof
+        if pathway.needs_preimage and not is_preimage(known, condition.hash):
+            continue
+        indices = _own_keys(pathway, ours)
+        if len(indices) + len(witness.signatures) < pathway.n_sigs:
+            continue
+        signatures = [(await ctx.signer.sign_schnorr(f"{_PURPOSE}/{n}", [digest]))[0] for n in indices[: pathway.n_sigs]]
+        shown = hex_checked(known, 32) if known is not None and pathway.needs_preimage else None
+        try:
+            return add_signatures(proof, signatures, shown)
+        except RefusedError as error:
+            raise TokenLockedError(f"the token's witness cannot be used: {error.detail}") from error
+    raise TokenLockedError("the token is locked to keys, a preimage or a time that this wallet does not have")
+
+
+def _own_keys(pathway: Pathway, ours: dict[bytes, int]) -> list[int]:
+    return [ours[key[1:]] for key in pathway.keys if key[1:] in ours]

@@ -1,0 +1,424 @@
+"""Paying an invoice with coins (NUT-05, NUT-08, NUT-23). This is where money is lost, so the rules are narrow:
+
+- Coins are freed only when the quote is UNPAID *and* the mint says of every input that it is UNSPENT *and* the request
+  cannot be on its way any more. A coin whose payment may be running is never freed by a look at its state alone.
+- The request is sent once. It is sent again, to the byte, only after a look at the quote and at the coins showed that
+  the mint never saw it, and only soon after; it is never built anew.
+- Blank outputs stay in the journal until the change is stored. It is taken from the answer, from the quote, or by
+  NUT-09 from the outputs.
+
+| a crash ...                       | the mint has               | `resume` finds              | and                      |
+|-----------------------------------|----------------------------|-----------------------------|--------------------------|
+| after the journal, before sending | nothing                    | quote UNPAID, coins UNSPENT | sends it, or frees later |
+| while the payment runs            | coins PENDING              | quote PENDING               | keeps the coins locked   |
+| after the payment failed          | nothing                    | quote UNPAID, coins UNSPENT | frees the coins          |
+| after it was paid                 | coins SPENT, change signed | quote PAID                  | stores the change        |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from specie.ecash import wire
+from specie.ecash.blank import PLACEHOLDER_AMOUNT, blank_count
+from specie.ecash.codes import (
+    InvoicePaidError,
+    PaymentFailedError,
+    ProofsPendingError,
+    QuotePendingError,
+)
+from specie.ecash.proof import BlindSignature, State
+from specie.ecash.quote import MeltQuote, MeltQuoteRequest, MeltState
+from specie.ecash.transaction import MeltRequest
+from specie.kernel.errors import (
+    InvariantError,
+    MalformedError,
+    PeerFaultError,
+    RefusedError,
+    SpecieError,
+    UnavailableError,
+    UncertainError,
+)
+from specie.kernel.money import sat_ceil_from_msat, split_amount, unit_checked
+from specie.lightning.invoice import bare_invoice, invoice_amount_msat
+from specie.wallet.engine import journal
+from specie.wallet.engine.context import Context
+from specie.wallet.engine.mints import active_keyset
+from specie.wallet.engine.outputs import coins_from, derived_outputs
+from specie.wallet.engine.perform import restored_pairs, spent_of, states_of
+from specie.wallet.engine.send import swap_coins
+from specie.wallet.engine.wait import wait_until
+from specie.wallet.errors import FeeExceedsLimitError, OperationOpenError, QuoteUnknownError
+from specie.wallet.holding import StoredProof, WalletMeltQuote
+from specie.wallet.operation import Kind, Operation, Output, Purpose, Role, blinded_messages
+from specie.wallet.selection import Selection, fee_of, select, spendable
+from specie.wallet.states import CoinState
+
+__all__ = ["Payment", "finish_payment", "pay", "request_melt_quote"]
+
+_BUILDS = 5
+_WORKING = (ProofsPendingError, QuotePendingError, InvoicePaidError)
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment: `fee` is all that left the wallet beyond `amount`. While `state` is PENDING `fee` is the most it can be."""
+
+    mint: str
+    unit: str
+    amount: int
+    fee: int
+    state: str
+    """PAID or PENDING; a payment that failed raises."""
+    preimage: str | None
+    operation: str
+
+
+async def request_melt_quote(
+    ctx: Context, mint: str, unit: str, invoice: str, *, amount_msat: int | None, method: str
+) -> WalletMeltQuote:
+    """Ask what paying costs. `amount_msat` for an invoice without an amount. PeerFaultError if the quote asks for more."""
+    unit = unit_checked(unit)
+    text = bare_invoice(invoice) if method == "bolt11" else invoice.strip()
+    request = MeltQuoteRequest(method=method, request=text, unit=unit, amount_msat=amount_msat)
+    wanted = _wanted(text, unit, amount_msat) if method == "bolt11" else None
+    quote = await ctx.client(mint).request_melt_quote(request)
+    if quote.unit != unit or (quote.request and quote.request.lower() != text.lower()):
+        raise PeerFaultError("the mint quoted another unit or request than asked", peer=mint)
+    if wanted is not None and quote.amount != wanted:
+        raise PeerFaultError("the mint quoted another amount than the invoice asks", peer=mint)
+    stored = WalletMeltQuote(
+        mint=mint,
+        quote=quote.quote,
+        method=method,
+        unit=unit,
+        request=text,
+        amount=quote.amount,
+        fee_reserve=quote.fee_reserve,
+        state=quote.state.value,
+        expiry=quote.expiry,
+        preimage=quote.payment_preimage,
+        created_at=ctx.clock.now(),
+    )
+    await ctx.storage.transact(lambda tx: ctx.store.save_melt_quote(tx, stored))
+    return stored
+
+
+def _wanted(invoice: str, unit: str, amount_msat: int | None) -> int | None:
+    """What the quote must ask for in `unit`; None where only the mint knows the rate."""
+    asked = invoice_amount_msat(invoice)
+    if asked is None and amount_msat is None:
+        raise MalformedError("the invoice names no amount; say how much to pay")
+    if asked is not None and amount_msat is not None and asked != amount_msat:
+        raise MalformedError("the invoice names another amount")
+    value = asked if asked is not None else amount_msat
+    if value is None or unit not in ("sat", "msat"):
+        return None
+    return sat_ceil_from_msat(value) if unit == "sat" else value
+
+
+async def pay(ctx: Context, quote: WalletMeltQuote, *, max_fee: int | None, memo: str | None, wait_s: float) -> Payment:
+    """Pay a quote once. A Payment that is PAID, or PENDING where the end is not known after `wait_s`.
+
+    FeeExceedsLimitError and InsufficientFundsError before anything is sent; PaymentFailedError or another RefusedError
+    where it failed for good and the coins are free again; UnavailableError where it was never sent; OperationOpenError
+    where the mint cannot be asked what became of it: the coins stay locked until `resume` knows.
+    """
+    stored = await ctx.storage.read(lambda tx: ctx.store.melt_quote(tx, quote.mint, quote.quote))
+    if stored is None:
+        raise QuoteUnknownError("the wallet has no such quote")
+    if stored.state == MeltState.PAID:
+        raise InvoicePaidError("this quote was paid before")
+    for _ in range(_BUILDS):
+        operation = await _prepare(ctx, stored, max_fee, memo)
+        if operation is not None:
+            return await _run(ctx, operation, stored, resumed=False, wait_s=wait_s)
+    raise RefusedError("the coins are being used by other operations; try again")
+
+
+async def _prepare(ctx: Context, quote: WalletMeltQuote, max_fee: int | None, memo: str | None) -> Operation | None:
+    """Choose coins and journal the melt; None where they were taken meanwhile."""
+    target = quote.amount + quote.fee_reserve
+    selection = await _choose(ctx, quote, target)
+    most = quote.fee_reserve + selection.fee
+    if max_fee is not None and most > max_fee:
+        raise FeeExceedsLimitError(most, max_fee, quote.unit)
+    info = await ctx.info(quote.mint)
+    keyset = await active_keyset(ctx, quote.mint, quote.unit)
+    if not info.supports(8) and selection.net > target:
+        await swap_coins(
+            ctx,
+            selection.proofs,
+            keyset,
+            purpose=Purpose.SPLIT,
+            amount=selection.amount,
+            fee=selection.fee,
+            kept=selection.net,
+            amounts=_exact_parts(selection.net, target, keyset.input_fee_ppk, sorted(keyset.keys)),
+        )
+        selection = await _choose(ctx, quote, target)
+    count = blank_count(selection.net - quote.amount) if info.supports(8) else 0
+    blanks = tuple(await derived_outputs(ctx, quote.mint, keyset, [PLACEHOLDER_AMOUNT] * count, Role.CHANGE))
+    request = MeltRequest(
+        method=quote.method,
+        quote=quote.quote,
+        inputs=tuple(stored.proof for stored in selection.proofs),
+        outputs=blinded_messages(blanks),
+    )
+    now = ctx.clock.now()
+    operation = Operation(
+        operation_id=ctx.new_id(),
+        kind=Kind.MELT,
+        purpose=Purpose.PAY,
+        mint=quote.mint,
+        unit=quote.unit,
+        amount=quote.amount,
+        fee=selection.fee,
+        request=wire.melt_request_to_json(request),
+        inputs=tuple(stored.y for stored in selection.proofs),
+        outputs=blanks,
+        method=quote.method,
+        quote=quote.quote,
+        memo=memo,
+        created_at=now,
+        updated_at=now,
+    )
+    return operation if await journal.begin(ctx, operation, operation.inputs) else None
+
+
+async def _choose(ctx: Context, quote: WalletMeltQuote, target: int) -> Selection:
+    free = spendable(
+        await ctx.storage.read(lambda tx: ctx.store.proofs(tx, mint=quote.mint, unit=quote.unit, states=(CoinState.UNSPENT,)))
+    )
+    terms = ctx.terms(await ctx.keysets(quote.mint))
+    limit = min(
+        ctx.settings.limits.array_length, (await ctx.info(quote.mint)).max_array_length or ctx.settings.limits.array_length
+    )
+    return select(free, target, terms, unit=quote.unit, max_inputs=limit)
+
+
+def _exact_parts(total: int, target: int, ppk: int, denominations: Sequence[int]) -> list[int]:
+    """Split `total` so that some of the coins are worth exactly `target` after their own fee, if `total` allows it."""
+    aim = target
+    while True:
+        parts = split_amount(aim, denominations)
+        needed = target + fee_of([ppk] * len(parts))
+        if needed <= aim or needed > total:
+            break
+        aim = needed
+    return sorted(parts + (split_amount(total - aim, denominations) if total > aim else []))
+
+
+async def finish_payment(ctx: Context, operation: Operation, *, wait_s: float) -> Payment:
+    """Take up an OPEN melt after a restart; as `pay`, but begins with a look."""
+    quote = await ctx.storage.read(lambda tx: ctx.store.melt_quote(tx, operation.mint, operation.quote or ""))
+    if quote is None:
+        raise InvariantError("a melt names a quote that is not stored")
+    return await _run(ctx, operation, quote, resumed=True, wait_s=wait_s)
+
+
+async def _run(ctx: Context, operation: Operation, quote: WalletMeltQuote, *, resumed: bool, wait_s: float) -> Payment:
+    ctx.busy.add(operation.operation_id)
+    try:
+        return await _drive(ctx, operation, quote, resumed, wait_s)
+    finally:
+        ctx.busy.discard(operation.operation_id)
+
+
+async def _drive(ctx: Context, operation: Operation, quote: WalletMeltQuote, resumed: bool, wait_s: float) -> Payment:
+    answer: MeltQuote | None = None
+    refusal: SpecieError | None = None
+    if not resumed:
+        answer, refusal = await _send_first(ctx, operation, quote)
+    attempt = 0
+    while True:
+        attempt += 1
+        seen = answer if answer is not None and answer.state is not MeltState.UNPAID else await _look(ctx, operation, quote)
+        answer = None
+        if seen.state is MeltState.PENDING:
+            await _mark_pending(ctx, quote)
+            quote = replace(quote, state=MeltState.PENDING.value)
+            seen = await _await_end(ctx, operation, quote, wait_s)
+        if seen.state is MeltState.PAID:
+            return await _settle(ctx, operation, quote, seen)
+        if seen.state is MeltState.PENDING:
+            return _payment(operation, quote, "PENDING", None)
+        fate = await _fate(ctx, operation, quote, refusal)
+        if fate is not None:
+            raise fate
+        if attempt > ctx.settings.retry.attempts:
+            break
+        if attempt > 1:
+            await ctx.pause(attempt)
+        answer, refusal = await _send_again(ctx, operation, quote)
+    await journal.note(ctx, operation, "the mint does not say what became of the payment")
+    raise OperationOpenError(
+        "nobody knows yet what became of the payment; its coins stay locked", reference=operation.operation_id
+    )
+
+
+def _known(quote: WalletMeltQuote) -> MeltQuote:
+    return MeltQuote(
+        quote=quote.quote,
+        method=quote.method,
+        request=quote.request,
+        unit=quote.unit,
+        amount=quote.amount,
+        fee_reserve=quote.fee_reserve,
+        state=MeltState(quote.state),
+        expiry=quote.expiry,
+    )
+
+
+async def _send_first(
+    ctx: Context, operation: Operation, quote: WalletMeltQuote
+) -> tuple[MeltQuote | None, SpecieError | None]:
+    """The first and normally only sending. What certainly never left may be tried again; then it fails for good."""
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return _answered(await ctx.client(operation.mint).melt(_known(quote), operation.request))
+        except UnavailableError as error:
+            if attempt >= ctx.settings.retry.attempts:
+                await journal.fail(ctx, operation, error.detail)
+                raise
+            await ctx.pause(attempt)
+        except (UncertainError, PeerFaultError):
+            return None, None
+        except RefusedError as error:
+            return None, error
+
+
+async def _send_again(
+    ctx: Context, operation: Operation, quote: WalletMeltQuote
+) -> tuple[MeltQuote | None, SpecieError | None]:
+    """The identical bytes, after a look showed that the mint never saw them."""
+    ctx.telemetry.event("wallet_melt_replayed", mint=operation.mint, operation=operation.operation_id)
+    try:
+        return _answered(await ctx.client(operation.mint).melt(_known(quote), operation.request))
+    except (UnavailableError, UncertainError, PeerFaultError):
+        return None, None
+    except RefusedError as error:
+        return None, error
+
+
+def _answered(answer: MeltQuote) -> tuple[MeltQuote | None, SpecieError | None]:
+    """Some mints say that a payment failed by an answer that is UNPAID, where others refuse (20004)."""
+    if answer.state is MeltState.UNPAID:
+        return None, PaymentFailedError("the payment failed; its coins are free again")
+    return answer, None
+
+
+async def _look(ctx: Context, operation: Operation, quote: WalletMeltQuote) -> MeltQuote:
+    try:
+        seen = await ctx.client(operation.mint).melt_quote(_known(quote))
+    except (UnavailableError, PeerFaultError, RefusedError) as error:
+        await journal.note(ctx, operation, error.detail)
+        raise OperationOpenError(
+            "the mint cannot be asked what became of the payment; its coins stay locked", reference=operation.operation_id
+        ) from error
+    if seen.quote != quote.quote:
+        raise PeerFaultError("the mint answered about another quote", peer=operation.mint)
+    return seen
+
+
+async def _await_end(ctx: Context, operation: Operation, quote: WalletMeltQuote, wait_s: float) -> MeltQuote:
+    seen = await wait_until(
+        ctx,
+        operation.mint,
+        f"{quote.method}_melt_quote",
+        quote.quote,
+        lambda: _look(ctx, operation, quote),
+        lambda one: one.state is not MeltState.PENDING,
+        timeout_s=wait_s,
+    )
+    return _known(quote) if seen is None else seen
+
+
+async def _mark_pending(ctx: Context, quote: WalletMeltQuote) -> None:
+    pending = replace(quote, state=MeltState.PENDING.value)
+    await ctx.storage.transact(lambda tx: ctx.store.save_melt_quote(tx, pending))
+
+
+async def _fate(ctx: Context, operation: Operation, quote: WalletMeltQuote, refusal: SpecieError | None) -> SpecieError | None:
+    """The quote is UNPAID: None if the request may be sent again, else the error to raise, after failing or noting it."""
+    try:
+        states = await states_of(ctx, operation.mint, operation.inputs)
+    except (UnavailableError, PeerFaultError, RefusedError) as error:
+        await journal.note(ctx, operation, error.detail)
+        return OperationOpenError(
+            "the mint does not say what became of the coins; they stay locked", reference=operation.operation_id
+        )
+    spent = spent_of(states)
+    definite = refusal is not None and not isinstance(refusal, _WORKING)
+    if State.PENDING in states.values() or (spent and not definite) or isinstance(refusal, _WORKING):
+        await journal.note(ctx, operation, "the mint holds the coins of a payment whose quote says UNPAID")
+        return OperationOpenError("the mint is still working on the coins; they stay locked", reference=operation.operation_id)
+    if refusal is not None:
+        await journal.fail(ctx, operation, refusal.detail, spent=spent)
+        return refusal
+    if quote.state == MeltState.PENDING:
+        await journal.fail(ctx, operation, "the payment failed")
+        return PaymentFailedError("the payment failed; its coins are free again")
+    if ctx.clock.now() - operation.created_at > ctx.settings.replay_window_s:
+        await journal.fail(ctx, operation, "the mint never got the request")
+        return PaymentFailedError("the payment was never made; its coins are free again")
+    return None
+
+
+async def _settle(ctx: Context, operation: Operation, quote: WalletMeltQuote, paid: MeltQuote) -> Payment:
+    pairs = await _change(ctx, operation, quote, paid)
+    keysets = await ctx.keysets(operation.mint)
+    try:
+        coins = coins_from(operation, pairs, keysets, require_dleq=False)
+        inputs = await ctx.storage.read(lambda tx: ctx.store.proofs_by_y(tx, operation.inputs))
+        most = sum(s.proof.amount for s in inputs) - operation.fee - quote.amount
+        _check_change(operation, coins, most)
+    except PeerFaultError as error:
+        await journal.note(ctx, operation, error.detail)
+        ctx.telemetry.page("wallet: a mint's change is wrong", mint=operation.mint, operation=operation.operation_id)
+        raise
+    await journal.settle(ctx, operation, coins, paid=paid)
+    left = sum(s.proof.amount for s in inputs) - sum(s.proof.amount for _, s in coins)
+    return replace(_payment(operation, quote, "PAID", paid.payment_preimage), fee=left - quote.amount)
+
+
+def _check_change(operation: Operation, coins: Sequence[tuple[Output, StoredProof]], most: int) -> None:
+    if sum(stored.proof.amount for _, stored in coins) > most:
+        raise PeerFaultError("the mint gave more change than there was", peer=operation.mint)
+
+
+async def _change(
+    ctx: Context, operation: Operation, quote: WalletMeltQuote, paid: MeltQuote
+) -> list[tuple[Output, BlindSignature]]:
+    """Signatures on the blank outputs: those in the answer by position (NUT-08), else by NUT-09 from the outputs."""
+    if not operation.outputs:
+        return []
+    if paid.change is None:
+        paid = await _look(ctx, operation, quote)
+    if paid.change is not None:
+        return list(zip(operation.outputs, paid.change, strict=False))
+    try:
+        return await restored_pairs(ctx, operation.mint, operation.outputs)
+    except RefusedError as error:
+        ctx.telemetry.event("wallet_change_unknown", mint=operation.mint, reason=error.detail)
+        return []
+    except UnavailableError as error:
+        await journal.note(ctx, operation, error.detail)
+        raise OperationOpenError(
+            "the payment was made; its change is fetched when the mint answers", reference=operation.operation_id
+        ) from error
+
+
+def _payment(operation: Operation, quote: WalletMeltQuote, state: str, preimage: str | None) -> Payment:
+    return Payment(
+        mint=operation.mint,
+        unit=operation.unit,
+        amount=quote.amount,
+        fee=operation.fee + quote.fee_reserve,
+        state=state,
+        preimage=preimage,
+        operation=operation.operation_id,
+    )

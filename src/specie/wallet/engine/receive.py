@@ -1,0 +1,241 @@
+"""Receiving: coins of others become coins of ours, by a swap at their mint, or for a while without one.
+
+A token is money only once it is swapped: until then whoever sent it can spend it too. Off-line receipt therefore insists
+on a DLEQ proof on every coin, against keys that were known before, and keeps the coins apart until they are swapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from specie.ecash import wire
+from specie.ecash.codes import KeysetExpiredError, KeysetInactiveError, ProofsSpentError
+from specie.ecash.conditions import SigFlag, is_preimage, parse_secret, witness_text
+from specie.ecash.keyset import is_expired
+from specie.ecash.proof import Proof
+from specie.ecash.token import Token, decode_token
+from specie.ecash.transaction import SwapRequest
+from specie.kernel.encoding import hex_checked
+from specie.kernel.errors import RefusedError
+from specie.storage.ports import Transaction
+from specie.wallet.engine import journal
+from specie.wallet.engine.context import Context
+from specie.wallet.engine.locks import unlocked
+from specie.wallet.engine.mints import active_keyset, add_mint, fresh_keysets, known_mint
+from specie.wallet.engine.outputs import derived_outputs, kept_amounts
+from specie.wallet.engine.perform import CounterMetError, perform
+from specie.wallet.engine.tokens import check_dleq, resolved
+from specie.wallet.errors import FeeExceedsValueError, MintUntrustedError, TokenLockedError, TokenUnknownError
+from specie.wallet.history import HistoryEntry
+from specie.wallet.holding import KnownKeyset, StoredProof
+from specie.wallet.operation import Kind, Operation, Purpose, Role, blinded_messages
+from specie.wallet.selection import fee_of
+from specie.wallet.states import CoinState, TokenState
+
+__all__ = ["Receipt", "receive", "receive_offline", "reclaim", "secure"]
+
+_BUILDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a token brought: `amount` is ours now, `fee` went to the mint. `secured` is False after off-line receipt."""
+
+    mint: str
+    unit: str
+    amount: int
+    fee: int
+    memo: str | None
+    secured: bool = True
+
+
+async def _token(ctx: Context, text: str, *, trust: bool, offline: bool) -> Token:
+    draft = decode_token(text, limits=ctx.settings.limits)
+    if not await known_mint(ctx, draft.mint):
+        if not trust or offline:
+            raise MintUntrustedError(draft.mint)
+        await add_mint(ctx, draft.mint)
+    return await resolved(ctx, draft, offline=offline)
+
+
+async def receive(ctx: Context, text: str, *, preimage: str | None, trust: bool) -> Receipt:
+    """Swap a token's coins for our own.
+
+    MintUntrustedError unless its mint was added or `trust`; FeeExceedsValueError where nothing would be left;
+    TokenLockedError; ProofsSpentError where somebody was faster.
+    """
+    token = await _token(ctx, text, trust=trust, offline=False)
+    check_dleq(token.proofs, await fresh_keysets(ctx, token.mint), required=False)
+    ours = await ctx.storage.read(lambda tx: ctx.store.proofs_by_y(tx, [proof.y for proof in token.proofs]))
+    if any(stored.state is CoinState.SPENT for stored in ours):
+        raise ProofsSpentError("this wallet has taken this token before")
+    purpose = Purpose.RECLAIM if ours else Purpose.RECEIVE
+    operation = await _swap_in(ctx, token, purpose, preimage=preimage)
+    return Receipt(token.mint, token.unit, operation.amount, operation.fee, token.memo)
+
+
+async def reclaim(ctx: Context, text_or_id: str) -> Receipt:
+    """Take back a token that this wallet sent and nobody has redeemed, given by its text or its id."""
+    tokens = await ctx.storage.read(lambda tx: ctx.store.tokens(tx, tuple(TokenState)))
+    sent = next((token for token in tokens if text_or_id.strip() in (token.token_id, token.text)), None)
+    if sent is None:
+        raise TokenUnknownError("no such token was sent from this wallet")
+    token = await resolved(ctx, decode_token(sent.text, limits=ctx.settings.limits))
+    proofs = await ctx.storage.read(lambda tx: ctx.store.proofs_by_y(tx, [proof.y for proof in token.proofs]))
+    live = tuple(stored.proof for stored in proofs if stored.state is CoinState.PENDING)
+    if not live:
+        raise ProofsSpentError("every coin of this token has been redeemed")
+    operation = await _swap_in(ctx, msgspec.structs.replace(token, proofs=live), Purpose.RECLAIM, preimage=None)
+    return Receipt(token.mint, token.unit, operation.amount, operation.fee, token.memo)
+
+
+async def _swap_in(ctx: Context, token: Token, purpose: Purpose, *, preimage: str | None, reserve: bool = False) -> Operation:
+    """Swap coins of a token to outputs of ours; the operation once it is DONE. `reserve` for coins in our own store."""
+    for build in range(_BUILDS):
+        operation = await _swap_operation(ctx, token, purpose, preimage)
+        if not await journal.begin(ctx, operation, operation.inputs if reserve else ()):
+            raise RefusedError("the coins are being used by another operation")
+        try:
+            await perform(ctx, operation)
+        except CounterMetError:
+            if build == _BUILDS - 1:
+                raise
+        except (KeysetInactiveError, KeysetExpiredError):
+            await fresh_keysets(ctx, token.mint, force=True)
+            if build == _BUILDS - 1:
+                raise
+        else:
+            return operation
+    raise RefusedError("not reached")
+
+
+async def _swap_operation(ctx: Context, token: Token, purpose: Purpose, preimage: str | None) -> Operation:
+    keyset = await active_keyset(ctx, token.mint, token.unit)
+    ppk = {known.keyset.id: known.keyset.input_fee_ppk for known in await ctx.keysets(token.mint)}
+    fee = fee_of(ppk[proof.id] for proof in token.proofs)
+    if fee >= token.amount:
+        raise FeeExceedsValueError(fee, token.amount, token.unit)
+    amounts = await kept_amounts(ctx, token.mint, keyset, token.amount - fee)
+    outputs = tuple(await derived_outputs(ctx, token.mint, keyset, amounts, Role.KEEP))
+    messages = blinded_messages(outputs)
+    inputs = await unlocked(ctx, token.proofs, messages, preimage)
+    now = ctx.clock.now()
+    return Operation(
+        operation_id=ctx.new_id(),
+        kind=Kind.SWAP,
+        purpose=purpose,
+        mint=token.mint,
+        unit=token.unit,
+        amount=token.amount - fee,
+        fee=fee,
+        request=wire.swap_request_to_json(SwapRequest(inputs, messages)),
+        inputs=tuple(proof.y for proof in token.proofs),
+        outputs=outputs,
+        memo=token.memo,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+async def receive_offline(ctx: Context, text: str, *, preimage: str | None) -> Receipt:
+    """Keep a token's coins without asking anybody. They count as `unswapped` until `secure` has swapped them.
+
+    MintUntrustedError and KeysetUnknownError for what we did not know before; KeysetInactiveError, KeysetExpiredError;
+    DleqMissingError, ProofInvalidError; TokenLockedError for locks not ours; ProofsSpentError for a coin seen before.
+    """
+    token = await _token(ctx, text, trust=False, offline=True)
+    keysets = await ctx.keysets(token.mint)
+    _check_keysets(ctx, token, keysets)
+    check_dleq(token.proofs, keysets, required=True)
+    proofs = tuple(_with_preimage(proof, preimage) for proof in token.proofs)
+    await _check_openable(ctx, proofs, preimage)
+    now, entry_id = ctx.clock.now(), ctx.new_id()
+    coins = [StoredProof(p, p.y, token.mint, token.unit, CoinState.UNSPENT, unswapped=True) for p in proofs]
+    entry = HistoryEntry(entry_id, now, "receive offline", token.mint, token.unit, token.amount, 0, token.memo)
+
+    async def body(tx: Transaction) -> bool:
+        if await ctx.store.proofs_by_y(tx, [stored.y for stored in coins]):
+            return False
+        await ctx.store.add_proofs(tx, coins, now)
+        await ctx.store.add_history(tx, entry)
+        return True
+
+    if not await ctx.storage.transact(body):
+        raise ProofsSpentError("this wallet has seen a coin of this token before")
+    return Receipt(token.mint, token.unit, token.amount, 0, token.memo, secured=False)
+
+
+def _check_keysets(ctx: Context, token: Token, keysets: Sequence[KnownKeyset]) -> None:
+    known = {entry.keyset.id: entry for entry in keysets}
+    now = ctx.clock.now()
+    for keyset_id in {proof.id for proof in token.proofs}:
+        entry = known[keyset_id]
+        if is_expired(entry.keyset, now):
+            raise KeysetExpiredError("coins of an expired keyset are worth nothing off-line")
+        if not entry.keyset.active:
+            raise KeysetInactiveError("coins of an inactive keyset are not taken off-line")
+
+
+def _with_preimage(proof: Proof, preimage: str | None) -> Proof:
+    """An HTLC coin with its preimage kept in the witness, for `secure` to use later."""
+    condition = parse_secret(proof.secret)
+    if preimage is None or condition is None or not is_preimage(preimage, condition.hash):
+        return proof
+    return msgspec.structs.replace(proof, witness=witness_text((), hex_checked(preimage, 32)))
+
+
+async def _check_openable(ctx: Context, proofs: Sequence[Proof], preimage: str | None) -> None:
+    """That our keys open the locks now. Coins signed together (SIG_ALL) are tried as if they were swapped alone."""
+    conditions = [parse_secret(proof.secret) for proof in proofs]
+    together = [c is not None and c.sigflag is SigFlag.SIG_ALL for c in conditions]
+    if any(together) and not all(together):
+        raise TokenLockedError("coins that must be signed together are mixed with others")
+    await unlocked(ctx, proofs, (), preimage)
+
+
+async def secure(ctx: Context, mint: str, unit: str) -> int:
+    """Swap the coins of one mint and unit that were received off-line; what is ours now. Those the mint calls SPENT are lost.
+
+    Coins are swapped one token's lock at a time where they must be signed together.
+    """
+    stored = [
+        p
+        for p in await ctx.storage.read(lambda tx: ctx.store.proofs(tx, mint=mint, unit=unit, states=(CoinState.UNSPENT,)))
+        if p.unswapped
+    ]
+    total = 0
+    for group in _groups(stored):
+        token = Token(mint, unit, tuple(p.proof for p in group))
+        try:
+            operation = await _swap_in(ctx, token, Purpose.SECURE, preimage=None, reserve=True)
+        except ProofsSpentError:
+            rest = [p for p in group if p.y not in await _spent(ctx, group)]
+            ctx.telemetry.event("wallet_offline_coins_spent", mint=mint, coins=len(group) - len(rest))
+            if not rest:
+                continue
+            token = Token(mint, unit, tuple(p.proof for p in rest))
+            operation = await _swap_in(ctx, token, Purpose.SECURE, preimage=None, reserve=True)
+        total += operation.amount
+    return total
+
+
+async def _spent(ctx: Context, group: Sequence[StoredProof]) -> set[bytes]:
+    found = await ctx.storage.read(lambda tx: ctx.store.proofs_by_y(tx, [p.y for p in group]))
+    return {p.y for p in found if p.state is CoinState.SPENT}
+
+
+def _groups(stored: Sequence[StoredProof]) -> list[list[StoredProof]]:
+    """Coins that can be swapped in one request: each SIG_ALL condition by itself, all others at once."""
+    plain: list[StoredProof] = []
+    together: dict[tuple[object, ...], list[StoredProof]] = {}
+    for one in stored:
+        condition = parse_secret(one.proof.secret)
+        if condition is not None and condition.sigflag is SigFlag.SIG_ALL:
+            secret = condition.secret
+            together.setdefault((secret.kind, secret.data, secret.tags), []).append(one)
+        else:
+            plain.append(one)
+    return [group for group in (plain, *together.values()) if group]

@@ -1,0 +1,155 @@
+"""What a wallet holds, as values: coins with their state, mints, quotes, tokens sent, and the balance of them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from specie.ecash.info import MintInfo
+from specie.ecash.keyset import Keyset
+from specie.ecash.proof import Proof
+from specie.wallet.states import CoinState, TokenState
+
+__all__ = ["Balance", "KnownKeyset", "MintRecord", "MintView", "SentToken", "StoredProof", "WalletMeltQuote", "WalletMintQuote"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProof:
+    """One coin of ours, complete: `proof` keeps dleq, witness and p2pk_e, without which some coins are lost."""
+
+    proof: Proof = field(repr=False)
+    y: bytes
+    """hash_to_curve(secret), 33 bytes; names the coin."""
+    mint: str
+    unit: str
+    state: CoinState = CoinState.UNSPENT
+    operation: str | None = None
+    """The operation that reserved or made it."""
+    token: str | None = None
+    """The sent token it is part of."""
+    unswapped: bool = False
+    """Received off-line: whoever sent it still knows its secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKeyset:
+    """A keyset bound to its mint. `listed` is False while the mint leaves it out of its list; its coins are kept."""
+
+    mint: str
+    keyset: Keyset
+    listed: bool = True
+
+    def usable(self, now: int) -> bool:
+        """Whether outputs may be made for it: active, listed and not expired (NUT-02)."""
+        expiry = self.keyset.final_expiry
+        return self.keyset.active and self.listed and (expiry is None or now < expiry)
+
+    def leaving(self, now: int, horizon_s: int) -> bool:
+        """Whether coins should move off it: inactive, or expiring within `horizon_s` seconds."""
+        expiry = self.keyset.final_expiry
+        return not self.keyset.active or (expiry is not None and expiry - now <= horizon_s)
+
+
+@dataclass(frozen=True, slots=True)
+class MintRecord:
+    """A mint the owner trusts. `info` is its last NUT-06 answer as bytes (empty if it never gave one): text from outside."""
+
+    url: str
+    info: bytes = field(repr=False)
+    added_at: int
+    refreshed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class MintView:
+    """A mint as last seen, for showing. Texts of `info` are the mint's own: bounded and without control characters."""
+
+    url: str
+    info: MintInfo
+    keysets: tuple[KnownKeyset, ...]
+    added_at: int
+    refreshed_at: int
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Units it has keysets for, sorted."""
+        return tuple(sorted({known.keyset.unit for known in self.keysets}))
+
+
+@dataclass(frozen=True, slots=True)
+class WalletMintQuote:
+    """A request to be paid (NUT-04, NUT-23): show `request` to the payer, then claim it. Never show `quote`."""
+
+    mint: str
+    quote: str = field(repr=False)
+    method: str
+    unit: str
+    request: str
+    """The BOLT 11 invoice."""
+    amount: int | None
+    expiry: int | None
+    amount_paid: int
+    amount_issued: int
+    updated_at: int
+    """Monotonic per quote: answers with a lower one are ignored (NUT-04)."""
+    key_index: int | None
+    """n of our key `quote/{n}` that locks it (NUT-20); None where the mint has no locked quotes."""
+    created_at: int
+
+    @property
+    def claimable(self) -> int:
+        """What has been paid and not been issued."""
+        return max(self.amount_paid - self.amount_issued, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class WalletMeltQuote:
+    """What paying an invoice costs (NUT-05, NUT-23): `amount` to the payee and at most `fee_reserve` on top."""
+
+    mint: str
+    quote: str = field(repr=False)
+    method: str
+    unit: str
+    request: str
+    amount: int
+    fee_reserve: int
+    state: str
+    """UNPAID, PENDING or PAID."""
+    expiry: int | None
+    preimage: str | None
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentToken:
+    """A token that left this wallet; money for whoever reads `text`."""
+
+    token_id: str
+    mint: str
+    unit: str
+    amount: int
+    text: str = field(repr=False)
+    memo: str | None
+    state: TokenState
+    locked: bool
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Money of one unit, at one mint or (mint is None) at all of them."""
+
+    unit: str
+    mint: str | None
+    available: int = 0
+    """Free to spend now."""
+    reserved: int = 0
+    """In operations whose end is not known yet, payments on their way among them."""
+    sent: int = 0
+    """In tokens that nobody has redeemed yet; can be reclaimed."""
+    unswapped: int = 0
+    """Received off-line and not yet made our own."""
+
+    @property
+    def total(self) -> int:
+        """All of it that is still ours if nobody redeems what was sent: available, reserved, unswapped and sent."""
+        return self.available + self.reserved + self.sent + self.unswapped

@@ -1,0 +1,45 @@
+"""How one wallet behaves; built by `app` from configuration, with defaults that suit a person's wallet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from specie.kernel.limits import DEFAULT_LIMITS, Limits
+from specie.wallet.retry import RetryPolicy
+
+__all__ = ["WalletSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class WalletSettings:
+    """Settings of a wallet. Times end in their unit.
+
+    Attributes:
+        change_pieces: coins of each denomination that change is split into, so that later sends need no swap.
+        leaving_horizon_s: keysets that expire within this time are moved off; new coins avoid them.
+        refresh_after_s: a mint's keysets are looked at again after this time.
+        restore_batch: outputs of one restore request (NUT-13 says 100).
+        restore_gap: empty batches that end the restore of a keyset.
+        replay_window_s: a melt that the mint never saw is sent again only within this time; afterwards its coins are freed.
+        payment_wait_s: how long `pay` waits for a payment that is on its way.
+        quote_patience_s: unpaid quotes are asked about until this long after they ran out.
+        poll_s, longest_poll_s: first and longest pause between two looks at a quote.
+        breaker_threshold, breaker_pause_s: see `breaker.Breaker`.
+        retry: see `retry.RetryPolicy`.
+        limits: bounds on everything from outside.
+    """
+
+    change_pieces: int = 2
+    leaving_horizon_s: int = 30 * 86_400
+    refresh_after_s: int = 600
+    restore_batch: int = 100
+    restore_gap: int = 3
+    replay_window_s: int = 600
+    payment_wait_s: float = 120.0
+    quote_patience_s: int = 7 * 86_400
+    poll_s: float = 0.5
+    longest_poll_s: float = 10.0
+    breaker_threshold: int = 5
+    breaker_pause_s: float = 5.0
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    limits: Limits = DEFAULT_LIMITS
