@@ -581,3 +581,41 @@ async def test_a_claim_lost_to_another_process_is_looked_up(monkeypatch: pytest.
     assert (await rail.outgoing(order.payment_id, order.attempt)).state is PaymentState.ABSENT
     assert (await rail.outgoing(order.payment_id, "rival")).state is PaymentState.PAID
     await world.close()
+
+
+@virtual
+async def test_an_order_without_a_quote_keeps_autopay_away_too() -> None:
+    """Whoever orders a payment of an own invoice has it to themselves, even while the order hangs."""
+    world = await PlayWorld.make()
+    rail = world.rail(autopay_delay_s=1.0)
+    await rail.start()
+    made = await rail.request(1000, description="", expiry_s=60)
+    rail.faults.for_next(Fault.late(5))
+    assert (await rail.pay(_order(made.request, attempt="a", amount_msat=1000))).state is PaymentState.PENDING
+    await world.clock.sleep(10)
+    assert (await rail.outgoing(made.payment_id, "a")).state is PaymentState.PAID
+    assert await world.books() == (1000, 1000)
+    await world.close()
+
+
+@virtual
+async def test_a_quote_in_the_last_moment_still_holds() -> None:
+    """A quote between autopay's look and its payment wins."""
+    world = await PlayWorld.make()
+    other = world.rail()
+    late: list[str] = []
+
+    class Slow(Moody):
+        async def read(self, body: Any) -> Any:
+            found = await super().read(body)
+            while late:
+                await other.quote(late.pop())
+            return found
+
+    rail = world.rail(autopay_delay_s=1.0, storage=Slow(world.storage))
+    made = await rail.request(1000, description="", expiry_s=60)
+    world.clock.skip(2)
+    late.append(made.request)
+    await rail.tick()
+    assert await rail.incoming(made.payment_id) == []
+    await world.close()
