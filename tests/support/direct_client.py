@@ -1,4 +1,4 @@
-"""A wallet's `MintClient` that calls a mint in the same process, through the JSON of both sides, over a network that may fail."""
+"""A wallet's `MintClient` on a mint in the same process: through the JSON of both sides, over a network that may fail."""
 
 from __future__ import annotations
 
