@@ -1,8 +1,13 @@
-"""A wallet's `MintClient` on a mint in the same process: through the JSON of both sides, over a network that may fail."""
+"""A mint's client without a network: every value goes through the NUTs' JSON both ways, so nothing is passed that HTTP could not.
+
+Errors are turned as over HTTP: a refusal into its NUT body and back, everything unexpected into uncertainty. Faults are
+planted by verb: `before` the mint sees the request, or `after` it has acted and before the answer arrives.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -19,147 +24,160 @@ from specie.ecash import (
     ProofState,
     wire,
 )
-from specie.kernel import RefusedError, SpecieError, UnavailableError, UncertainError
+from specie.kernel import RefusedError, UnavailableError, UncertainError
 from specie.mint import Mint
 
 T = TypeVar("T")
 
 
-class Network:
-    """What lies between wallet and mint; this one loses nothing. `carry` runs `deliver` once, or not, or more often."""
+class Faults:
+    """What goes wrong next, by verb. An entry is an exception to raise, or None to let one call through."""
 
-    async def carry(self, deliver: Callable[[], Awaitable[bytes]], *, moves_value: bool) -> bytes:
-        """The answer's bytes. UnavailableError if the request surely never arrived, UncertainError if it may have."""
-        return await deliver()
+    def __init__(self) -> None:
+        self.before: dict[str, deque[BaseException | None]] = {}
+        self.after: dict[str, deque[BaseException | None]] = {}
+        self.calls: list[str] = []
+        self.bodies: list[tuple[str, bytes]] = []
+        self.change: Callable[[str, object], object] | None = None
+        """A hook that may replace any answer: the hostile mint."""
 
+    def plant(self, when: str, verb: str, *errors: BaseException | None) -> None:
+        """Queue faults for a verb."""
+        (self.before if when == "before" else self.after).setdefault(verb, deque()).extend(errors)
 
-class MintGoneError(Exception):
-    """The mint's process ended while it worked."""
+    def strike(self, table: dict[str, deque[BaseException | None]], verb: str) -> None:
+        """Raise what is queued."""
+        queue = table.get(verb)
+        if queue:
+            error = queue.popleft()
+            if error is not None:
+                raise error
 
 
 class DirectClient:
-    """`wallet.ports.MintClient` on a `Mint`. `mint` is asked for anew at each call, so that it can be restarted."""
+    """`wallet.ports.MintClient` on a `Mint` in this process."""
 
-    def __init__(self, url: str, mint: Callable[[], Mint | None], network: Network | None = None) -> None:
-        self._url = url
-        self._mint = mint
-        self._network = network or Network()
+    def __init__(self, mint: Mint, url: str = "http://mint.test", faults: Faults | None = None) -> None:
+        self.mint = mint
+        self.url = url
+        self.faults = faults or Faults()
 
-    @property
-    def url(self) -> str:
-        return self._url
-
-    async def _ask(self, work: Callable[[Mint], Awaitable[bytes]], *, moves_value: bool = False) -> bytes:
-        async def deliver() -> bytes:
-            mint = self._mint()
-            if mint is None:
-                raise UnavailableError("connection refused", retry_after_s=0.1)
-            try:
-                return b"2" + await work(mint)
-            except RefusedError as error:
-                return b"4" + wire.error_to_json(error)
-            except UnavailableError:
-                return b"5"
-            except (SpecieError, MintGoneError) as error:
-                raise UncertainError("no answer") from error
-
+    async def _call(self, verb: str, work: Callable[[], Awaitable[T]], *, moves_value: bool = False) -> T:
+        self.faults.calls.append(verb)
+        self.faults.strike(self.faults.before, verb)
         try:
-            answer = await self._network.carry(deliver, moves_value=moves_value)
-        except UncertainError as error:
+            answer = await work()
+        except RefusedError as error:
+            raise wire.error_from_json(wire.error_to_json(error)) from None
+        except UnavailableError:
             if moves_value:
-                raise
-            raise UnavailableError("no answer", retry_after_s=0.1) from error
-        if answer[:1] == b"2":
-            return answer[1:]
-        if answer[:1] == b"4":
-            raise wire.error_from_json(answer[1:])
-        raise UnavailableError("the mint is overloaded", retry_after_s=0.1)
+                raise UncertainError("HTTP 503") from None
+            raise
+        except UncertainError:
+            raise
+        self.faults.strike(self.faults.after, verb)
+        if self.faults.change is not None:
+            return self.faults.change(verb, answer)  # type: ignore[return-value]
+        return answer
 
     async def info(self) -> MintInfo:
-        async def work(mint: Mint) -> bytes:
-            return wire.info_to_json(mint.info())
+        async def work() -> MintInfo:
+            return wire.info_from_json(wire.info_to_json(self.mint.info()))
 
-        return wire.info_from_json(await self._ask(work))
+        return await self._call("info", work)
 
     async def keysets(self) -> list[KeysetInfo]:
-        async def work(mint: Mint) -> bytes:
-            return wire.keysets_to_json(mint.keysets())
+        async def work() -> list[KeysetInfo]:
+            return wire.keysets_from_json(wire.keysets_to_json(self.mint.keysets()))
 
-        return wire.keysets_from_json(await self._ask(work))
+        return await self._call("keysets", work)
 
     async def keys(self, keyset_id: str) -> Keyset:
-        async def work(mint: Mint) -> bytes:
-            return wire.keys_to_json([mint.keyset(keyset_id)])
+        async def work() -> Keyset:
+            (keyset,) = wire.keys_from_json(wire.keys_to_json([self.mint.keyset(keyset_id)]))
+            return keyset
 
-        return wire.keys_from_json(await self._ask(work))[0]
+        return await self._call("keys", work)
 
     async def request_mint_quote(self, request: MintQuoteRequest) -> MintQuote:
-        body = wire.mint_quote_request_to_json(request)
-
-        async def work(mint: Mint) -> bytes:
+        async def work() -> MintQuote:
+            body = wire.mint_quote_request_to_json(request)
             asked = wire.mint_quote_request_from_json(body, method=request.method)
-            return wire.mint_quote_to_json(await mint.request_mint_quote(asked))
+            return wire.mint_quote_from_json(wire.mint_quote_to_json(await self.mint.request_mint_quote(asked)))
 
-        return wire.mint_quote_from_json(await self._ask(work), method=request.method)
+        return await self._call("request_mint_quote", work)
 
     async def mint_quote(self, known: MintQuote) -> MintQuote:
-        async def work(mint: Mint) -> bytes:
-            return wire.mint_quote_to_json(await mint.mint_quote(known.quote, known.method))
+        async def work() -> MintQuote:
+            return wire.mint_quote_from_json(wire.mint_quote_to_json(await self.mint.mint_quote(known.quote, known.method)))
 
-        return wire.mint_quote_from_json(await self._ask(work), method=known.method)
+        return await self._call("mint_quote", work)
 
     async def issue(self, method: str, request: bytes) -> list[BlindSignature]:
-        async def work(mint: Mint) -> bytes:
-            return wire.signatures_to_json(await mint.issue(wire.mint_request_from_json(request, method=method)))
+        self.faults.bodies.append(("issue", request))
 
-        return list(wire.signatures_from_json(await self._ask(work, moves_value=True)))
+        async def work() -> list[BlindSignature]:
+            signed = await self.mint.issue(wire.mint_request_from_json(request, method=method))
+            return list(wire.signatures_from_json(wire.signatures_to_json(signed)))
+
+        return await self._call("issue", work, moves_value=True)
 
     async def swap(self, request: bytes) -> list[BlindSignature]:
-        async def work(mint: Mint) -> bytes:
-            return wire.signatures_to_json(await mint.swap(wire.swap_request_from_json(request)))
+        self.faults.bodies.append(("swap", request))
 
-        return list(wire.signatures_from_json(await self._ask(work, moves_value=True)))
+        async def work() -> list[BlindSignature]:
+            signed = await self.mint.swap(wire.swap_request_from_json(request))
+            return list(wire.signatures_from_json(wire.signatures_to_json(signed)))
+
+        return await self._call("swap", work, moves_value=True)
 
     async def request_melt_quote(self, request: MeltQuoteRequest) -> MeltQuote:
-        body = wire.melt_quote_request_to_json(request)
-
-        async def work(mint: Mint) -> bytes:
+        async def work() -> MeltQuote:
+            body = wire.melt_quote_request_to_json(request)
             asked = wire.melt_quote_request_from_json(body, method=request.method)
-            return wire.melt_quote_to_json(await mint.request_melt_quote(asked))
+            return wire.melt_quote_from_json(wire.melt_quote_to_json(await self.mint.request_melt_quote(asked)))
 
-        return wire.melt_quote_from_json(await self._ask(work), method=request.method)
+        return await self._call("request_melt_quote", work)
 
     async def melt_quote(self, known: MeltQuote) -> MeltQuote:
-        async def work(mint: Mint) -> bytes:
-            return wire.melt_quote_to_json(await mint.melt_quote(known.quote, known.method))
+        async def work() -> MeltQuote:
+            return wire.melt_quote_from_json(wire.melt_quote_to_json(await self.mint.melt_quote(known.quote, known.method)))
 
-        return wire.melt_quote_from_json(await self._ask(work), method=known.method)
+        return await self._call("melt_quote", work)
 
     async def melt(self, known: MeltQuote, request: bytes) -> MeltQuote:
-        async def work(mint: Mint) -> bytes:
-            return wire.melt_quote_to_json(await mint.melt(wire.melt_request_from_json(request, method=known.method)))
+        self.faults.bodies.append(("melt", request))
 
-        return wire.melt_quote_from_json(await self._ask(work, moves_value=True), method=known.method)
+        async def work() -> MeltQuote:
+            answer = await self.mint.melt(wire.melt_request_from_json(request, method=known.method))
+            return wire.melt_quote_from_json(wire.melt_quote_to_json(answer))
+
+        return await self._call("melt", work, moves_value=True)
 
     async def check_state(self, ys: Sequence[bytes]) -> list[ProofState]:
-        body = wire.check_state_request_to_json(ys)
+        async def work() -> list[ProofState]:
+            asked = wire.check_state_request_from_json(wire.check_state_request_to_json(ys))
+            return wire.states_from_json(wire.states_to_json(await self.mint.check_state(asked)))
 
-        async def work(mint: Mint) -> bytes:
-            return wire.states_to_json(await mint.check_state(wire.check_state_request_from_json(body)))
-
-        return wire.states_from_json(await self._ask(work))
+        return await self._call("check_state", work)
 
     async def restore(self, outputs: Sequence[BlindedMessage]) -> list[tuple[BlindedMessage, BlindSignature]]:
-        body = wire.restore_request_to_json(outputs)
+        async def work() -> list[tuple[BlindedMessage, BlindSignature]]:
+            asked = wire.restore_request_from_json(wire.restore_request_to_json(outputs))
+            return wire.restore_from_json(wire.restore_to_json(await self.mint.restore(asked)))
 
-        async def work(mint: Mint) -> bytes:
-            return wire.restore_to_json(await mint.restore(wire.restore_request_from_json(body)))
-
-        return wire.restore_from_json(await self._ask(work))
+        return await self._call("restore", work)
 
     async def watch(self, kind: str, name: str) -> AsyncIterator[None]:
-        raise UnavailableError("no WebSocket here")
-        yield
+        self.faults.calls.append("watch")
+        self.faults.strike(self.faults.before, "watch")
+        wanted = kind.removeprefix("bolt11_")
+        async for change in self.mint.changes():
+            if change.kind == wanted and change.key == name:
+                yield
 
     async def close(self) -> None:
         await asyncio.sleep(0)
+
+
+__all__ = ["DirectClient", "Faults"]

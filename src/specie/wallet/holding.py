@@ -23,7 +23,7 @@ class StoredProof:
     unit: str
     state: CoinState = CoinState.UNSPENT
     operation: str | None = None
-    """The operation that reserved or made it."""
+    """The operation that has reserved it."""
     token: str | None = None
     """The sent token it is part of."""
     unswapped: bool = False

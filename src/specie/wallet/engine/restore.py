@@ -65,7 +65,7 @@ async def _restore_keyset(ctx: Context, known: KnownKeyset, progress: Progress |
         outputs = await probe_outputs(ctx, keyset.id, start, ctx.settings.restore_batch)
         pairs = await restored_pairs(ctx, mint, outputs)
         for output, stored in coins_from(carrier, pairs, [known], require_dleq=False, restored=True):
-            found.append(replace(stored, operation=None))
+            found.append(stored)
             if output.counter is not None:
                 last = output.counter if last is None else max(last, output.counter)
         empty = 0 if pairs else empty + 1
