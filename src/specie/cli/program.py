@@ -70,6 +70,7 @@ app.command(
 )
 
 app.meta.group_parameters = _EVERYWHERE
+app.meta.suppress_keyboard_interrupt = False
 
 
 def _flag(name: str, text: str) -> Parameter:
