@@ -215,14 +215,14 @@ def passphrase_from_bytes(data: bytes) -> bytes:
 def file_checked(status: tuple[int, int, int], *, user: int, path: str, kind: str) -> None:
     """Judge (mode, uid, gid) of a file or directory that guards a secret; SealFileUnsafeError if others may use it.
 
-    It must belong to `user` or root and give group and world nothing. One group is let pass, root's on root's own file:
-    that is how service managers hand a credential to one service by an access list. `kind` names it in the error.
+    It must belong to `user` or root and give group and world nothing. One group may read: root's, on a file that root hands
+    to a `user` who is not root, as service managers do with credentials. `kind` names the file in the error.
     """
     mode, owner, group = status
     if owner not in (user, 0) and user != 0:
         raise SealFileUnsafeError(f"{kind} {path} belongs to another user", path=path)
     open_bits = stat.S_IMODE(mode) & 0o077
-    if owner == 0 and group == 0 and not stat.S_ISDIR(mode):
+    if owner == 0 and group == 0 and user != 0 and not stat.S_ISDIR(mode):
         open_bits &= ~0o050
     if open_bits:
         wanted = "700" if stat.S_ISDIR(mode) else "600"

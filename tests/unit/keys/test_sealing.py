@@ -163,6 +163,7 @@ FILE, DIRECTORY = stat.S_IFREG, stat.S_IFDIR
         (FILE | 0o604, 1000, 1000, 1000, False),
         (FILE | 0o602, 1000, 1000, 1000, False),
         (FILE | 0o644, 0, 0, 1000, False),
+        (FILE | 0o440, 0, 0, 0, False),
         (FILE | 0o444, 0, 0, 0, False),
         (FILE | 0o460, 0, 0, 1000, False),
         (FILE | 0o440, 0, 1000, 1000, False),

@@ -343,13 +343,16 @@ def _read_guarded(path: Path, *, kind: str, follow: bool = False) -> bytes:
         raise
     except OSError as error:
         raise SealFileUnsafeError(f"{kind} {path} cannot be opened: {error.strerror}", path=str(path)) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not (stat.S_ISREG(status.st_mode) or (follow and stat.S_ISFIFO(status.st_mode))):
             raise SealFileUnsafeError(f"{kind} {path} is not a regular file", path=str(path))
         _status_checked(status, path, kind=kind)
         os.set_blocking(descriptor, True)
-        return file.read(_READ_BYTES)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(_READ_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _write_new(path: Path, data: bytes) -> None:
@@ -364,9 +367,10 @@ def _write_new(path: Path, data: bytes) -> None:
 def _make_directory(path: Path) -> None:
     if path.is_dir():
         return
-    if os.path.lexists(path):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
     _sync_directory(path.parent)
 
 
