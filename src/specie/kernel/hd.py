@@ -15,7 +15,7 @@ from mnemonic import Mnemonic
 from specie.kernel import curve
 from specie.kernel.errors import MalformedError
 
-__all__ = ["HARDENED", "ExtendedKey", "path_from_text", "seed_from_words", "words_from_entropy"]
+__all__ = ["HARDENED", "ExtendedKey", "entropy_from_words", "path_from_text", "seed_from_words", "words_from_entropy"]
 
 HARDENED = 0x8000_0000
 
@@ -32,14 +32,23 @@ def words_from_entropy(entropy: bytes) -> str:
     return str(_wordlist().to_mnemonic(entropy))
 
 
-def seed_from_words(words: str, passphrase: str = "") -> bytes:
-    """The 64-byte BIP 39 seed. MalformedError, which never repeats a word, where words or checksum are wrong."""
+def _words_checked(words: str) -> str:
     normal = " ".join(words.lower().split())
     if len(normal.split(" ")) not in (12, 15, 18, 21, 24):
         raise MalformedError("a BIP 39 phrase has 12, 15, 18, 21 or 24 words")
     if not _wordlist().check(normal):
         raise MalformedError("the BIP 39 words or their checksum are wrong")
-    return bytes(Mnemonic.to_seed(normal, passphrase))
+    return normal
+
+
+def entropy_from_words(words: str) -> bytes:
+    """The 16 to 32 bytes that the words spell; `words_from_entropy` gives them again. Errors as `seed_from_words`."""
+    return bytes(_wordlist().to_entropy(_words_checked(words)))
+
+
+def seed_from_words(words: str, passphrase: str = "") -> bytes:
+    """The 64-byte BIP 39 seed. MalformedError, which never repeats a word, where words or checksum are wrong."""
+    return bytes(Mnemonic.to_seed(_words_checked(words), passphrase))
 
 
 def path_from_text(path: str) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from specie.wallet.engine import CheckReport, Payment, Progress, Receipt, Restor
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import Balance, MintView, SentToken, WalletMeltQuote, WalletMintQuote
 from specie.wallet.lock import HTLC, P2PK
+from specie.wallet.operation import Operation
 from specie.wallet.ports import MintClient, MintClients, WalletStore
 from specie.wallet.retry import RetryPolicy
 from specie.wallet.settings import WalletSettings
@@ -17,6 +18,7 @@ __all__ = [
     "MintClient",
     "MintClients",
     "MintView",
+    "Operation",
     "Payment",
     "Progress",
     "Receipt",

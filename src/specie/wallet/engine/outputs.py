@@ -110,9 +110,7 @@ def coins_from(
             )
         except (RefusedError, MalformedError) as error:
             raise PeerFaultError(f"the mint's signature is wrong: {error.detail}", peer=operation.mint) from error
-        coins.append(
-            (output, StoredProof(proof, proof.y, operation.mint, keyset.unit, CoinState.UNSPENT))
-        )
+        coins.append((output, StoredProof(proof, proof.y, operation.mint, keyset.unit, CoinState.UNSPENT)))
     if len({stored.y for _, stored in coins}) != len(coins):
         raise PeerFaultError("two coins would share a secret", peer=operation.mint)
     return coins
