@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.matrix import FundedPair, OpenWallet
 from tests.interop.peers import (
     Driver,
     MintProcess,
@@ -84,7 +85,7 @@ def _nutshell_mint(home: Path, pay_delay_s: int) -> AbstractContextManager[MintP
 def _specie_mint(home: Path, pay_delay_s: int, **mint_settings: int) -> AbstractContextManager[MintProcess]:
     """Our mint as its user starts it; its play rail pays its own invoices."""
     port = free_port()
-    command = [sys.executable, "/tmp/peers-dev/run_specie.py", "--data", str(home / "data"), "--port", str(port)]
+    command = [sys.executable, "-m", "specie", "up", "--data", str(home / "data"), "--port", str(port)]
     environment = {f"SPECIE_MINT_{name.upper()}": str(value) for name, value in mint_settings.items()}
     return run_mint("specie", [*command, "--autopay-delay", str(pay_delay_s)], home, port, environment)
 
@@ -127,7 +128,7 @@ def slow_specie_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintP
 
 
 @pytest.fixture
-def open_wallet(request: pytest.FixtureRequest) -> Callable[[str, MintProcess, str | None], PeerWallet]:
+def open_wallet(request: pytest.FixtureRequest) -> OpenWallet:
     """Opens a wallet: `open_wallet(kind, mint)` a new one, `open_wallet(kind, mint, words)` another device of an old one."""
 
     def opened(kind: str, mint: MintProcess, words: str | None = None) -> PeerWallet:
@@ -135,6 +136,31 @@ def open_wallet(request: pytest.FixtureRequest) -> Callable[[str, MintProcess, s
         return PeerWallet(driver, mint.url, words or fresh_words())
 
     return opened
+
+
+@pytest.fixture(scope="session")
+def _standing() -> dict[tuple[str, str, str], PeerWallet]:
+    return {}
+
+
+@pytest.fixture
+def funded_pair(open_wallet: OpenWallet, _standing: dict[tuple[str, str, str], PeerWallet]) -> FundedPair:
+    """Two wallets at a mint, `funded_pair(sender, receiver, mint)`; the sender has at least 100. They are used again by the
+    next test that asks for them, so tests look at what changes."""
+
+    def standing(role: str, kind: str, mint: MintProcess) -> PeerWallet:
+        key = (role, kind, mint.url)
+        if key not in _standing:
+            _standing[key] = open_wallet(kind, mint)
+        return _standing[key]
+
+    def pair(sender: str, receiver: str, mint: MintProcess) -> tuple[PeerWallet, PeerWallet]:
+        giver = standing("giver", sender, mint)
+        if giver.balance < 100:
+            giver.mint(500)
+        return giver, standing("taker", receiver, mint)
+
+    return pair
 
 
 @pytest.fixture

@@ -17,10 +17,12 @@ __all__ = [
     "EVERY_PAIR_AT_OLD_IDS",
     "EVERY_WALLET_AT_EVERY_MINT",
     "EVERY_WALLET_AT_EVERY_SLOW_MINT",
+    "FundedPair",
     "OpenWallet",
 ]
 
 OpenWallet = Callable[..., Any]
+FundedPair = Callable[..., Any]
 
 _WALLETS = ("specie", "cashu-ts", "nutshell")
 _MINTS = ("specie", "nutshell")

@@ -84,13 +84,14 @@ class Peer:
                 loop.call_soon_threadsafe(lambda: paid.done() or paid.set_result(state))
 
         subscriptions = SubscriptionManager(self.wallet.url)
-        thread = Thread(target=subscriptions.connect, daemon=True)
-        thread.start()
-        try:
+        Thread(target=subscriptions.connect, daemon=True).start()
+        async with asyncio.timeout(timeout_ms / 1000):
+            while not (subscriptions.websocket.sock and subscriptions.websocket.sock.connected):
+                await asyncio.sleep(0.02)
             await asyncio.to_thread(subscriptions.subscribe, JSONRPCSubscriptionKinds.BOLT11_MINT_QUOTE, [quote], seen)
-            return {"state": await asyncio.wait_for(paid, timeout_ms / 1000)}
-        finally:
+            state = await paid
             await asyncio.to_thread(subscriptions.close)
+        return {"state": state}
 
     async def mint(self, quote: str) -> dict[str, Any]:
         amount = (await self.wallet.get_mint_quote(quote)).amount
