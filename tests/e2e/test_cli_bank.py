@@ -25,7 +25,7 @@ def _specie(home: Path, *arguments: str, code: int = 0) -> Any:
 
 
 def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
+    with urllib.request.urlopen(url, timeout=10) as answer:
         body: bytes = answer.read()
         return body
 
