@@ -12,6 +12,7 @@ What a crash leaves behind:
 | temporary file written       | that, and a `.tmp` of ciphertext     | that, and a `.tmp` of ciphertext              |
 | seed file in place           | done                                 | done, but the old key, which opens nothing    |
 
+The `keyring` package is imported only where a keyring is asked for: it costs more start-up time than all else here.
 Everything here blocks (a passphrase costs a quarter of a second and 64 MiB); call it on a thread where that matters.
 Not here: the decisions (`keys.sealing`), and what the seed is used for.
 """
@@ -26,10 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-import keyring
 import platformdirs
-from keyring.backends.chainer import ChainerBackend
-from keyring.errors import KeyringError
 
 from specie.kernel import seal
 from specie.kernel.encoding import hex_checked
@@ -269,10 +267,13 @@ class SeedStore:
                 os.unlink(self._key_path(sealed))
                 _sync_directory(self._key_dir)
         elif sealed.form is SealForm.KEYRING:
-            with contextlib.suppress(KeyringError):
+            with contextlib.suppress(UnavailableError), _keyring_errors():
                 self._keyring().delete_password(_SERVICE, sealed.key_name)
 
     def _keyring(self) -> Keyring:
+        import keyring
+        from keyring.backends.chainer import ChainerBackend
+
         backend = keyring.get_keyring() if self._backend is None else self._backend
         candidates: list[Keyring] = list(backend.backends) if isinstance(backend, ChainerBackend) else [backend]
         for candidate in candidates:
@@ -315,6 +316,8 @@ def open_seed(
 
 @contextlib.contextmanager
 def _keyring_errors() -> Iterator[None]:
+    from keyring.errors import KeyringError
+
     try:
         yield
     except KeyringError as error:

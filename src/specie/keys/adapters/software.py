@@ -144,7 +144,7 @@ class SoftwareSigner:
         """NUT-13 secrets and blinding factors, for keyset ids of both versions."""
         self._open()
         tasks = [(self._seed, keyset_id, counter) for counter in counters]
-        return await self._run(_derive_secret, tasks, weight=1)
+        return await self._run(_derive_secret, tasks, weight=3)
 
     async def wrap(self, plaintext: bytes, *, context: bytes) -> bytes:
         """Seal under a key that HKDF-SHA256 makes of the seed (AES-256-GCM, fresh nonce)."""
