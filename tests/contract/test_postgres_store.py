@@ -203,6 +203,46 @@ async def test_a_read_that_is_cancelled_gives_its_connection_back(open_store: Op
     assert await asyncio.wait_for(names(store), 10) == []
 
 
+async def test_readers_are_bounded(open_store: Open) -> None:
+    """More reads than connections wait for one; those that wait too long are told to come back, and the store goes on."""
+    store = await open_store(readers=2)
+    together = await asyncio.gather(*(store.read(lambda tx: tx.fetch_one("SELECT pg_backend_pid()")) for _ in range(12)))
+    assert len(set(together)) == 2
+    hasty = await open_store(readers=1, connect_timeout_s=0.3)
+    began, go_on = threading.Event(), threading.Event()
+
+    async def slow(tx: Transaction) -> None:
+        began.set()
+        while not go_on.is_set():
+            await tx.fetch("SELECT pg_sleep(0.005)")
+
+    reading = asyncio.ensure_future(hasty.read(slow))
+    assert await asyncio.to_thread(began.wait, 20)
+    with pytest.raises(UnavailableError, match="busy"):
+        await names(hasty)
+    go_on.set()
+    await reading
+    assert await names(hasty) == []
+
+
+async def test_closing_while_a_read_runs(open_store: Open) -> None:
+    """A read that is under way when the store closes still answers, and its connection is not kept."""
+    store = await open_store()
+    began, go_on = threading.Event(), threading.Event()
+
+    async def slow(tx: Transaction) -> object:
+        began.set()
+        while not go_on.is_set():
+            await tx.fetch("SELECT pg_sleep(0.005)")
+        return await tx.fetch("SELECT 1")
+
+    reading = asyncio.ensure_future(store.read(slow))
+    assert await asyncio.to_thread(began.wait, 20)
+    await store.close()
+    go_on.set()
+    assert await reading == [(1,)]
+
+
 SLOW_COMMIT = """
 CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(30); RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER dawdles AFTER INSERT ON note DEFERRABLE INITIALLY DEFERRED

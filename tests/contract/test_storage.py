@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ CREATE TABLE proof (y BYTEA PRIMARY KEY, amount TEXT NOT NULL, owner BIGINT);
 CREATE TABLE note (name TEXT PRIMARY KEY, number BIGINT NOT NULL);
 """,
 )
+
+
+class Letter(StrEnum):
+    B = "b"
+
+
+class Digit(IntEnum):
+    TWO = 2
 
 
 @dataclass
@@ -197,16 +206,17 @@ async def test_fetch_in(stores: Stores, count: int) -> None:
 
 
 async def test_fetch_in_with_text_and_numbers(stores: Stores) -> None:
-    """Keys may be text or integers, and a transaction that writes may look them up too."""
+    """Keys may be text, integers or members of an enumeration; a body that writes may look them up too."""
     store = await stores.ready()
 
     async def body(tx: Transaction) -> object:
         await tx.execute_many("INSERT INTO note (name, number) VALUES ($1, $2)", [("a", 1), ("b", 2), ("c", 3)])
         by_name = await tx.fetch_in("SELECT number FROM note WHERE name IN {keys}", ["c", "a", "zz"])
         by_number = await tx.fetch_in("SELECT name FROM note WHERE number IN {keys}", (2,))
-        return sorted(by_name), by_number
+        by_member = await tx.fetch_in("SELECT name FROM note WHERE name IN {keys} AND number = $1", [Letter.B], Digit.TWO)
+        return sorted(by_name), by_number, by_member
 
-    assert await store.transact(body) == ([(1,), (3,)], [("b",)])
+    assert await store.transact(body) == ([(1,), (3,)], [("b",)], [("b",)])
 
 
 async def test_fetch_in_needs_its_place(stores: Stores) -> None:

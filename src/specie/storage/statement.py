@@ -63,6 +63,7 @@ def sql_with_key_array(sql: str, values: int, kind: type) -> str:
     Raises:
         InvariantError: the statement has no `{keys}`, or keys are of no type a column holds.
     """
-    if KEYS not in sql or kind not in _ARRAYS:
+    array = next((name for base, name in _ARRAYS.items() if issubclass(kind, base)), None)
+    if KEYS not in sql or array is None:
         raise InvariantError("fetch_in needs a statement with {keys} and keys of bytes, str or int")
-    return sql.replace(KEYS, f"(SELECT unnest(${values + 1}::{_ARRAYS[kind]}[]))")
+    return sql.replace(KEYS, f"(SELECT unnest(${values + 1}::{array}[]))")

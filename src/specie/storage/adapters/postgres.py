@@ -112,7 +112,8 @@ class PostgresStorage:
         self._broadcast = Broadcast(listener_bound)
         self._readers = PostgresReaders(self._server, readers)
         self._tasks: list[asyncio.Task[None]] = []
-        self._ear: asyncio.Task[None] | None = None
+        self._ear = PostgresEar(self._server, self._broadcast, telemetry)
+        self._hearing: asyncio.Task[None] | None = None
 
     @classmethod
     async def connect(
@@ -165,9 +166,7 @@ class PostgresStorage:
     async def _start(self) -> None:
         heard = asyncio.Event()
         first = await self._server.open()
-        self._ear = asyncio.create_task(
-            PostgresEar(self._server, self._broadcast, self._telemetry).run(first, heard), name="specie-listen"
-        )
+        self._hearing = asyncio.create_task(self._ear.run(first, heard), name="specie-listen")
         self._tasks = [asyncio.create_task(self._write(), name=f"specie-write-{n}") for n in range(self._writers)]
         await heard.wait()
 
@@ -269,9 +268,10 @@ class PostgresStorage:
             if not waiter.done():
                 waiter.set_result(None)
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._ear is not None:
-            self._ear.cancel()
-            await asyncio.gather(self._ear, return_exceptions=True)
+        self._ear.stop()
+        if self._hearing is not None:
+            self._hearing.cancel()
+            await asyncio.gather(self._hearing, return_exceptions=True)
         self._broadcast.close()
         await self._readers.close()
 

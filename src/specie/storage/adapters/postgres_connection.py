@@ -82,7 +82,8 @@ class PostgresReaders:
         """
         if self._free.locked():
             try:
-                await asyncio.wait_for(self._free.acquire(), self._server.connect_timeout_s)
+                async with asyncio.timeout(self._server.connect_timeout_s):
+                    await self._free.acquire()
             except TimeoutError:
                 raise UnavailableError("all connections to PostgreSQL that read are busy") from None
         else:

@@ -33,11 +33,12 @@ class PostgresEar:
         self._server = server
         self._broadcast = broadcast
         self._telemetry = telemetry
+        self._stopped = False
 
     async def run(self, connection: Connection, heard: asyncio.Event) -> None:
         """Listen until cancelled, first on `connection`; `heard` is set once that stands (or has failed)."""
         pause_s = _FIRST_PAUSE_S
-        while True:
+        while not self._stopped:
             try:
                 if connection is None:
                     connection = await self._server.open()
@@ -46,9 +47,10 @@ class PostgresEar:
                 await connection.add_listener(CHANNEL, self._heard)
                 heard.set()
                 pause_s = _FIRST_PAUSE_S
-                while not gone.is_set():
-                    with contextlib.suppress(asyncio.TimeoutError):
-                        await asyncio.wait_for(gone.wait(), _PING_S)
+                while not (gone.is_set() or self._stopped):
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_PING_S):  # not wait_for, which in Python 3.11 can swallow a cancellation
+                            await gone.wait()
                     if not gone.is_set():
                         await connection.execute("SELECT 1")
             except (SpecieError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -61,6 +63,10 @@ class PostgresEar:
             self._telemetry.count("storage_listener_lost")
             await asyncio.sleep(pause_s)
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
+
+    def stop(self) -> None:
+        """Do not listen again; the task is to be cancelled as well."""
+        self._stopped = True
 
     def _heard(self, _connection: Connection, _pid: int, _channel: str, notice: object) -> None:
         channel, _space, payload = str(notice).partition(" ")

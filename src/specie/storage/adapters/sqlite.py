@@ -81,6 +81,7 @@ class SqliteStorage:
         self._inline = inline
         self._max_queue = max_queue
         self._closing = False
+        self._gate = threading.Lock()
         self._commits = 0
         self._bodies = 0
         self._broadcast = Broadcast(listener_bound)
@@ -135,13 +136,17 @@ class SqliteStorage:
         return result
 
     def _enqueue(self, work: queue.SimpleQueue[Work], body: Body[Any]) -> Job:
-        if self._closing:
-            raise UnavailableError(_CLOSED)
         if work.qsize() >= self._max_queue:
             raise UnavailableError("too many transactions are waiting", retry_after_s=1.0)
         job = Job(body, asyncio.get_running_loop())
-        work.put(job)
+        self._put(work, job)
         return job
+
+    def _put(self, work: queue.SimpleQueue[Work], item: Work) -> None:
+        with self._gate:  # nothing comes behind the end, whatever thread it comes from
+            if self._closing:
+                raise UnavailableError(_CLOSED)
+            work.put(item)
 
     async def migrate(self, migrations: Sequence[Migration]) -> list[Migration]:
         """Bring the schema up to date, all steps in one transaction that keeps every other writer out.
@@ -188,9 +193,10 @@ class SqliteStorage:
 
     async def close(self) -> None:
         """Finish what is queued, end the listeners, close the file (its log is folded in). Again: does nothing."""
-        if self._closing:
-            return
-        self._closing = True
+        with self._gate:
+            if self._closing:
+                return
+            self._closing = True
         if not self._inline:
             for _ in self._read_connections:
                 self._reads.put(None)
@@ -365,9 +371,9 @@ class SqliteStorage:
 
     async def _alone(self, act: Callable[[], T]) -> T:
         """Run `act` on the writer's thread, between batches."""
-        if self._closing:
-            raise UnavailableError(_CLOSED)
         if self._inline:
+            if self._closing:
+                raise UnavailableError(_CLOSED)
             return act()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -391,7 +397,7 @@ class SqliteStorage:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(tell)
 
-        self._writes.put(work)
+        self._put(self._writes, work)
         return await future
 
     def _migrate(self, migrations: Sequence[Migration]) -> list[Migration]:
