@@ -20,7 +20,7 @@ from specie.server.ports import ServerContext
 
 __all__ = ["Board", "KeysetLine", "QuoteLine", "RailLine", "Status", "UnitLine", "age"]
 
-_QUOTES = 12
+_QUOTES = 8
 _KEEP_S = 1.0
 
 
@@ -37,6 +37,8 @@ class UnitLine(msgspec.Struct, frozen=True):
     income: str
     covered: int
     """Assets in percent of liabilities, rounded down; 100 where nothing is owed."""
+    shares: tuple[int, int, int]
+    """Of what is held, in thousandths: circulation, deposits, income."""
 
 
 class KeysetLine(msgspec.Struct, frozen=True):
@@ -197,11 +199,19 @@ def _unit_line(books: Books, unit: str) -> UnitLine:
     circulation = sum(books.outstanding(keyset_id, unit) for keyset_id in books.keysets(unit))
     liabilities = books.total("liability", unit)
     assets = books.total("asset", unit)
+    income = books.total("income", unit) - books.total("expense", unit)
+    deposits = liabilities - circulation
+    whole = max(assets, liabilities, 1)
     return UnitLine(
         unit=unit,
         assets=format_amount(assets, unit),
         circulation=format_amount(circulation, unit),
-        deposits=format_amount(liabilities - circulation, unit),
-        income=format_amount(books.total("income", unit) - books.total("expense", unit), unit),
+        deposits=format_amount(deposits, unit),
+        income=format_amount(income, unit),
         covered=100 if liabilities <= 0 else assets * 100 // liabilities,
+        shares=(_share(circulation, whole), _share(deposits, whole), _share(income, whole)),
     )
+
+
+def _share(part: int, whole: int) -> int:
+    return max(0, part) * 1000 // whole

@@ -63,7 +63,8 @@
       if (!box) { location.reload(); return; }
       for (const name of figures) put(box.querySelector(`[data-figure=${name}]`), u[name]);
       put(box.querySelector("[data-figure=covered]"), String(u.covered));
-      box.querySelector("rect").setAttribute("width", Math.min(100, u.covered) + "%");
+      let x = 0;
+      box.querySelectorAll("rect").forEach((rect, i) => { rect.setAttribute("x", x / 10 + "%"); rect.setAttribute("width", u.shares[i] / 10 + "%"); x += u.shares[i]; });
     }
     rows("keysets", s.keysets, (k) => el("tr", k.active ? "" : "off",
       el("td", "", title(el("code", "", short(k.id)), k.id), " ", el("span", "badge", k.active ? "ACTIVE" : "RETIRED")),

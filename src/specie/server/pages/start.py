@@ -27,7 +27,7 @@ TOUR: tuple[tuple[str, str], ...] = (
     ("specie wallet mint 100", "Ask for an invoice of 100 sat, see it paid, and hold the ecash."),
     ("specie wallet balance", "What you hold, by mint and unit."),
     ("specie wallet send 21", "Make a token of 21 sat: text to paste, and a QR code in the terminal."),
-    ("specie wallet receive --name bob TOKEN", "A second wallet takes it; the mint swaps it, so nobody else can."),
+    ("specie wallet receive TOKEN --name bob", "A second wallet takes it; the mint swaps it, so nobody else can."),
     ("specie wallet pay INVOICE", "Pay bob's invoice (specie wallet invoice 10 --name bob) out of your ecash."),
     ("specie wallet restore --name carol", "Bring a wallet back from its twelve words."),
 )
@@ -157,13 +157,17 @@ def _unit(line: UnitLine) -> str:
         ("income", "Earned", line.income),
     )
     terms = "".join(
-        f'<div><dt>{label}</dt><dd data-figure="{name}">{_text(value)}</dd></div>' for name, label, value in figures
+        f'<div class="{name}"><dt>{label}</dt><dd data-figure="{name}">{_text(value)}</dd></div>'
+        for name, label, value in figures
     )
-    width = max(0, min(100, line.covered))
+    bars, start = "", 0
+    for name, share in zip(("circulation", "deposits", "income"), line.shares, strict=True):
+        bars += f'<rect class="{name}" x="{start / 10}%" width="{share / 10}%" height="10"/>'
+        start += share
     return (
         f'<div class="unit" data-unit="{_text(line.unit)}"><dl class="figures">{terms}</dl>'
-        f'<div class="cover" aria-hidden="true"><svg><rect width="{width}%" height="8"/></svg></div>'
-        f'<p><span data-figure="covered">{line.covered}</span> % of what is owed is held</p></div>'
+        f'<div class="cover" aria-hidden="true"><svg>{bars}</svg></div>'
+        f'<p>The rails hold <span data-figure="covered">{line.covered}</span> % of what is owed.</p></div>'
     )
 
 
@@ -204,4 +208,5 @@ def _quotes(lines: Iterable[QuoteLine]) -> str:
 def _step(command: str, says: str) -> str:
     text = _text(command)
     button = f'<button class="copy" type="button" data-text="{text}" aria-label="Copy: {text}" hidden>Copy</button>'
-    return f"<li><code>{text}</code><span>{_text(says)}</span>{button}</li>"
+    words = " ".join(f"<span>{word}</span>" for word in text.split(" "))
+    return f"<li><code>{words}</code><span>{_text(says)}</span>{button}</li>"
