@@ -48,7 +48,7 @@ CHROMIUM_FLAGS = (
     "--disable-sync",
     "--hide-scrollbars",
 )
-SHOTS = (("wide", 1280, 1040, 1), ("narrow", 360, 780, 2))
+SHOTS = (("wide", 1280, 1062, 1), ("narrow", 360, 780, 2))
 """Name, width and height in CSS pixels, and pixels for each."""
 SCHEMES = (("light", 1), ("dark", 0))
 SETTINGS = """

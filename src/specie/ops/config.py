@@ -23,7 +23,7 @@ __all__ = ["ENVIRONMENT_PREFIX", "default_config_file", "example_toml", "load_se
 ENVIRONMENT_PREFIX = "SPECIE_"
 
 _ALIASES = {"SPECIE_PASSPHRASE": "keys.passphrase", "SPECIE_PASSPHRASE_FILE": "keys.passphrase_file"}
-_OTHERS = ("SPECIE_CONFIG", "SPECIE_WALLET", "SPECIE_TEST", "SPECIE_BENCH")
+_OTHERS = ("SPECIE_CONFIG", "SPECIE_WALLET", "SPECIE_TEST", "SPECIE_BENCH", "SPECIE_PEERS", "SPECIE_REQUIRE")
 """Names, or beginnings of names, in the environment that belong to other programs of this package."""
 
 _MAX_FILE_BYTES = 1_000_000

@@ -252,6 +252,76 @@ async def test_a_store_that_is_away_is_an_error_and_not_an_end(served):
     assert len(served.app._hub) == 0
 
 
+async def test_an_interrupted_stream_of_changes_is_taken_up_again(served):
+    """The store's notices end or fail: everything watched is looked at again, so no change is lost."""
+    outages = ["fail", "end"]
+
+    class Interrupted:
+        def __getattr__(self, name):
+            return getattr(served.house.mint, name)
+
+        async def changes(self):
+            if outages:
+                await served.house.pay(quote) if outages[0] == "fail" else None
+                if outages.pop(0) == "fail":
+                    raise UnavailableError("connection lost")
+                return
+            async for change in served.house.mint.changes():
+                yield change
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(0 if seconds < 10 else 3600)
+
+    quote = await quote_of(served)
+    served.house.clock.sleep = sleep
+    served.rebuild(mint=Interrupted())
+    wire = await Wire(served.app).accepted()
+    wire.ask("subscribe", 1, kind="bolt11_mint_quote", subId="a", filters=[quote.quote])
+    assert "result" in await wire.hear()
+    assert (await wire.hear())["params"]["payload"]["state"] == "UNPAID"
+    assert (await wire.hear())["params"]["payload"]["state"] == "PAID"
+    while outages:
+        await asyncio.sleep(0)
+    await served.house.mint.issue(MintRequest("bolt11", quote.quote, served.purse.outputs([8]).messages))
+    assert (await wire.hear())["params"]["payload"]["state"] == "ISSUED"
+    assert "changes_interrupted" in served.log.getvalue()
+    await wire.leave()
+
+
+async def test_what_is_watched_is_looked_at_again_in_time(served):
+    """A notice that never came costs half a minute and nothing else."""
+    quote = await quote_of(served)
+
+    class Deaf:
+        def __getattr__(self, name):
+            return getattr(served.house.mint, name)
+
+        async def changes(self):
+            await asyncio.Event().wait()
+            yield
+
+    woken = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        if seconds == subscriptions._RESYNC_S:
+            await woken.wait()
+            woken.clear()
+        else:
+            await asyncio.sleep(3600)
+
+    served.house.clock.sleep = sleep
+    served.rebuild(mint=Deaf())
+    wire = await Wire(served.app).accepted()
+    wire.ask("subscribe", 1, kind="bolt11_mint_quote", subId="a", filters=[quote.quote])
+    await wire.hear()
+    await wire.hear()
+    await served.house.pay(quote)
+    assert await wire.silent()
+    woken.set()
+    assert (await wire.hear())["params"]["payload"]["state"] == "PAID"
+    await wire.leave()
+
+
 async def test_the_lifespan_protocol_is_spoken(served):
     """Servers that insist on it get their answers."""
     messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])

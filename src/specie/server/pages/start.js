@@ -42,10 +42,11 @@
   const put = (node, text) => {
     if (node && node.textContent !== text) { node.textContent = text; node.classList.remove("fresh"); void node.offsetWidth; node.classList.add("fresh"); }
   };
+  const drawn = new Map();
   const rows = (id, lines, make) => {
-    const mark = JSON.stringify(lines), body = document.getElementById(id);
-    if (!body || body.dataset.mark === mark) return;
-    body.dataset.mark = mark;
+    const text = JSON.stringify(lines), body = document.getElementById(id);
+    if (!body || drawn.get(id) === text) return;
+    drawn.set(id, text);
     body.replaceChildren(...lines.map(make));
   };
   const states = {ok: "All well", degraded: "Needs a look", down: "Not well", gone: "Not reachable"};
