@@ -13,6 +13,7 @@ from specie.kernel.clock import Clock
 from specie.kernel.hd import seed_from_words, words_from_entropy
 from specie.keys.adapters.software import SoftwareSigner
 from specie.lightning import InvoiceDraft, Network, decode_invoice, encode_invoice
+from specie.lightning.adapters.play import Fault, PlayFaults
 from specie.storage import Body, Migration, Storage, StorageStatus
 from specie.storage.adapters.sqlite import SqliteStorage
 from specie.wallet import MintClient, RetryPolicy, Wallet, WalletSettings
@@ -23,7 +24,9 @@ from tests.support.house import House, Pages, house
 from tests.support.virtual import SeededEntropy, run_virtual
 
 WORDS = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
-SETTINGS = WalletSettings(retry=RetryPolicy(attempts=3, base_s=0.01, longest_s=0.1), poll_s=0.1, longest_poll_s=1.0)
+SETTINGS = WalletSettings(
+    change_pieces=0, retry=RetryPolicy(attempts=3, base_s=0.01, longest_s=0.1), poll_s=0.1, longest_poll_s=1.0
+)
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -153,6 +156,10 @@ class World:
     async def pay(self, invoice: str) -> None:
         """Pay an invoice of the bank's own node, in play money."""
         await self.bank.rail.settle(decode_invoice(invoice).payment_hash.hex())
+
+    def fail_payments(self) -> None:
+        """From now on every foreign payment fails for good."""
+        self.bank.rail.set_faults(PlayFaults(always=Fault.fail()))
 
     async def foreign_invoice(self, amount_msat: int | None, name: str = "elsewhere") -> str:
         """An invoice of another node on the play network."""
