@@ -14,6 +14,7 @@ import msgspec
 from specie.kernel.errors import RefusedError
 from specie.ops.health import HealthState
 from specie.ops.metrics import METRICS_CONTENT_TYPE
+from specie.ops.settings import is_loopback
 from specie.server.board import Board
 from specie.server.errors import Answer
 from specie.server.front import UNKNOWN, Front, Handler, Route
@@ -25,6 +26,7 @@ from specie.server.ports import ServerContext
 __all__ = ["Site"]
 
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+_PORT = re.compile(r":[0-9]+$")
 _NO_STORE = (b"cache-control", b"no-store")
 _HTML = b"text/html; charset=utf-8"
 
@@ -57,13 +59,24 @@ class Site:
             return
         await self._front.answer(scope, receive, send, route)
 
+    def _near(self, request: Request) -> bool:
+        """Whether the reader sits at this machine and asked for it by a name of its own.
+
+        A web page elsewhere can have its own name resolve to loopback and read through the visitor's browser; such a
+        request carries that foreign name.
+        """
+        host = header(request.scope, b"host")
+        name = host.rpartition(":")[0] if _PORT.search(host) else host
+        return request.peer.local and (not name or is_loopback(name.strip("[]")))
+
     def _trusted(self, request: Request) -> bool:
-        return request.peer.local or self._context.settings.metrics_public
+        return self._near(request) or self._context.settings.metrics_public
 
     async def _start(self, request: Request) -> Answer:
         status = await self._board.status()
-        shown = request.peer.local or self._context.facts.play
-        body = self._page.render(self._context.mint.info(), status, self._url(request.scope), quotes=shown)
+        near = self._near(request)
+        shown = near or self._context.facts.play
+        body = self._page.render(self._context.mint.info(), status, self._url(request.scope), quotes=shown, near=near)
         policy = (b"content-security-policy", self._page.content_security_policy.encode())
         return Answer(body, headers=[policy, _NO_STORE], content_type=_HTML)
 
@@ -79,7 +92,7 @@ class Site:
 
     async def _status(self, request: Request) -> Answer:
         status = await self._board.status()
-        if not (request.peer.local or self._context.facts.play):
+        if not (self._near(request) or self._context.facts.play):
             status = msgspec.structs.replace(status, quotes=())
         return Answer(msgspec.json.encode(status), headers=[_NO_STORE])
 

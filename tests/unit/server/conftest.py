@@ -36,7 +36,7 @@ class Served:
     def client(self, address: str = "127.0.0.1", app: Any = None, **headers: str) -> httpx2.AsyncClient:
         """A client that comes from `address`."""
         transport = httpx2.ASGITransport(app=app or self.app, client=(address, 5000), raise_app_exceptions=True)
-        client = httpx2.AsyncClient(transport=transport, base_url="http://bank.test:3338", headers=headers)
+        client = httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:3338", headers=headers)
         self.clients.append(client)
         return client
 

@@ -74,7 +74,7 @@ async def test_it_shows_the_bank(served):
     links = {attributes.get("href") for tag, attributes in page.tags if tag == "a"}
     assert {"v1/info", "metrics", "healthz"} <= links
     assert "specie 9" in words
-    assert "http://bank.test:3338" in words
+    assert "http://127.0.0.1:3338" in words
     assert any(attributes.get("role") == "img" for tag, attributes in page.tags if tag == "svg")
 
 
@@ -110,7 +110,7 @@ async def test_no_text_of_an_operator_becomes_markup(served):
     status = Status("down", False, hostile, lines(UnitLine), lines(KeysetLine), lines(RailLine), lines(QuoteLine))
     facts = BankFacts(hostile, (RailFacts(hostile, hostile, True),), sealing_notice=hostile)
     info = MintInfo(name=hostile, description=hostile, motd=hostile)
-    text = StartPage(facts).render(info, replace_direction(status), "http://x/" + hostile, quotes=True).decode()
+    text = StartPage(facts).render(info, replace_direction(status), "http://x/" + hostile, quotes=True, near=True).decode()
     page = Page(text)
     assert "img" not in {tag for tag, _ in page.tags}
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
@@ -139,6 +139,9 @@ async def test_notices_stand_where_they_are_due(served):
     page, _, _ = await page_of(served, facts=facts)
     assert "random sealing key" in page.words
     assert "https://mint.example" in page.words
+    others = Page((await served.client("203.0.113.9").get("/")).text).words
+    assert "/home/x" not in others
+    assert "sealed by a random key" in others
     await served.house.mint.request_mint_quote(_request(21))
     served.house.clock.skip(5)
     real = replace(facts, rails=(RailFacts("lnd", "bolt11", False),))
@@ -244,6 +247,24 @@ async def test_metrics_have_real_figures_and_are_not_public(served):
     assert "specie_sockets_open 0.0" in answer.text
     assert (await served.client("203.0.113.9").get("/metrics")).status_code == 400
     assert (await client.get("/metrics", headers={"x-forwarded-for": "127.0.0.1"})).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("host", "near"),
+    [
+        ("localhost:3338", True),
+        ("127.0.0.1", True),
+        ("[::1]:3338", True),
+        ("[::1]", True),
+        ("rebound.example", False),
+        ("rebound.example:3338", False),
+        ("10.0.0.1:3338", False),
+    ],
+)
+async def test_a_foreign_name_for_this_machine_is_not_trusted(served, host, near):
+    """A page elsewhere whose name resolves to loopback reads no more than any stranger."""
+    answer = await served.client(host=host).get("/metrics")
+    assert answer.status_code == (200 if near else 400)
 
 
 async def test_small_things(served):

@@ -34,6 +34,7 @@ TOUR: tuple[tuple[str, str], ...] = (
 """Command, and what it does."""
 
 _STATES = {"ok": "All well", "degraded": "Needs a look", "down": "Not well"}
+_SEALING = "The keys of this bank are sealed by a random key on its machine: good enough for play money and for nothing else."
 _PLACE = re.compile(r"\{\{([a-z_]+)\}\}")
 _MAX_TEXT = 2000
 
@@ -105,9 +106,13 @@ class StartPage:
     def __init__(self, facts: BankFacts) -> None:
         self._facts = facts
 
-    def render(self, info: MintInfo, status: Status, url: str, *, quotes: bool) -> bytes:
-        """The page as UTF-8. `url` is the mint's URL for wallets; `quotes`: whether this reader may see recent quotes."""
+    def render(self, info: MintInfo, status: Status, url: str, *, quotes: bool, near: bool) -> bytes:
+        """The page as UTF-8. `url` is the mint's URL for wallets.
+
+        `quotes`: whether this reader may see recent quotes; `near`: whether the bank's own machine's paths may be named.
+        """
         facts = self._facts
+        sealing = facts.sealing_notice if near or not facts.sealing_notice else _SEALING
         parts = {
             "theme_js": _THEME_JS,
             "css": _CSS,
@@ -123,9 +128,7 @@ class StartPage:
             "qr": _qr(url[:1000]),
             "url": _text(url),
             "balanced_hidden": " hidden" if status.balanced else "",
-            "sealing": f'<p class="notice">{_ALERT}<span>{_text(facts.sealing_notice)}</span></p>'
-            if facts.sealing_notice
-            else "",
+            "sealing": f'<p class="notice">{_ALERT}<span>{_text(sealing)}</span></p>' if facts.sealing_notice else "",
             "units": "".join(map(_unit, status.units)),
             "keysets": "".join(map(_keyset, status.keysets)),
             "rails": "".join(map(_rail, status.rails)),
