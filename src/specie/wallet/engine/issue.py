@@ -26,7 +26,7 @@ from specie.wallet.engine import journal
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.mints import active_keyset
 from specie.wallet.engine.outputs import derived_outputs, kept_amounts
-from specie.wallet.engine.perform import CounterMetError, as_mint_quote, perform
+from specie.wallet.engine.perform import RebuildError, as_mint_quote, perform
 from specie.wallet.engine.wait import wait_until
 from specie.wallet.errors import QuoteUnknownError
 from specie.wallet.holding import WalletMintQuote
@@ -133,7 +133,7 @@ async def claim(ctx: Context, quote: WalletMintQuote, *, memo: str | None = None
         await journal.begin(ctx, operation)
         try:
             await _perform_signed(ctx, operation, quote)
-        except CounterMetError:
+        except RebuildError:
             if build == _BUILDS - 1:
                 raise
         else:

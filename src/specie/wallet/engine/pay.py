@@ -44,9 +44,9 @@ from specie.kernel.money import sat_ceil_from_msat, split_amount, unit_checked
 from specie.lightning.invoice import bare_invoice, invoice_amount_msat
 from specie.wallet.engine import journal
 from specie.wallet.engine.context import Context
-from specie.wallet.engine.mints import active_keyset
+from specie.wallet.engine.mints import active_keyset, fresh_keysets
 from specie.wallet.engine.outputs import coins_from, derived_outputs
-from specie.wallet.engine.perform import restored_pairs, spent_of, states_of
+from specie.wallet.engine.perform import KEYSET_LEFT, restored_pairs, spent_of, states_of
 from specie.wallet.engine.send import swap_coins
 from specie.wallet.engine.wait import wait_until
 from specie.wallet.errors import FeeExceedsLimitError, OperationOpenError, QuoteUnknownError
@@ -130,10 +130,18 @@ async def pay(ctx: Context, quote: WalletMeltQuote, *, max_fee: int | None, memo
         raise QuoteUnknownError("the wallet has no such quote")
     if stored.state == MeltState.PAID:
         raise InvoicePaidError("this quote was paid before")
+    left: RefusedError | None = None
     for _ in range(_BUILDS):
         operation = await _prepare(ctx, stored, max_fee, memo)
-        if operation is not None:
+        if operation is None:
+            continue
+        try:
             return await _run(ctx, operation, stored, resumed=False, wait_s=wait_s)
+        except KEYSET_LEFT as error:  # its coins are free again
+            left = error
+            await fresh_keysets(ctx, quote.mint, force=True)
+    if left is not None:
+        raise left
     raise RefusedError("the coins are being used by other operations; try again")
 
 

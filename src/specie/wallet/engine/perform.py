@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from specie.ecash.codes import (
+    KeysetExpiredError,
+    KeysetInactiveError,
+    KeysetUnknownError,
     OutputsPendingError,
     OutputsSignedError,
     ProofsPendingError,
@@ -22,26 +25,48 @@ from specie.ecash.quote import MintQuote
 from specie.kernel.errors import InvariantError, PeerFaultError, RefusedError, SpecieError, UnavailableError, UncertainError
 from specie.wallet.engine import journal
 from specie.wallet.engine.context import Context
+from specie.wallet.engine.mints import fresh_keysets
 from specie.wallet.engine.outputs import coins_from, probe_outputs
 from specie.wallet.errors import OperationFailedError, OperationOpenError
 from specie.wallet.holding import WalletMintQuote
 from specie.wallet.operation import Kind, Operation, Output
 
-__all__ = ["CounterMetError", "as_mint_quote", "perform", "restored_pairs", "spent_of", "states_of"]
+__all__ = [
+    "KEYSET_LEFT",
+    "CounterMetError",
+    "KeysetLeftError",
+    "RebuildError",
+    "as_mint_quote",
+    "perform",
+    "restored_pairs",
+    "spent_of",
+    "states_of",
+]
+
+KEYSET_LEFT = (KeysetInactiveError, KeysetExpiredError, KeysetUnknownError)
+"""What a mint says to outputs of a keyset that it no longer signs with."""
 
 _MAYBE_DONE = (ProofsSpentError, OutputsSignedError, QuoteIssuedError)
 _BUSY = (ProofsPendingError, OutputsPendingError, QuotePendingError)
 _JUMP_BATCHES = 1000
 
 
-class CounterMetError(RefusedError):
-    """Another device of this seed used these secrets; the counters have been moved on: build the request again."""
+class RebuildError(RefusedError):
+    """The request failed because what it was built on has changed; that is mended, so build it again."""
+
+
+class CounterMetError(RebuildError):
+    """Another device of this seed used these secrets; the counters have been moved on."""
+
+
+class KeysetLeftError(RebuildError):
+    """The mint no longer signs with the keyset of our outputs (it was rotated); the mint's keysets were looked at again."""
 
 
 async def perform(ctx: Context, operation: Operation, *, resumed: bool = False) -> None:
     """Carry an OPEN mint or swap operation to its end: DONE on return.
 
-    RefusedError (the mint's) or OperationFailedError where it FAILED, CounterMetError where it failed and may be built
+    RefusedError (the mint's) or OperationFailedError where it FAILED, RebuildError where it failed and may be built
     again, UnavailableError where it was never sent (FAILED too, unless `resumed`), OperationOpenError where nobody knows
     yet, PeerFaultError (still OPEN) where the mint's answer is wrong.
     """
@@ -77,6 +102,7 @@ async def _perform(ctx: Context, operation: Operation, uncertain: bool) -> None:
         except RefusedError as error:
             if not uncertain:
                 await journal.fail(ctx, operation, error.detail)
+                await _follow_rotation(ctx, operation, error)
                 raise
             await _reconcile(ctx, operation, error)
             return
@@ -187,9 +213,17 @@ async def _reconcile(ctx: Context, operation: Operation, cause: SpecieError) -> 
         await journal.fail(ctx, operation, "secrets were used by another device", spent=spent)
         raise CounterMetError("these secrets were used by another device of this seed; the counter was moved on")
     await journal.fail(ctx, operation, cause.detail, spent=spent)
+    await _follow_rotation(ctx, operation, cause)
     if isinstance(cause, RefusedError):
         raise cause
     raise OperationFailedError(cause.detail, operation=operation.operation_id)
+
+
+async def _follow_rotation(ctx: Context, operation: Operation, cause: SpecieError) -> None:
+    """KeysetLeftError if the mint refused for a keyset that it has rotated away and others could be learnt."""
+    if isinstance(cause, KEYSET_LEFT):
+        await fresh_keysets(ctx, operation.mint, force=True)
+        raise KeysetLeftError(cause.detail, code=cause.code) from cause
 
 
 async def _effect(ctx: Context, operation: Operation) -> tuple[bool, list[bytes], bool]:

@@ -26,7 +26,7 @@ from specie.wallet.engine.context import Context
 from specie.wallet.engine.locks import unlocked
 from specie.wallet.engine.mints import active_keyset, add_mint, fresh_keysets, known_mint
 from specie.wallet.engine.outputs import derived_outputs, kept_amounts
-from specie.wallet.engine.perform import CounterMetError, perform
+from specie.wallet.engine.perform import RebuildError, perform
 from specie.wallet.engine.tokens import check_dleq, resolved
 from specie.wallet.errors import FeeExceedsValueError, MintUntrustedError, TokenLockedError, TokenUnknownError
 from specie.wallet.history import HistoryEntry
@@ -100,11 +100,7 @@ async def _swap_in(ctx: Context, token: Token, purpose: Purpose, *, preimage: st
             raise RefusedError("the coins are being used by another operation")
         try:
             await perform(ctx, operation)
-        except CounterMetError:
-            if build == _BUILDS - 1:
-                raise
-        except (KeysetInactiveError, KeysetExpiredError):
-            await fresh_keysets(ctx, token.mint, force=True)
+        except RebuildError:
             if build == _BUILDS - 1:
                 raise
         else:

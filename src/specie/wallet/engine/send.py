@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from specie.ecash import wire
-from specie.ecash.codes import KeysetExpiredError, KeysetInactiveError, ProofsSpentError
+from specie.ecash.codes import ProofsSpentError
 from specie.ecash.keyset import Keyset
 from specie.ecash.transaction import SwapRequest
 from specie.kernel.errors import InvariantError, MalformedError, RefusedError
@@ -18,9 +18,9 @@ from specie.storage.ports import Transaction
 from specie.wallet.engine import journal
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.locks import check_lock_supported, lock_secrets
-from specie.wallet.engine.mints import active_keyset, fresh_keysets
+from specie.wallet.engine.mints import active_keyset
 from specie.wallet.engine.outputs import derived_outputs, kept_amounts, locked_outputs
-from specie.wallet.engine.perform import CounterMetError, perform
+from specie.wallet.engine.perform import RebuildError, perform
 from specie.wallet.engine.tokens import token_text
 from specie.wallet.errors import InsufficientFundsError
 from specie.wallet.history import HistoryEntry
@@ -149,14 +149,15 @@ async def _send_by_swap(ctx: Context, order: SendOrder) -> SentToken | None:
 
 
 def _parts_for(order: SendOrder, keyset: Keyset) -> list[int]:
-    """Amounts of the token's coins; with `include_fee` as much on top as swapping exactly these coins will cost."""
+    """Amounts of the token's coins; with `include_fee` the least total that leaves `amount` after swapping those coins."""
+    parts = split_amount(order.amount, keyset.keys)
+    if not order.include_fee or not keyset.input_fee_ppk:
+        return parts
     total = order.amount
-    while True:
+    while total - fee_of([keyset.input_fee_ppk] * len(parts)) < order.amount:
+        total += 1
         parts = split_amount(total, keyset.keys)
-        fee = fee_of([keyset.input_fee_ppk] * len(parts)) if order.include_fee else 0
-        if total - fee >= order.amount:
-            return parts
-        total = order.amount + fee
+    return parts
 
 
 async def _select(ctx: Context, mint: str, unit: str, target: int) -> Selection:
@@ -212,11 +213,6 @@ async def swap_coins(
         return None
     try:
         await perform(ctx, operation)
-    except (CounterMetError, ProofsSpentError):
-        return None
-    except (KeysetInactiveError, KeysetExpiredError):
-        await fresh_keysets(ctx, operation.mint, force=True)
-        if ctx.choose_keyset(await ctx.keysets(operation.mint), operation.unit) == keyset:
-            raise
+    except (RebuildError, ProofsSpentError):
         return None
     return operation
