@@ -182,7 +182,7 @@ def test_points_that_are_multiplied_are_on_the_curve() -> None:
         with pytest.raises(MalformedError):
             read(data)
     (proof,) = wire.swap_request_from_json(body(inputs=[in_(C=OFF_CURVE)], outputs=[])).inputs
-    assert proof.C == bytes.fromhex(OFF_CURVE)
+    assert bytes.fromhex(OFF_CURVE) == proof.C
 
 
 def test_upper_case_hex_is_the_same() -> None:
