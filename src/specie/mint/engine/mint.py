@@ -139,6 +139,8 @@ class Mint:
             await self._context.clock.sleep(self._context.settings.reconcile_every_s)
             try:
                 await self.reconcile()
+                if not self._context.exclusive:  # a notice of a rotation can be missed while a connection is renewed
+                    await self._context.catalogue.load()
             except SpecieError as error:
                 self._context.telemetry.event("reconcile_failed", reason=error.detail)
 
