@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.matrix import FundedPair, OpenWallet
+from tests.interop.ours import OurWallet, OurWallets
 from tests.interop.peers import (
     Driver,
     MintProcess,
@@ -127,11 +128,21 @@ def slow_specie_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintP
         yield running
 
 
+@pytest.fixture(scope="session")
+def our_wallets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OurWallets]:
+    """A place for wallets of ours."""
+    wallets = OurWallets(tmp_path_factory.mktemp("our_wallets"))
+    yield wallets
+    wallets.close()
+
+
 @pytest.fixture
 def open_wallet(request: pytest.FixtureRequest) -> OpenWallet:
     """Opens a wallet: `open_wallet(kind, mint)` a new one, `open_wallet(kind, mint, words)` another device of an old one."""
 
-    def opened(kind: str, mint: MintProcess, words: str | None = None) -> PeerWallet:
+    def opened(kind: str, mint: MintProcess, words: str | None = None) -> PeerWallet | OurWallet:
+        if kind == "specie":
+            return OurWallet(request.getfixturevalue("our_wallets"), mint.url, words or fresh_words())
         driver: Driver = request.getfixturevalue(kind.replace("-", "_"))
         return PeerWallet(driver, mint.url, words or fresh_words())
 
@@ -139,22 +150,22 @@ def open_wallet(request: pytest.FixtureRequest) -> OpenWallet:
 
 
 @pytest.fixture(scope="session")
-def _standing() -> dict[tuple[str, str, str], PeerWallet]:
+def _standing() -> dict[tuple[str, str, str], PeerWallet | OurWallet]:
     return {}
 
 
 @pytest.fixture
-def funded_pair(open_wallet: OpenWallet, _standing: dict[tuple[str, str, str], PeerWallet]) -> FundedPair:
+def funded_pair(open_wallet: OpenWallet, _standing: dict[tuple[str, str, str], PeerWallet | OurWallet]) -> FundedPair:
     """Two wallets at a mint, `funded_pair(sender, receiver, mint)`; the sender has at least 100. They are used again by the
     next test that asks for them, so tests look at what changes."""
 
-    def standing(role: str, kind: str, mint: MintProcess) -> PeerWallet:
+    def standing(role: str, kind: str, mint: MintProcess) -> PeerWallet | OurWallet:
         key = (role, kind, mint.url)
         if key not in _standing:
             _standing[key] = open_wallet(kind, mint)
         return _standing[key]
 
-    def pair(sender: str, receiver: str, mint: MintProcess) -> tuple[PeerWallet, PeerWallet]:
+    def pair(sender: str, receiver: str, mint: MintProcess) -> tuple[PeerWallet | OurWallet, PeerWallet | OurWallet]:
         giver = standing("giver", sender, mint)
         if giver.balance < 100:
             giver.mint(500)

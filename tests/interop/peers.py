@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from coincurve import PrivateKey
 from mnemonic import Mnemonic
 
 __all__ = [
@@ -177,6 +178,7 @@ class PeerWallet:
     keyset: str = field(init=False)
     fee_ppk: int = field(init=False)
     balance: int = field(init=False)
+    _privkeys: list[str] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         if self.driver.name == "cashu-ts":
@@ -233,10 +235,15 @@ class PeerWallet:
         args = {"amount": amount, "lock": dict(lock) if lock else None, "include_fees": include_fees}
         return str(self._call("send", **args, legacy=legacy, memo=memo)["token"])
 
-    def receive(self, token: str, *, preimage: str | None = None, privkeys: Sequence[str] | None = None) -> int:
+    def lock_keys(self, count: int) -> list[str]:
+        """FRESH public keys (33 bytes, hex) to which coins can be locked for this wallet; it opens them from now on."""
+        keys = [PrivateKey() for _ in range(count)]
+        self._privkeys += [key.to_hex() for key in keys]
+        return [key.public_key.format().hex() for key in keys]
+
+    def receive(self, token: str, *, preimage: str | None = None) -> int:
         """Takes a token, insisting on DLEQ: the amount received after fees."""
-        keys = list(privkeys) if privkeys is not None else None
-        return int(self._call("receive", token=token, preimage=preimage, privkeys=keys)["amount"])
+        return int(self._call("receive", token=token, preimage=preimage, privkeys=self._privkeys)["amount"])
 
     def melt(self, request: str) -> dict[str, Any]:
         """Pays a BOLT11 invoice: `state`, `preimage`, `amount`, `fee_reserve`, `change`."""

@@ -103,7 +103,7 @@ class Peer {
     const decoded = this.wallet.decodeToken(token);
     if (preimage !== undefined && preimage !== null)
       decoded.proofs = decoded.proofs.map((proof) => ({ ...proof, witness: JSON.stringify({ preimage, signatures: [] }) }));
-    const proofs = await this.wallet.receive(decoded, { requireDleq: true, privkey: privkeys ?? this.privkey });
+    const proofs = await this.wallet.receive(decoded, { requireDleq: true, privkey: [this.privkey, ...(privkeys ?? [])] });
     return { ...this.keep(proofs), memo: decoded.memo ?? null };
   }
 

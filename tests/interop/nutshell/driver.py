@@ -151,7 +151,7 @@ class Peer:
             raise ValueError("the token has proofs without DLEQ")
         if preimage is not None:
             await wallet.add_htlc_preimage_to_proofs(proofs, preimage)
-        if privkeys is not None:
+        if privkeys:
             await self._sign_with(privkeys, proofs)
         kept, _ = await wallet.redeem(proofs)
         return {**self._kept(kept), "memo": decoded.memo}
