@@ -1,0 +1,461 @@
+"""The commands that move money: balance, mint, invoice, send, receive, pay, lock, reclaim."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from cyclopts import Group, Parameter
+
+from specie.cli.arguments import ScreenArgument
+from specie.cli.errors import DeclinedError, UsageError
+from specie.cli.screen import Screen, shown, table
+from specie.cli.wallet.opening import (
+    MintArgument,
+    UnitArgument,
+    WalletChoice,
+    badge,
+    default_mint,
+    is_play,
+    look,
+    opened,
+    play_mints,
+    trusted,
+)
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from specie.app.wallet import Wallet
+    from specie.wallet import HTLC, P2PK, SentToken, WalletMeltQuote
+
+__all__ = ["balance", "invoice", "lock", "mint", "pay", "receive", "reclaim", "send"]
+
+T = TypeVar("T")
+
+_ASK_ABOVE = 1000
+"""Payments above this many of the minor unit are confirmed at a terminal."""
+_LOCK = Group("Lock it", sort_key=3)
+_DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+Choice = WalletChoice | None
+"""Which wallet; the default one if None."""
+Amount = Annotated[int, Parameter(help="Amount in the minor unit: sat unless --unit says otherwise.")]
+
+
+def _money(amount: int, unit: str) -> str:
+    from specie.kernel.money import format_amount
+
+    return format_amount(amount, unit)
+
+
+def _done(*parts: str | Text | tuple[str, str]) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(("✓ ", "green"), *parts)
+
+
+def _given(argument: str, what: str, screen: Screen) -> str:
+    """An argument, or all of standard input where it is `-`."""
+    return screen.read_stdin(what) if argument == "-" else argument.strip()
+
+
+async def balance(*, wallet: Choice = None, screen: ScreenArgument) -> None:
+    """What this wallet holds, at each mint."""
+    from rich.text import Text
+
+    choice = wallet or WalletChoice()
+    async with opened(choice, screen) as purse:
+        await look(purse, screen)
+        held, play = await purse.balances(), await play_mints(purse)
+    totals: dict[str, int] = {}
+    rows = []
+    for one in held:
+        totals[one.unit] = totals.get(one.unit, 0) + one.available + one.unswapped
+        if one.total:
+            cells = (one.available + one.unswapped, one.sent, one.reserved)
+            rows.append(
+                (
+                    Text.assemble(one.mint or "", badge(one.mint in play)),
+                    *(_money(cell, one.unit) if cell else "" for cell in cells),
+                )
+            )
+    facts = {
+        "wallet": choice.name,
+        "balance": totals,
+        "mints": [
+            {
+                "mint": one.mint,
+                "unit": one.unit,
+                "available": one.available,
+                "sent": one.sent,
+                "reserved": one.reserved,
+                "unswapped": one.unswapped,
+                "play": one.mint in play,
+            }
+            for one in held
+        ],
+    }
+    head = "  ".join(_money(amount, unit) for unit, amount in totals.items()) or "0 sat"
+    title = Text.assemble((head, "bold"), (f"  in wallet {choice.name}", "dim"))
+    columns = ("mint", ("free to spend", "right"), ("in tokens", "right"), ("on its way", "right"))
+    if rows:
+        screen.answer(facts, title, table(columns, rows))
+    else:
+        screen.answer(facts, title, Text(f"  specie wallet mint 100{choice.flag} puts something in it", "dim"))
+
+
+async def mint(
+    amount: Amount,
+    /,
+    *,
+    timeout: Annotated[
+        float | None, Parameter(help="Seconds to wait for the payment; until the invoice expires unless given.")
+    ] = None,
+    mint: MintArgument = None,
+    unit: UnitArgument = "sat",
+    wallet: Choice = None,
+    screen: ScreenArgument,
+) -> None:
+    """Put money in: an invoice to be paid from outside, and ecash once it is."""
+    from specie.kernel.errors import UnavailableError
+
+    choice = wallet or WalletChoice()
+    async with opened(choice, screen) as purse:
+        url = await trusted(purse, mint, screen)
+        with screen.progress("asking the mint for an invoice"):
+            quote = await purse.mint_quote(amount, mint=url, unit=unit)
+        play = is_play(quote.request)
+        _show_invoice(screen, quote.request, play)
+        with screen.progress("play money pays itself in a moment" if play else "waiting for the payment"):
+            paid = await purse.wait(quote, timeout_s=timeout)
+        if not paid.claimable:
+            raise UnavailableError("the invoice is not paid yet; once it is, the next command of this wallet claims it")
+        with screen.progress("signing coins"):
+            minted = await purse.claim(paid)
+        free = (await purse.balance(unit=unit)).available
+    facts = {"amount": minted, "unit": unit, "mint": quote.mint, "play": play, "invoice": quote.request, "balance": free}
+    screen.answer(
+        facts, _done((_money(minted, unit), "bold"), " minted", badge(play), (f"  {_money(free, unit)} free to spend", "dim"))
+    )
+
+
+def _show_invoice(screen: Screen, request: str, play: bool) -> None:
+    """An invoice for people; with a QR code where somebody outside has to pay it."""
+    from rich.text import Text
+
+    if play:
+        screen.say(Text.assemble(("invoice ", "dim"), (shown(request, 48), "dim"), badge(True)))
+        return
+    if not screen.json:
+        _qr(screen, request.upper())
+        screen.err.print(Text(request), soft_wrap=True)
+
+
+def _qr(screen: Screen, data: str) -> None:
+    """A QR code on the terminal, or a word on why there is none."""
+    from specie.cli.qr import qr_text
+
+    drawn = qr_text(data, screen.err.width)
+    screen.say(drawn if drawn is not None else f"[dim]no QR code: too large for {screen.err.width} columns[/dim]")
+
+
+async def invoice(
+    amount: Amount,
+    /,
+    *,
+    memo: Annotated[str | None, Parameter(help="Shown to whoever pays.")] = None,
+    no_qr: Annotated[bool, Parameter(negative="", show_default=False, help="The invoice as text only.")] = False,
+    mint: MintArgument = None,
+    unit: UnitArgument = "sat",
+    wallet: Choice = None,
+    screen: ScreenArgument,
+) -> None:
+    """An invoice for somebody else to pay; the next command after that claims the ecash."""
+    async with opened(wallet or WalletChoice(), screen) as purse:
+        url = await trusted(purse, mint, screen)
+        with screen.progress("asking the mint for an invoice"):
+            quote = await purse.mint_quote(amount, mint=url, unit=unit, description=memo)
+    if screen.out.is_terminal and not no_qr:
+        _qr(screen, quote.request.upper())
+    facts = {
+        "invoice": quote.request,
+        "amount": amount,
+        "unit": unit,
+        "mint": quote.mint,
+        "expiry": quote.expiry,
+        "play": is_play(quote.request),
+    }
+    screen.bare(facts, quote.request)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class _LockOptions:
+    lock: Annotated[
+        list[str] | None,
+        Parameter(group=_LOCK, negative="", help="Public key that alone can spend it (specie wallet lock); may be repeated."),
+    ] = None
+    signatures: Annotated[int, Parameter(group=_LOCK, help="How many of those keys must sign.")] = 1
+    locktime: Annotated[
+        str | None, Parameter(group=_LOCK, help="Until when it is locked: Unix time, or from now: 30m, 12h, 7d.")
+    ] = None
+    refund: Annotated[
+        list[str] | None, Parameter(group=_LOCK, negative="", help="Public key that may spend it after the locktime.")
+    ] = None
+    htlc: Annotated[str | None, Parameter(group=_LOCK, help="SHA-256 hash (hex) whose preimage spends it.")] = None
+
+
+async def send(
+    amount: Amount,
+    /,
+    *,
+    memo: Annotated[str | None, Parameter(help="Travels with the token, for the receiver to read.")] = None,
+    no_qr: Annotated[bool, Parameter(negative="", show_default=False, help="The token as text only.")] = False,
+    offline: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Ask no mint: works where coins fit exactly.")
+    ] = False,
+    with_fee: Annotated[bool, Parameter(negative="", show_default=False, help="Put the receiver's swap fee on top.")] = False,
+    locks: _LockOptions | None = None,
+    mint: MintArgument = None,
+    unit: UnitArgument = "sat",
+    wallet: Choice = None,
+    screen: ScreenArgument,
+) -> None:
+    """Make a token: text that is money, with its QR code. Whoever redeems it first has it."""
+    choice = wallet or WalletChoice()
+    async with opened(choice, screen) as purse:
+
+        async def make() -> SentToken:
+            return await purse.send(
+                amount,
+                mint=mint,
+                unit=unit,
+                lock=_lock(locks or _LockOptions()),
+                memo=memo,
+                include_fee=with_fee,
+                offline=offline,
+            )
+
+        with screen.progress("making a token"):
+            token = await (make() if offline else _enough(purse, screen, make))
+        play = token.mint in await play_mints(purse)
+        drawn = "" if no_qr or screen.json else await _without_dleq(purse, token)
+    if drawn:
+        _qr(screen, drawn)
+    locked = ", locked" if token.locked else ""
+    note = f"  until it is redeemed: specie wallet reclaim TOKEN{choice.flag}"
+    screen.say(_done((_money(token.amount, unit), "bold"), f" in a token{locked}", badge(play), (note, "dim")))
+    facts = {
+        "token": token.text,
+        "id": token.token_id,
+        "amount": token.amount,
+        "unit": unit,
+        "mint": token.mint,
+        "locked": token.locked,
+        "play": play,
+    }
+    screen.bare(facts, token.text)
+
+
+async def _enough(purse: Wallet, screen: Screen, spend: Callable[[], Awaitable[T]]) -> T:
+    """What `spend` gives; where money is missing, once more after claiming what was paid to us meanwhile."""
+    from specie.wallet.errors import InsufficientFundsError
+
+    try:
+        return await spend()
+    except InsufficientFundsError:
+        await look(purse, screen)
+        return await spend()
+
+
+async def _without_dleq(purse: Wallet, token: SentToken) -> str:
+    """The same coins in less text, for a QR code: without the proofs that only off-line receivers need."""
+    import msgspec
+
+    from specie.ecash import decode_token, encode_token, resolve_token
+
+    keysets = [known.keyset for view in await purse.mints() if view.url == token.mint for known in view.keysets]
+    full = resolve_token(decode_token(token.text), keysets)
+    proofs = tuple(msgspec.structs.replace(proof, dleq=None) for proof in full.proofs)
+    return encode_token(msgspec.structs.replace(full, proofs=proofs, memo=None))
+
+
+def _lock(options: _LockOptions) -> P2PK | HTLC | None:
+    """The lock that was asked for."""
+    from specie.wallet import HTLC, P2PK
+
+    until, keys, refund = _until(options.locktime), tuple(options.lock or ()), tuple(options.refund or ())
+    if options.htlc is not None:
+        return HTLC(options.htlc, keys, n_sigs=options.signatures, locktime=until, refund=refund)
+    if keys:
+        return P2PK(keys, n_sigs=options.signatures, locktime=until, refund=refund)
+    if until is not None or refund:
+        raise UsageError("--locktime and --refund go with --lock or --htlc")
+    return None
+
+
+def _until(text: str | None) -> int | None:
+    """Unix seconds of `1750000000`, or of `12h` from now."""
+    if text is None:
+        return None
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _DURATIONS else (text, "")
+    if not (number.isascii() and number.isdigit()) or len(number) > 12:
+        raise UsageError("--locktime: expected Unix time, or a duration such as 30m, 12h, 7d")
+    return int(time.time()) + int(number) * _DURATIONS[unit] if unit else int(number)
+
+
+async def receive(
+    token: Annotated[str, Parameter(help="The token, or - to read it from standard input.", allow_leading_hyphen=True)],
+    /,
+    *,
+    trust: Annotated[bool, Parameter(negative="", show_default=False, help="Trust the token's mint from now on.")] = False,
+    offline: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Ask no mint: checks the mint's signatures, secures it later.")
+    ] = False,
+    preimage: Annotated[str | None, Parameter(help="Opens a token locked to a hash (hex).")] = None,
+    wallet: Choice = None,
+    screen: ScreenArgument,
+) -> None:
+    """Redeem a token: its coins are swapped for new ones that only this wallet knows."""
+    from rich.text import Text
+
+    choice = wallet or WalletChoice()
+    text = _given(token, "token", screen)
+    async with opened(choice, screen) as purse:
+        if not offline:
+            trust = await _trusts(purse, text, trust, screen)
+        with screen.progress("swapping its coins for ours"):
+            got = await purse.receive(text, preimage=preimage, offline=offline, trust=trust)
+        play = got.mint in await play_mints(purse)
+        free = await purse.balance(unit=got.unit)
+    facts = {
+        "amount": got.amount,
+        "fee": got.fee,
+        "unit": got.unit,
+        "mint": got.mint,
+        "memo": got.memo,
+        "secured": got.secured,
+        "play": play,
+        "balance": free.available + free.unswapped,
+    }
+    fee = f", fee {_money(got.fee, got.unit)}" if got.fee else ""
+    head = _done((_money(got.amount, got.unit), "bold"), f" received{fee}", badge(play))
+    head.append(f"  {_money(free.available + free.unswapped, got.unit)} in wallet {choice.name}", "dim")
+    lines = [head]
+    if got.memo:
+        lines.append(Text.assemble(("  memo ", "dim"), shown(got.memo)))
+    if not got.secured:
+        lines.append(
+            Text(f"  its sender could still spend it: specie wallet tidy{choice.flag} when the mint is in reach", "yellow")
+        )
+    screen.answer(facts, *lines)
+
+
+async def _trusts(purse: Wallet, text: str, trust: bool, screen: Screen) -> bool:
+    """Whether the token's mint may be trusted now: said so, a mint on this machine for a wallet without any, or asked."""
+    from specie.ecash import decode_token
+    from specie.ecash.mint_url import mint_url_checked
+
+    mint = mint_url_checked(decode_token(text).mint)
+    known = [view.url for view in await purse.mints()]
+    if trust or mint in known:
+        return trust
+    if not known and mint == mint_url_checked(default_mint()):
+        await trusted(purse, None, screen)
+        return False
+    if screen.interactive:
+        return screen.confirm(f"The token is of the mint {mint}, which this wallet does not know yet. Trust it?")
+    return False
+
+
+async def pay(
+    invoice: Annotated[
+        str, Parameter(help="A BOLT 11 invoice, or - to read it from standard input.", allow_leading_hyphen=True)
+    ],
+    *,
+    max_fee: Annotated[int | None, Parameter(help="Most it may cost on top.")] = None,
+    amount_msat: Annotated[int | None, Parameter(help="Millisatoshi to pay, for an invoice that names no amount.")] = None,
+    yes: Annotated[bool, Parameter(negative="", show_default=False, help="Do not ask.")] = False,
+    mint: MintArgument = None,
+    unit: UnitArgument = "sat",
+    wallet: Choice = None,
+    screen: ScreenArgument,
+) -> None:
+    """Pay an invoice out of the wallet's ecash; tells amount and fee first."""
+    from specie.wallet.errors import PaymentPendingError
+
+    choice = wallet or WalletChoice()
+    text = _given(invoice, "invoice", screen).removeprefix("lightning:")
+    async with opened(choice, screen) as purse:
+
+        async def price() -> WalletMeltQuote:
+            return await purse.melt_quote(text, mint=mint, unit=unit, amount_msat=amount_msat)
+
+        with screen.progress("asking for the price"):
+            quote = await _enough(purse, screen, price)
+        play = is_play(quote.request)
+        _agree(screen, quote, play, yes)
+        with screen.progress("paying"):
+            paid = await _enough(purse, screen, lambda: purse.pay(quote, max_fee=max_fee))
+        free = (await purse.balance(unit=unit)).available
+    if paid.state != "PAID":
+        raise PaymentPendingError(
+            f"the payment is on its way; its coins stay locked: specie wallet resume{choice.flag}", reference=paid.operation
+        )
+    facts = {
+        "amount": paid.amount,
+        "fee": paid.fee,
+        "unit": paid.unit,
+        "mint": paid.mint,
+        "state": paid.state,
+        "preimage": paid.preimage,
+        "play": play,
+        "balance": free,
+    }
+    screen.answer(
+        facts,
+        _done(
+            (_money(paid.amount, unit), "bold"),
+            f" paid, fee {_money(paid.fee, unit)}",
+            badge(play),
+            (f"  {_money(free, unit)} free to spend", "dim"),
+        ),
+    )
+
+
+def _agree(screen: Screen, quote: WalletMeltQuote, play: bool, yes: bool) -> None:
+    """Tell the price, and ask at a terminal where it is much. DeclinedError."""
+    from rich.text import Text
+
+    price = f"{_money(quote.amount, quote.unit)}, and at most {_money(quote.fee_reserve, quote.unit)} of fees"
+    screen.say(Text.assemble(("to pay ", "dim"), price, badge(play)))
+    much = quote.amount + quote.fee_reserve > _ASK_ABOVE
+    if much and not yes and screen.interactive and not screen.confirm("Pay it?"):
+        raise DeclinedError("not paid")
+
+
+async def lock(*, wallet: Choice = None, screen: ScreenArgument) -> None:
+    """A fresh public key of mine: `specie wallet send 21 --lock KEY` makes a token that only this wallet can redeem."""
+    async with opened(wallet or WalletChoice(), screen) as purse:
+        key = await purse.p2pk_key()
+    screen.bare({"pubkey": key}, key)
+
+
+async def reclaim(
+    token: Annotated[str, Parameter(help="The token, its id, or - to read it from standard input.", allow_leading_hyphen=True)],
+    /,
+    *,
+    wallet: Choice = None,
+    screen: ScreenArgument,
+) -> None:
+    """Take back a token that nobody has redeemed yet."""
+    text = _given(token, "token", screen)
+    async with opened(wallet or WalletChoice(), screen) as purse:
+        with screen.progress("taking it back"):
+            got = await purse.reclaim(text)
+        play = got.mint in await play_mints(purse)
+    facts = {"amount": got.amount, "fee": got.fee, "unit": got.unit, "mint": got.mint, "play": play}
+    screen.answer(facts, _done((_money(got.amount, got.unit), "bold"), " taken back", badge(play)))
