@@ -14,14 +14,21 @@ class MintSettings:
     """Identity, prices and bounds of one mint. Amounts are in the minor unit of the unit they apply to."""
 
     name: str = "specie"
+    """Name that wallets show (NUT-06)."""
     description: str = ""
+    """One line about the mint."""
     description_long: str = ""
+    """A paragraph about the mint."""
     motd: str = ""
+    """Message of the day; wallets show it when it changes."""
     icon_url: str = ""
+    """Picture of the mint; fetching it shows a wallet's address to its host."""
     tos_url: str = ""
+    """Terms of service."""
     contact: tuple[tuple[str, str], ...] = ()
     """Pairs (method, address), as NUT-06 shows them: `("email", "bank@example.org")`."""
     urls: tuple[str, ...] = ()
+    """URLs under which the mint can be reached, Tor among them."""
     units: tuple[str, ...] = ("sat",)
     """Units issued over the rails: `sat`, `msat`."""
     input_fee_ppk: int = 0
@@ -29,21 +36,29 @@ class MintSettings:
     keyset_version: int = 1
     """Version byte of the ids of new keysets: 1 (33-byte ids, NUT-02 v2) or 0 (8-byte ids, deprecated)."""
     mint_min: int = 1
+    """Smallest mint quote."""
     mint_max: int = 1_000_000_000
+    """Largest mint quote."""
     melt_min: int = 1
+    """Smallest payment."""
     melt_max: int = 1_000_000_000
+    """Largest payment."""
     quote_expiry_s: int = 86_400
     """How long a mint quote's invoice can be paid; a payment that arrives later still counts."""
     melt_quote_expiry_s: int = 900
+    """How long a price for a payment holds, at most until the invoice itself runs out."""
     pay_deadline_s: float = 60.0
     """How long a synchronous melt waits for its rail before it answers PENDING."""
     fee_limit_ppm: int = 50_000
     """Largest fee reserve a rail may ask, in millionths of the amount, on top of `fee_limit_min_msat`."""
     fee_limit_min_msat: int = 100_000
+    """Part of the largest fee reserve that does not depend on the amount."""
     reconcile_every_s: float = 10.0
     """Pause between two looks at payments whose end is not known."""
     minting: bool = True
+    """Take new money in."""
     melting: bool = True
+    """Make payments."""
     limits: Limits = field(default=DEFAULT_LIMITS)
 
     def __post_init__(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import msgspec
+
 from specie.ecash import (
     Keyset,
     derive_keyset_id,
@@ -119,20 +121,16 @@ class Catalogue:
 
     def all(self) -> list[Keyset]:
         """Every keyset, oldest first within its unit; an expired one is shown as inactive."""
-        now = self._clock.now()
-        return [
-            Keyset(
-                id=keyset.id,
-                unit=keyset.unit,
-                keys=keyset.keys,
-                active=False,
-                input_fee_ppk=keyset.input_fee_ppk,
-                final_expiry=keyset.final_expiry,
-            )
-            if keyset.active and is_expired(keyset, now)
-            else keyset
-            for keyset in (entry.keyset for entry in self._entries.values())
-        ]
+        return [self._shown(entry.keyset) for entry in self._entries.values()]
+
+    def shown(self, keyset_id: str) -> Keyset:
+        """One keyset as wallets see it; KeysetUnknownError."""
+        return self._shown(self.get(keyset_id).keyset)
+
+    def _shown(self, keyset: Keyset) -> Keyset:
+        if keyset.active and is_expired(keyset, self._clock.now()):
+            return msgspec.structs.replace(keyset, active=False)
+        return keyset
 
     def get(self, keyset_id: str) -> Entry:
         """One keyset by its full id; KeysetUnknownError."""

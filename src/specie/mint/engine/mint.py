@@ -203,7 +203,7 @@ class Mint:
 
     def keyset(self, keyset_id: str) -> Keyset:
         """One keyset by its full id, active or not; KeysetUnknownError."""
-        return self._context.catalogue.get(keyset_id).keyset
+        return self._context.catalogue.shown(keyset_id)
 
     async def check_state(self, ys: Sequence[bytes]) -> list[ProofState]:
         """State of coins by their Y, in request order (NUT-07)."""
