@@ -1,4 +1,4 @@
-"""A mint's client without a network: every value goes through the NUTs' JSON both ways, so nothing is passed that HTTP could not.
+"""A mint's client without a network: every value goes through the NUTs' JSON both ways, so nothing passes that HTTP would not.
 
 Errors are turned as over HTTP: a refusal into its NUT body and back, everything unexpected into uncertainty. Faults are
 planted by verb: `before` the mint sees the request, or `after` it has acted and before the answer arrives.

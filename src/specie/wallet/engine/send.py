@@ -33,6 +33,7 @@ from specie.wallet.states import CoinState, TokenState
 __all__ = ["SendOrder", "send", "swap_coins"]
 
 _BUILDS = 5
+_LARGE_FEE_PPK = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +150,16 @@ async def _send_by_swap(ctx: Context, order: SendOrder) -> SentToken | None:
 
 
 def _parts_for(order: SendOrder, keyset: Keyset) -> list[int]:
-    """Amounts of the token's coins; with `include_fee` the least total that leaves `amount` after swapping those coins."""
+    """Amounts of the token's coins; with `include_fee` a total that leaves `amount` after swapping those very coins.
+
+    The least such total, unless fees are so large that looking for it one by one would take long.
+    """
     parts = split_amount(order.amount, keyset.keys)
     if not order.include_fee or not keyset.input_fee_ppk:
         return parts
     total = order.amount
-    while total - fee_of([keyset.input_fee_ppk] * len(parts)) < order.amount:
-        total += 1
+    while total < order.amount + (fee := fee_of([keyset.input_fee_ppk] * len(parts))):
+        total = total + 1 if keyset.input_fee_ppk <= _LARGE_FEE_PPK else order.amount + fee
         parts = split_amount(total, keyset.keys)
     return parts
 
