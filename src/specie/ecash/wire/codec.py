@@ -11,20 +11,23 @@ from typing import TypeVar
 
 import msgspec
 
-from specie.ecash.scheme import scheme_for
+from specie.ecash.scheme import Scheme, scheme_for
 from specie.kernel.encoding import hex_checked
 from specie.kernel.errors import MalformedError
 from specie.kernel.limits import Limits
 from specie.kernel.money import MAX_AMOUNT
 
 __all__ = [
+    "AMOUNT_RANGE",
     "MAX_ID_CHARS",
     "amount",
     "bounded_text",
     "count",
     "decode",
     "encode",
+    "hex_bytes",
     "keyset_id",
+    "keyset_scheme",
     "point",
     "point_shape",
     "quote_id",
@@ -34,6 +37,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+AMOUNT_RANGE = "amount must be from 0 to 2^64-1"
 MAX_ID_CHARS = 66
 _MAX_QUOTE_CHARS = 255
 _LEGACY_ID_CHARS = 12
@@ -60,7 +64,7 @@ def _reason(error: Exception) -> str:
 def amount(value: int) -> int:
     """An amount, 0 to 2^64-1."""
     if not 0 <= value <= MAX_AMOUNT:
-        raise MalformedError("amount must be from 0 to 2^64-1")
+        raise MalformedError(AMOUNT_RANGE)
     return value
 
 
@@ -76,27 +80,32 @@ def seconds(value: int | None) -> int | None:
     return value
 
 
+def hex_bytes(text: str) -> bytes:
+    """Bytes of hex text, which Python would let have white space in it."""
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        raise MalformedError("point is not hex") from None
+    if len(text) != 2 * len(data):
+        raise MalformedError("point is not hex")
+    return data
+
+
 def point_shape(text: str, keyset: str = "00") -> bytes:
     """Bytes of hex that is as long as a point of a keyset id's curve; KeysetUnknownError for an unknown version.
 
     Enough where the bytes are only compared with a point that was computed here: C of a mint's inputs, and Y.
     """
-    try:
-        data = bytes.fromhex(text)
-    except ValueError:
-        raise MalformedError("point is not hex") from None
-    if len(data) != scheme_for(keyset).point_bytes or len(text) != 2 * len(data):
+    data = hex_bytes(text)
+    if len(data) != scheme_for(keyset).point_bytes:
         raise MalformedError("not a compressed point")
     return data
 
 
 def point(text: str, keyset: str = "00") -> bytes:
     """Bytes of a hex point that is on the curve of a keyset id; KeysetUnknownError for an unknown version."""
-    try:
-        data = bytes.fromhex(text)
-    except ValueError:
-        raise MalformedError("point is not hex") from None
-    if len(text) != 2 * len(data) or not scheme_for(keyset).is_point(data):
+    data = hex_bytes(text)
+    if not scheme_for(keyset).is_point(data):
         raise MalformedError("not a point of the keyset's curve")
     return data
 
@@ -107,15 +116,17 @@ def scalar(text: str) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _folded(text: str) -> str:
-    return text if len(text) == _LEGACY_ID_CHARS else text.lower()
-
-
 def keyset_id(text: str) -> str:
     """A keyset id as it is compared: hex in lower case, base64 ids from before 2023 as they are. Unknown ones pass."""
     if len(text) > MAX_ID_CHARS:
-        raise MalformedError("keyset id is too long")
-    return _folded(text)
+        raise MalformedError("keyset id is too long")  # what raises is not kept, so the cache holds short texts only
+    return text if len(text) == _LEGACY_ID_CHARS else text.lower()
+
+
+@lru_cache(maxsize=1024)
+def keyset_scheme(text: str) -> tuple[str, Scheme]:
+    """The id as `keyset_id` gives it, and the curve of its version; KeysetUnknownError for an unknown version."""
+    return keyset_id(text), scheme_for(text)
 
 
 def quote_id(text: str) -> str:

@@ -15,9 +15,22 @@ import msgspec
 from specie.ecash.codes import TooManyInputsError, TooManyOutputsError
 from specie.ecash.proof import BlindedMessage, BlindSignature, Dleq, Proof, ProofDleq, ProofState, State
 from specie.ecash.transaction import SwapRequest
-from specie.ecash.wire.codec import amount, bounded_text, decode, encode, keyset_id, point, point_shape, scalar
+from specie.ecash.wire.codec import (
+    AMOUNT_RANGE,
+    amount,
+    bounded_text,
+    decode,
+    encode,
+    hex_bytes,
+    keyset_id,
+    keyset_scheme,
+    point,
+    point_shape,
+    scalar,
+)
 from specie.kernel.errors import MalformedError
 from specie.kernel.limits import DEFAULT_LIMITS, Limits
+from specie.kernel.money import MAX_AMOUNT
 
 __all__ = [
     "InputWire",
@@ -163,10 +176,16 @@ def inputs_from_wire(items: Sequence[InputWire], limits: Limits) -> tuple[Proof,
     secret_chars = limits.secret_chars
     proofs = []
     for item in items:
+        identifier, scheme = keyset_scheme(item.id)
+        c = hex_bytes(item.C)
+        if not 0 <= item.amount <= MAX_AMOUNT:
+            raise MalformedError(AMOUNT_RANGE)
+        if len(c) != scheme.point_bytes:
+            raise MalformedError("C is not a compressed point")
         if len(item.secret) > secret_chars:
             raise MalformedError(f"secret is longer than {secret_chars} characters")
         witness = None if item.witness is None else _witness(item.witness, limits)
-        proofs.append(Proof(amount(item.amount), keyset_id(item.id), item.secret, point_shape(item.C, item.id), witness))
+        proofs.append(Proof(item.amount, identifier, item.secret, c, witness))
     return tuple(proofs)
 
 
@@ -179,7 +198,16 @@ def outputs_from_wire(items: Sequence[OutputWire], limits: Limits) -> tuple[Blin
     """Blinded messages on their curve. TooManyOutputsError beyond `limits.array_length`; MalformedError for a bad field."""
     if len(items) > limits.array_length:
         raise TooManyOutputsError
-    return tuple([BlindedMessage(amount(item.amount), keyset_id(item.id), point(item.B_, item.id)) for item in items])
+    outputs = []
+    for item in items:
+        identifier, scheme = keyset_scheme(item.id)
+        b_ = hex_bytes(item.B_)
+        if not 0 <= item.amount <= MAX_AMOUNT:
+            raise MalformedError(AMOUNT_RANGE)
+        if not scheme.is_point(b_):
+            raise MalformedError("B_ is not a point of the keyset's curve")
+        outputs.append(BlindedMessage(item.amount, identifier, b_))
+    return tuple(outputs)
 
 
 def outputs_to_wire(outputs: Iterable[BlindedMessage]) -> list[OutputWire]:
