@@ -1,7 +1,8 @@
 """A private PostgreSQL for a test session, and a fresh database for each test that asks.
 
-Fixtures: `postgres_server` (session) and `postgres_dsn`. They skip, aloud, where no server is installed. A conftest takes them
-with `from tests.support.postgres import postgres_dsn, postgres_server  # noqa: F401`.
+Fixtures: `postgres_server` (session) and `postgres_dsn`. Where no server is installed it is a missing component
+(`tests.support.components`). A conftest takes them with
+`from tests.support.postgres import postgres_dsn, postgres_server  # noqa: F401`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.components import missing_component
 
 __all__ = ["PrivatePostgres", "postgres_dsn", "postgres_server"]
 
@@ -67,7 +70,7 @@ def postgres_server() -> Iterator[PrivatePostgres]:
     """One server for the session (for each worker of a parallel one)."""
     found = subprocess.run([SCRIPT, "find"], capture_output=True, text=True, check=False)
     if found.returncode:
-        pytest.skip("no PostgreSQL server binaries: scripts/install-postgres.sh installs them")
+        missing_component("postgres", "no PostgreSQL server binaries; scripts/install-postgres.sh installs them")
     # Not under pytest's tmp_path: the server's own user could not reach it.
     directory = Path(tempfile.mkdtemp(prefix="specie-postgres-"))
     started = subprocess.run([SCRIPT, "start", directory], capture_output=True, text=True, check=False, timeout=120)
