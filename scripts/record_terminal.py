@@ -175,7 +175,24 @@ def draw(terminal: Terminal, title: str) -> str:
     parts.append(f'<text x="{width / 2:g}" y="{BAR / 2 + 5:g}" text-anchor="middle" fill="#7d8898">{escape(title)}</text>')
     for number, line in enumerate(lines):
         parts += _draw_line(line, BAR + PAD / 2 + CELL_H * number)
+    parts += [
+        f'<path d="{"".join(pieces)}" fill="{fill}" shape-rendering="crispEdges"/>' for fill, pieces in _blocks(lines).items()
+    ]
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _blocks(lines: list[list[tuple[str, Style]]]) -> dict[str, list[str]]:
+    """Block characters as pieces of one path a colour, so that they meet without seams."""
+    found: dict[str, list[str]] = {}
+    for number, line in enumerate(lines):
+        top = BAR + PAD / 2 + CELL_H * number
+        for column, text, style in _runs(line):
+            if text[0] in BLOCKS:
+                offset, part = BLOCKS[text[0]]
+                x, y, width = PAD + CELL_W * column, top + CELL_H * offset, CELL_W * len(text)
+                piece = f"M{x:.1f} {y:g}h{width:.1f}v{CELL_H * part:g}h{-width:.1f}z"
+                found.setdefault(style.fore or FOREGROUND, []).append(piece)
+    return found
 
 
 def _runs(line: list[tuple[str, Style]]) -> Iterator[tuple[int, str, Style]]:
@@ -191,23 +208,14 @@ def _draw_line(line: list[tuple[str, Style]], top: float) -> list[str]:
     parts: list[str] = []
     for column, text, style in _runs(line):
         x, span = PAD + CELL_W * column, CELL_W * len(text)
-        fore = style.fore or FOREGROUND
-        if style.back:
-            parts.append(_rect(x, top, span, CELL_H, style.back))
-        if text[0] in BLOCKS:
-            offset, part = BLOCKS[text[0]]
-            parts.append(_rect(x, top + CELL_H * offset, span, CELL_H * part, fore))
-        elif text.strip():
+        if style.back and text[0] not in BLOCKS:
+            parts.append(f'<rect x="{x:.1f}" y="{top:g}" width="{span:.1f}" height="{CELL_H:g}" fill="{style.back}"/>')
+        if text.strip() and text[0] not in BLOCKS:
             looks = (' font-weight="bold"' if style.bold else "") + (' font-style="italic"' if style.italic else "")
             looks += ' opacity="0.6"' if style.dim else ""
             where = f'x="{x:.1f}" y="{top + CELL_H * 0.74:.1f}" textLength="{span:.1f}" lengthAdjust="spacingAndGlyphs"'
-            parts.append(f'<text {where} fill="{fore}"{looks}>{escape(text)}</text>')
+            parts.append(f'<text {where} fill="{style.fore or FOREGROUND}"{looks}>{escape(text)}</text>')
     return parts
-
-
-def _rect(x: float, y: float, width: float, height: float, fill: str) -> str:
-    """A rectangle that reaches a little over its edges, so that neighbours meet without a seam."""
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width + 0.3:.1f}" height="{height + 0.3:.1f}" fill="{fill}"/>'
 
 
 def tour_lines(readme: str) -> list[str]:
@@ -229,7 +237,7 @@ def environment(home: Path, url: str = "") -> dict[str, str]:
 def start_bank(home: Path) -> tuple[subprocess.Popen[str], str]:
     """A bank on the tour's port, or on another where that is taken; its process and URL."""
     for port in ("3338", "0"):
-        command = [ROOT / ".venv/bin/specie", "up", "--json", "--port", port, "--autopay-delay", "2", "--log-level", "error"]
+        command = [ROOT / ".venv/bin/specie", "up", "--json", "--port", port, "--log-level", "error"]
         process = subprocess.Popen(command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert process.stdout is not None
         line = process.stdout.readline()

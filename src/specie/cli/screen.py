@@ -160,6 +160,13 @@ class Screen:
             raise UsageError(f"{prompt}: nothing came from standard input")
         return line.strip()
 
+    def read_word(self, what: str) -> str:
+        """One line of standard input, stripped, as soon as it is there. UsageError if it is empty or endless."""
+        text = (self._stdin or sys.stdin).readline(_MAX_STDIN + 1)
+        if not text.strip() or len(text) > _MAX_STDIN:
+            raise UsageError(f"{what}: standard input is {'too long' if text.strip() else 'empty'}")
+        return text.strip()
+
     def read_stdin(self, what: str) -> str:
         """All of standard input, stripped. UsageError if it is empty or longer than a megabyte."""
         text = (self._stdin or sys.stdin).read(_MAX_STDIN + 1)

@@ -20,7 +20,7 @@ app = App(
   specie wallet mint 100
   token=$(specie wallet send 21)
   specie wallet receive "$token" --name bob
-  specie wallet pay "$(specie wallet invoice 10 --name bob)"
+  specie wallet invoice 10 --name bob | specie wallet pay -
 """,
 )
 _MONEY = Group("Money", sort_key=1)

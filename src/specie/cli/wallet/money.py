@@ -58,8 +58,8 @@ def _done(*parts: str | Text | tuple[str, str]) -> Text:
 
 
 def _given(argument: str, what: str, screen: Screen) -> str:
-    """An argument, or all of standard input where it is `-`."""
-    return screen.read_stdin(what) if argument == "-" else argument.strip()
+    """An argument, or a line of standard input where it is `-`."""
+    return screen.read_word(what) if argument == "-" else argument.strip()
 
 
 async def balance(*, wallet: Choice = None, screen: ScreenArgument) -> None:
@@ -323,8 +323,8 @@ async def receive(
     from rich.text import Text
 
     choice = wallet or WalletChoice()
-    text = _given(token, "token", screen)
     async with opened(choice, screen) as purse:
+        text = _given(token, "token", screen)
         if not offline:
             trust = await _trusts(purse, text, trust, screen)
         with screen.progress("swapping its coins for ours"):
@@ -388,8 +388,8 @@ async def pay(
     from specie.wallet.errors import PaymentPendingError
 
     choice = wallet or WalletChoice()
-    text = _given(invoice, "invoice", screen).removeprefix("lightning:")
-    async with opened(choice, screen) as purse:
+    async with opened(choice, screen) as purse:  # before the invoice is read: a pipe's other end may still be making it
+        text = _given(invoice, "invoice", screen).removeprefix("lightning:")
 
         async def price() -> WalletMeltQuote:
             return await purse.melt_quote(text, mint=mint, unit=unit, amount_msat=amount_msat)
@@ -452,8 +452,8 @@ async def reclaim(
     screen: ScreenArgument,
 ) -> None:
     """Take back a token that nobody has redeemed yet."""
-    text = _given(token, "token", screen)
     async with opened(wallet or WalletChoice(), screen) as purse:
+        text = _given(token, "token", screen)
         with screen.progress("taking it back"):
             got = await purse.reclaim(text)
         play = got.mint in await play_mints(purse)
