@@ -1,0 +1,273 @@
+"""The wallet store's port: one suite, on every SQL storage."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from specie.ecash import Keyset, Proof, ProofDleq
+from specie.storage import Storage, Transaction
+from specie.storage.adapters.postgres import PostgresStorage
+from specie.storage.adapters.sqlite import SqliteStorage
+from specie.wallet.adapters.store_sql import MIGRATIONS, SqlWalletStore
+from specie.wallet.history import HistoryEntry
+from specie.wallet.holding import (
+    KnownKeyset,
+    MintRecord,
+    SentToken,
+    StoredProof,
+    WalletMeltQuote,
+    WalletMintQuote,
+)
+from specie.wallet.operation import Kind, Operation, Output, Purpose, Role
+from specie.wallet.ports import WalletStore
+from specie.wallet.states import CoinState, OperationState, TokenState
+
+MAX_U64 = 2**64 - 1
+MINT, OTHER = "http://mint.test", "http://other.test"
+NOW = 1_800_000_000
+POINT = bytes.fromhex("0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798")
+
+
+class Bench:
+    """A store and the storage under it; each call is its own transaction."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.store: WalletStore = SqlWalletStore()
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        def call(*args: Any, **kwargs: Any) -> Awaitable[Any]:
+            return self.storage.transact(lambda tx: getattr(self.store, name)(tx, *args, **kwargs))
+
+        return call
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.network])])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    storage: Storage
+    if request.param == "sqlite":
+        storage = SqliteStorage(tmp_path / "wallet.db", synchronous="OFF")
+    else:
+        storage = await PostgresStorage.connect(request.getfixturevalue("postgres_dsn"))
+    await storage.migrate(MIGRATIONS)
+    yield Bench(storage)
+    await storage.close()
+
+
+def coin(number: int, amount: int = 1, **fields: Any) -> StoredProof:
+    proof = Proof(
+        amount,
+        "01" + "ab" * 32,
+        f"secret {number}",
+        POINT,
+        witness='{"signatures":[]}',
+        dleq=ProofDleq(b"e" * 32, b"s" * 32, b"r" * 32),
+        p2pk_e=POINT,
+    )
+    return StoredProof(proof, number.to_bytes(33, "big"), MINT, "sat", **fields)
+
+
+def operation(name: str = "01", **fields: Any) -> Operation:
+    outputs = (
+        Output(Role.KEEP, MAX_U64, "01" + "ab" * 32, "keep", b"r" * 32, POINT, MAX_U64),
+        Output(Role.SEND, 2, "01" + "ab" * 32, '["P2PK",{}]', b"q" * 32, POINT[:-1] + b"\0", None),
+    )
+    known: dict[str, Any] = {
+        "operation_id": name,
+        "kind": Kind.SWAP,
+        "purpose": Purpose.SEND,
+        "mint": MINT,
+        "unit": "sat",
+        "amount": MAX_U64,
+        "fee": 3,
+        "request": b'{"inputs":[]}\x00\xff',
+        "inputs": (b"\x01" * 33, b"\x02" * 33),
+        "outputs": outputs,
+        "memo": "lunch",
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return Operation(**(known | fields))
+
+
+async def test_mints_keep_their_order_and_first_time(bench: Bench) -> None:
+    """Renewing a mint changes its info and time, not its place or when it was added."""
+    await bench.save_mint(MintRecord(OTHER, b"{}", NOW, NOW))
+    await bench.save_mint(MintRecord(MINT, b"{}", NOW + 1, NOW + 1))
+    await bench.save_mint(MintRecord(OTHER, b'{"name":"x"}', NOW + 9, NOW + 9))
+    assert await bench.mints() == [MintRecord(OTHER, b'{"name":"x"}', NOW, NOW + 9), MintRecord(MINT, b"{}", NOW + 1, NOW + 1)]
+
+
+async def test_keysets_belong_to_one_mint(bench: Bench) -> None:
+    """An id of another mint is refused and changes nothing; amounts to 2^63 and long expiries survive."""
+    keyset = Keyset(id="01" + "ab" * 32, unit="sat", keys={1: POINT, 2**63: POINT}, input_fee_ppk=MAX_U64, final_expiry=MAX_U64)
+    known = KnownKeyset(MINT, keyset)
+    assert await bench.save_keyset(known, None)
+    assert not await bench.save_keyset(KnownKeyset(OTHER, keyset), None)
+    assert await bench.keysets() == [known]
+    assert await bench.keysets(OTHER) == []
+    await bench.mark_unlisted(MINT, {"something else"})
+    assert await bench.keysets(MINT) == [replace(known, listed=False)]
+    inactive = replace(known, keyset=Keyset(id=keyset.id, unit="sat", keys=keyset.keys, active=False))
+    assert await bench.save_keyset(inactive, None)
+    assert await bench.keysets(MINT) == [inactive]
+
+
+async def test_counters_never_go_back(bench: Bench) -> None:
+    """A counter is of (mint, keyset), is taken once, and raising it to less changes nothing."""
+    assert await bench.take_counters(MINT, "k", 3) == 0
+    assert await bench.take_counters(MINT, "k", 2) == 3
+    assert await bench.take_counters(OTHER, "k", 1) == 0
+    await bench.raise_counter(MINT, "k", 4)
+    assert await bench.counter(MINT, "k") == 5
+    await bench.raise_counter(MINT, "k", 2**63)
+    assert await bench.take_counters(MINT, "k", 1) == 2**63
+
+
+async def test_key_indices(bench: Bench) -> None:
+    """Indices are given out once each; a remembered key lies below the next index."""
+    assert [await bench.take_key_index("p2pk") for _ in range(2)] == [0, 1]
+    assert await bench.take_key_index("quote") == 0
+    await bench.save_key("p2pk", 7, POINT)
+    await bench.save_key("p2pk", 3, POINT[:-1] + b"\0")
+    assert await bench.take_key_index("p2pk") == 8
+    assert await bench.keys("p2pk") == {POINT[1:]: 7, POINT[1:-1] + b"\0": 3}
+
+
+async def test_coins_survive_whole(bench: Bench) -> None:
+    """Witness, DLEQ and p2pk_e come back as they went in, and so do coins without them; amounts are exact to 2^64-1."""
+    full = coin(1, MAX_U64, unswapped=True)
+    bare = StoredProof(Proof(1, "00" + "cd" * 7, "bare", POINT), b"\x03" * 33, OTHER, "usd")
+    assert await bench.add_proofs([full, bare], NOW) == 2
+    assert await bench.add_proofs([replace(full, unit="eur")], NOW) == 0
+    assert await bench.proofs() == sorted([full, bare], key=lambda one: one.y)
+    assert await bench.proofs(mint=OTHER) == [bare]
+    assert await bench.proofs(unit="sat") == [full]
+    assert await bench.proofs(states=(CoinState.SPENT,)) == []
+    assert await bench.proofs_by_y([bare.y, b"\x09" * 33]) == [bare]
+
+
+async def test_reservation_is_all_or_nothing_with_the_caller(bench: Bench) -> None:
+    """A coin that is not UNSPENT makes it False; what the same body reserved is undone with the body."""
+    await bench.add_proofs([coin(1), coin(2), coin(3, state=CoinState.PENDING)], NOW)
+    ys = [coin(n).y for n in (1, 2, 3)]
+    assert await bench.reserve(ys[:2], "op")
+    assert not await bench.reserve(ys[:1], "other")
+
+    class Undo(Exception):
+        pass
+
+    async def body(tx: Transaction) -> None:
+        assert await bench.store.release(tx, "op") == 2
+        assert await bench.store.reserve(tx, ys[:1], "third")
+        assert not await bench.store.reserve(tx, ys[2:], "third")
+        raise Undo
+
+    with pytest.raises(Undo):
+        await bench.storage.transact(body)
+    states = {p.y: (p.state, p.operation) for p in await bench.proofs()}
+    assert states[ys[0]] == (CoinState.RESERVED, "op")
+    assert await bench.release("nobody") == 0
+    assert await bench.release("op") == 2
+    assert {p.operation for p in await bench.proofs(states=(CoinState.UNSPENT,))} == {None}
+
+
+async def test_moves_respect_the_state_before(bench: Bench) -> None:
+    """Only coins in a named state move; UNSPENT clears operation and token; SPENT is kept out of the default view."""
+    await bench.add_proofs([coin(1), coin(2)], NOW)
+    first, second = coin(1).y, coin(2).y
+    await bench.reserve([first], "op")
+    assert await bench.move_proofs([first, second], (CoinState.RESERVED,), CoinState.PENDING, NOW, token="t") == 1
+    (moved,) = await bench.proofs_by_y([first])
+    assert (moved.state, moved.token) == (CoinState.PENDING, "t")
+    assert await bench.move_proofs([first], (CoinState.PENDING,), CoinState.UNSPENT, NOW) == 1
+    (freed,) = await bench.proofs_by_y([first])
+    assert (freed.state, freed.token, freed.operation) == (CoinState.UNSPENT, None, None)
+    assert await bench.move_proofs([first], (CoinState.UNSPENT, CoinState.RESERVED), CoinState.SPENT, NOW) == 1
+    assert [p.y for p in await bench.proofs()] == [second]
+    assert await bench.move_proofs([first], tuple(CoinState)[:3], CoinState.UNSPENT, NOW) == 0
+
+
+async def test_operations_are_kept_to_the_byte(bench: Bench) -> None:
+    """Request bytes, outputs and inputs come back identical; DONE forgets the secrets, FAILED keeps them."""
+    done, failed = operation("01"), operation("02", quote="q", kind=Kind.MELT)
+    assert await bench.add_operation(done)
+    assert await bench.add_operation(failed)
+    assert await bench.operation("01") == done
+    assert await bench.operations((OperationState.OPEN,)) == [done, failed]
+    assert await bench.note_operation("01", request=b"other", error="why", now=NOW + 1)
+    noted = await bench.operation("01")
+    assert (noted.request, noted.error, noted.updated_at) == (b"other", "why", NOW + 1)
+    assert await bench.close_operation("01", OperationState.DONE, "", NOW)
+    assert not await bench.close_operation("01", OperationState.FAILED, "", NOW)
+    assert not await bench.note_operation("01", request=None, error="late", now=NOW)
+    closed = await bench.operation("01")
+    assert (closed.state, closed.request, closed.outputs) == (OperationState.DONE, b"", ())
+    assert await bench.close_operation("02", OperationState.FAILED, "no", NOW)
+    assert (await bench.operation("02")).outputs == failed.outputs
+    assert await bench.operations((OperationState.OPEN,)) == []
+    assert await bench.operation("03") is None
+
+
+async def test_one_open_operation_a_quote(bench: Bench) -> None:
+    """A second operation on a quote is refused while the first is OPEN, at the same mint only."""
+    assert await bench.add_operation(operation("01", quote="q"))
+    assert not await bench.add_operation(operation("02", quote="q"))
+    assert await bench.operation("02") is None
+    assert await bench.add_operation(operation("03", quote="q", mint=OTHER))
+    await bench.close_operation("01", OperationState.FAILED, "", NOW)
+    assert await bench.add_operation(operation("04", quote="q"))
+
+
+async def test_old_news_of_a_quote_is_ignored(bench: Bench) -> None:
+    """An answer with a lower `updated_at` changes nothing (NUT-04)."""
+    quote = WalletMintQuote(MINT, "q", "bolt11", "sat", "lnbc", MAX_U64, NOW, 0, 0, 5, 3, NOW)
+    await bench.save_mint_quote(quote)
+    await bench.save_mint_quote(replace(quote, amount_paid=MAX_U64, updated_at=6))
+    await bench.save_mint_quote(replace(quote, amount_paid=0, updated_at=4))
+    assert await bench.mint_quote(MINT, "q") == replace(quote, amount_paid=MAX_U64, updated_at=6)
+    later = replace(quote, quote="r", amount=None, expiry=None, key_index=None, created_at=NOW + 1)
+    await bench.save_mint_quote(later)
+    assert [one.quote for one in await bench.mint_quotes()] == ["r", "q"]
+    assert await bench.mint_quote(OTHER, "q") is None
+
+
+async def test_melt_quotes_keep_their_preimage(bench: Bench) -> None:
+    """State and preimage are renewed; a preimage once known is never forgotten."""
+    quote = WalletMeltQuote(MINT, "q", "bolt11", "sat", "lnbc", MAX_U64, 1, "UNPAID", None, None, NOW)
+    await bench.save_melt_quote(quote)
+    await bench.save_melt_quote(replace(quote, state="PAID", preimage="aa"))
+    await bench.save_melt_quote(replace(quote, state="PAID"))
+    assert await bench.melt_quote(MINT, "q") == replace(quote, state="PAID", preimage="aa")
+    assert await bench.melt_quotes() == [replace(quote, state="PAID", preimage="aa")]
+    assert await bench.melt_quote(MINT, "r") is None
+
+
+async def test_tokens_are_closed_once(bench: Bench) -> None:
+    """A sent token goes from PENDING to one end and stays there."""
+    token = SentToken("01", MINT, "sat", MAX_U64, "cashuB...", "memo", TokenState.PENDING, True, NOW)
+    await bench.add_token(token)
+    await bench.add_token(replace(token, amount=1))
+    assert await bench.token("01") == token
+    assert await bench.tokens((TokenState.PENDING,)) == [token]
+    assert await bench.close_token("01", TokenState.CLAIMED)
+    assert not await bench.close_token("01", TokenState.RECLAIMED)
+    assert await bench.tokens((TokenState.PENDING,)) == []
+    assert (await bench.token("01")).state is TokenState.CLAIMED
+    assert await bench.token("02") is None
+
+
+async def test_history_is_paged_and_append_only(bench: Bench) -> None:
+    """Newest first, a page at a time; an id written twice keeps its first line."""
+    entries = [HistoryEntry(f"0{n}", NOW + n, "send", MINT, "sat", MAX_U64, n, None, "ref") for n in range(5)]
+    for entry in entries:
+        await bench.add_history(entry)
+    await bench.add_history(replace(entries[0], amount=1))
+    first = await bench.history(before=None, limit=3)
+    assert first == entries[:1:-1]
+    assert await bench.history(before=first[-1].entry_id, limit=3) == entries[1::-1]
