@@ -1,7 +1,8 @@
-"""Leaves of the error tree for invoices and rails on Lightning."""
+"""Leaves of the error tree for invoices and rails on Lightning. What has a NUT code is that code's one class, from `ecash`."""
 
 from __future__ import annotations
 
+from specie.ecash.codes import InvoicePaidError
 from specie.kernel.errors import MalformedError, RefusedError
 
 __all__ = [
@@ -40,9 +41,3 @@ class InvoiceNetworkError(RefusedError):
 
 class InvoiceExpiredError(RefusedError):
     """The invoice's time is over; its payee would refuse."""
-
-
-class InvoicePaidError(RefusedError):
-    """The invoice was paid before (NUT error 20006)."""
-
-    code = 20006
