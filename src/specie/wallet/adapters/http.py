@@ -229,7 +229,7 @@ class HttpMintClient:
             if encoding.strip().lower() != "identity":
                 raise self._fault("the mint sent a compressed body, which was not asked for")
             body = bytearray()
-            async for chunk in response.aiter_raw():
+            async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > self._limits.body_bytes:
                     raise self._fault("the mint's answer is too large")
