@@ -349,16 +349,20 @@ async def order(context: Context, record: MeltRecord) -> PaymentOutcome:
 
 
 async def resolve(context: Context, record: MeltRecord) -> PaymentOutcome:
-    """After a crash or a deadline: ask the rail what became of our attempt, ordering it if it was never ordered."""
-    try:
-        outcome = await context.rail(record.rail).outgoing(record.payment_id, record.attempt)
-    except UnavailableError as error:
-        return PaymentOutcome(PaymentState.PENDING, reason=error.detail)
+    """After a crash or a deadline: ask the rail what became of our attempt, ordering it if it was never ordered.
+
+    UnavailableError where the rail cannot be asked or cannot take the order: nothing was learnt. The inputs stay locked,
+    for whoever held the lease before may have the same attempt on its way to the rail.
+    """
+    outcome = await context.rail(record.rail).outgoing(record.payment_id, record.attempt)
     if outcome.state is not PaymentState.ABSENT:
         return outcome
     if record.ordered:
         return PaymentOutcome(PaymentState.UNKNOWN, reason="the rail took the order and no longer knows it")
-    return await order(context, record)
+    outcome = await order(context, record)
+    if outcome.state is PaymentState.ABSENT:
+        raise UnavailableError(outcome.reason)
+    return outcome
 
 
 async def settle(context: Context, record: MeltRecord, outcome: PaymentOutcome) -> MeltRecord:
