@@ -1,0 +1,1 @@
+"""Benchmarks of specie: what the curve allows, what each part costs, what a running bank does (see README.md)."""
