@@ -1,15 +1,15 @@
-"""Fixtures of the interop tests: peers' wallets and mints. They skip aloud where a peer is missing.
+"""Fixtures of the interop tests: peers' wallets and mints.
 
-With SPECIE_REQUIRE_COMPONENTS=1 a missing peer is a failure (continuous integration sets it, so that nothing is skipped there).
+A peer that is not installed is a missing component (`tests.support.components`).
 """
 
 from __future__ import annotations
 
-import os
 import secrets
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from tests.interop.peers import (
     MintProcess,
     PeerWallet,
     cashu_ts_command,
+    clean_environment,
     free_port,
     fresh_words,
     missing_peer,
@@ -28,15 +29,13 @@ from tests.interop.peers import (
     peers_directory,
     run_mint,
 )
+from tests.support.components import missing_component
 
 
 def _need(name: str) -> None:
     reason = missing_peer(name)
-    if reason is None:
-        return
-    if os.environ.get("SPECIE_REQUIRE_COMPONENTS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if reason is not None:
+        missing_component(name, reason)
 
 
 @pytest.fixture(scope="session")
@@ -83,12 +82,17 @@ def _nutshell_mint(home: Path, pay_delay_s: int) -> AbstractContextManager[MintP
     return run_mint("nutshell", [python, "-m", "cashu.mint"], home, port, environment)
 
 
-def _specie_mint(home: Path, pay_delay_s: int, **mint_settings: int) -> AbstractContextManager[MintProcess]:
-    """Our mint as its user starts it; its play rail pays its own invoices."""
-    port = free_port()
-    command = [sys.executable, "-m", "specie", "up", "--data", str(home / "data"), "--port", str(port)]
+@contextmanager
+def _specie_mint(home: Path, pay_delay_s: int, **mint_settings: int | str) -> Iterator[MintProcess]:
+    """Our mint as its user starts it; its play rail pays its own invoices. In the end its books must balance."""
+    port, data = free_port(), str(home / "data")
+    command = [sys.executable, "-m", "specie", "up", "--data", data, "--port", str(port)]
     environment = {f"SPECIE_MINT_{name.upper()}": str(value) for name, value in mint_settings.items()}
-    return run_mint("specie", [*command, "--autopay-delay", str(pay_delay_s)], home, port, environment)
+    with run_mint("specie", [*command, "--autopay-delay", str(pay_delay_s)], home, port, environment) as mint:
+        yield mint
+        verify = [sys.executable, "-m", "specie", "mint", "liabilities", "--verify", "--data", data]
+        books = subprocess.run(verify, env=clean_environment(home), cwd=home, capture_output=True, text=True, timeout=60)
+        assert books.returncode == 0, f"the books do not balance:\n{books.stdout}{books.stderr}"
 
 
 @pytest.fixture(scope="session")
@@ -118,6 +122,20 @@ def specie_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintProces
 def old_ids_specie_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintProcess]:
     """Our mint with 8-byte keyset ids (NUT-02 v1) and without a fee, whose invoices are paid at once."""
     with _specie_mint(tmp_path_factory.mktemp("old_ids_specie_mint"), 0, keyset_version=0) as running:
+        yield running
+
+
+@pytest.fixture
+def rotated_mint(tmp_path: Path) -> Iterator[MintProcess]:
+    """A mint of ours for one test, which may rotate its keysets."""
+    with _specie_mint(tmp_path, 0, input_fee_ppk=100) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def two_unit_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintProcess]:
+    """Our mint issuing sat and msat."""
+    with _specie_mint(tmp_path_factory.mktemp("two_unit_mint"), 0, units="sat,msat") as running:
         yield running
 
 

@@ -15,6 +15,8 @@ import pytest
 __all__ = [
     "EVERY_PAIR_AT_EVERY_MINT",
     "EVERY_PAIR_AT_OLD_IDS",
+    "EVERY_PEER",
+    "EVERY_PEER_AT_OUR_MINT",
     "EVERY_WALLET_AT_EVERY_MINT",
     "EVERY_WALLET_AT_EVERY_SLOW_MINT",
     "FundedPair",
@@ -49,3 +51,10 @@ EVERY_WALLET_AT_EVERY_MINT = pytest.mark.parametrize(("kind", "mint"), _alone(*_
 EVERY_WALLET_AT_EVERY_SLOW_MINT = pytest.mark.parametrize(("kind", "slow_mint"), _alone(*_MINTS), indirect=["slow_mint"])
 EVERY_PAIR_AT_EVERY_MINT = pytest.mark.parametrize(("sender", "receiver", "mint"), _pairs(*_MINTS), indirect=["mint"])
 EVERY_PAIR_AT_OLD_IDS = pytest.mark.parametrize(("sender", "receiver", "mint"), _pairs("old_ids_specie"), indirect=["mint"])
+
+# What only peers' wallets can ask for; with controls, of a peer's mint too.
+_PEERS = ("cashu-ts", "nutshell")
+EVERY_PEER = pytest.mark.parametrize("kind", _PEERS)
+EVERY_PEER_AT_OUR_MINT = pytest.mark.parametrize(
+    ("kind", "mint"), _cases(*((kind, mint) for kind in _PEERS for mint in _MINTS)), indirect=["mint"]
+)

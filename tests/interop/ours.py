@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 from specie import SyncWallet
 from specie.ecash import Token, decode_token, encode_token, resolve_token
 from specie.ecash.proof import y
+from specie.ecash.wire import keysets_from_json
 from specie.kernel.errors import SpecieError
 from specie.wallet import HTLC, P2PK, WalletMintQuote, WalletSettings
 from tests.interop.peers import PeerError
 
-__all__ = ["OurWallet", "OurWallets"]
+__all__ = ["OurWallet", "OurWallets", "read_token"]
 
 T = TypeVar("T")
 _POLL_S = 0.05
@@ -145,15 +146,24 @@ class OurWallet:
             ys = [stored.y.hex() for stored in self._wallet._run(self._wallet._wallet._proofs()) if stored.state == "UNSPENT"]
         else:
             ys = [y(proof).hex() for proof in self._token(token).proofs]
-        body = json.dumps({"Ys": ys}).encode()
-        asked = urllib.request.Request(f"{self.mint_url}/v1/checkstate", body, {"Content-Type": "application/json"})
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(asked, timeout=20) as answer:
-            return [state["state"] for state in json.load(answer)["states"]]
+        answer = json.loads(_asked(f"{self.mint_url}/v1/checkstate", json.dumps({"Ys": ys}).encode()))
+        return [state["state"] for state in answer["states"]]
 
     def _token(self, text: str) -> Token:
-        (view,) = self._wallet.mints()
-        return resolve_token(decode_token(text), [known.keyset for known in view.keysets])
+        return read_token(self.mint_url, text)
+
+
+def read_token(mint_url: str, text: str) -> Token:
+    """A token with full keyset ids, by what the mint says of its keysets."""
+    return resolve_token(decode_token(text), keysets_from_json(_asked(f"{mint_url}/v1/keysets")))
+
+
+def _asked(url: str, body: bytes | None = None) -> bytes:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body else {})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=20) as answer:
+        data: bytes = answer.read()
+        return data
 
 
 def _lock(lock: Mapping[str, Any]) -> P2PK | HTLC:

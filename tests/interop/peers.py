@@ -245,9 +245,30 @@ class PeerWallet:
         """Takes a token, insisting on DLEQ: the amount received after fees."""
         return int(self._call("receive", token=token, preimage=preimage, privkeys=self._privkeys)["amount"])
 
-    def melt(self, request: str) -> dict[str, Any]:
-        """Pays a BOLT11 invoice: `state`, `preimage`, `amount`, `fee_reserve`, `change`."""
-        return self._call("melt", request=request)
+    def melt(
+        self,
+        request: str,
+        *,
+        amount_msat: int | None = None,
+        token: str | None = None,
+        prefer_async: bool = False,
+        timeout_s: float = 20.0,
+    ) -> dict[str, Any]:
+        """Pays a BOLT11 invoice: `state`, `first_state`, `preimage`, `amount`, `fee_reserve`, `change`.
+
+        `amount_msat` for an invoice that names none; `token`: pay with its coins, unlocking them, and with no others;
+        `prefer_async`: let the mint answer before it has paid, and wait for the end.
+        """
+        more = {"amount_msat": amount_msat, "token": token, "prefer_async": prefer_async}
+        return self._call("melt", request=request, privkeys=self._privkeys, timeout_ms=int(timeout_s * 1000), **more)
+
+    def watch(self, token: str) -> None:
+        """Subscribes to the states of a token's coins (NUT-17)."""
+        self._call("watch", token=token)
+
+    def watched(self, timeout_s: float = 15.0) -> int:
+        """How many of the watched coins were told to be spent."""
+        return int(self._call("watched", timeout_ms=int(timeout_s * 1000))["spent"])
 
     def restore(self) -> int:
         """Finds again what the words own at the mint: the unspent amount."""

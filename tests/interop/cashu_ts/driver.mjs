@@ -36,6 +36,10 @@ class Peer {
     this.wallet = new cashu.Wallet(mintUrl, { unit, bip39seed: this.seed, requireSigDleq: true });
   }
 
+  keys(more) {
+    return [this.privkey, ...(more ?? [])];
+  }
+
   judge(proofs) {
     for (const proof of proofs) {
       const keyset = this.wallet.getKeyset(proof.id);
@@ -103,19 +107,29 @@ class Peer {
     const decoded = this.wallet.decodeToken(token);
     if (preimage !== undefined && preimage !== null)
       decoded.proofs = decoded.proofs.map((proof) => ({ ...proof, witness: JSON.stringify({ preimage, signatures: [] }) }));
-    const proofs = await this.wallet.receive(decoded, { requireDleq: true, privkey: [this.privkey, ...(privkeys ?? [])] });
+    const proofs = await this.wallet.receive(decoded, { requireDleq: true, privkey: this.keys(privkeys) });
     return { ...this.keep(proofs), memo: decoded.memo ?? null };
   }
 
-  async melt({ request }) {
-    const quote = await this.wallet.createMeltQuoteBolt11(request);
-    const { keep, send } = await this.wallet.send(quote.amount.add(quote.fee_reserve), this.proofs, { includeFees: true });
-    const paid = await this.wallet.meltProofsBolt11(quote, send);
+  async melt({ request, amount_msat, token, privkeys, prefer_async, timeout_ms }) {
+    const quote = await this.wallet.createMeltQuoteBolt11(request, amount_msat ?? undefined);
+    let { keep, send } = { keep: this.proofs, send: token && this.wallet.decodeToken(token).proofs };
+    if (!send)
+      ({ keep, send } = await this.wallet.send(quote.amount.add(quote.fee_reserve), this.proofs, { includeFees: true }));
+    const preview = await this.wallet.prepareMelt('bolt11', quote, send, { privkey: this.keys(privkeys) });
+    const first = await this.wallet.completeMelt(preview, this.keys(privkeys), { preferAsync: Boolean(prefer_async) });
+    let [paid, fresh] = [first.quote, first.change];
+    if (paid.state === 'PENDING') {
+      paid = await this.wallet.on.onceMeltPaid(quote.quote, { timeoutMs: timeout_ms });
+      this.wallet.mint.disconnectWebSocket();
+      fresh = this.wallet.createMeltChangeProofs(preview.outputData, paid.change ?? []);
+    }
     this.proofs = keep;
-    const change = this.keep(paid.change);
+    const change = this.keep(fresh);
     return {
-      state: paid.quote.state,
-      preimage: paid.quote.payment_preimage,
+      state: paid.state,
+      first_state: first.quote.state,
+      preimage: paid.payment_preimage,
       amount: quote.amount.toNumber(),
       fee_reserve: quote.fee_reserve.toNumber(),
       change: change.amount,
@@ -124,18 +138,43 @@ class Peer {
   }
 
   async restore() {
-    const { proofs, lastCounterWithSignature } = await this.wallet.batchRestore();
-    const { unspent, spent } = await this.wallet.groupProofsByState(proofs);
-    if (lastCounterWithSignature !== undefined)
-      await this.wallet.counters.advanceToAtLeast(this.wallet.keysetId, lastCounterWithSignature + 1);
     this.proofs = [];
-    return { spent: spent.length, unspent: unspent.length, ...this.keep(unspent) };
+    let kept = this.keep([]);
+    for (const keyset of this.wallet.keyChain.getKeysets()) {
+      const { proofs, lastCounterWithSignature } = await this.wallet.batchRestore(undefined, undefined, undefined, keyset.id);
+      const { unspent } = await this.wallet.groupProofsByState(proofs);
+      if (lastCounterWithSignature !== undefined)
+        await this.wallet.counters.advanceToAtLeast(keyset.id, lastCounterWithSignature + 1);
+      kept = this.keep(unspent);
+    }
+    return { ...kept, amount: kept.balance };
+  }
+
+  async watch({ token }) {
+    await watch(this, token);
+    return {};
+  }
+
+  async watched({ timeout_ms }) {
+    const spent = await Promise.race([this.allSpent, sleep(timeout_ms).then(() => 0)]);
+    this.cancel();
+    this.wallet.mint.disconnectWebSocket();
+    return { spent };
   }
 
   async states({ token }) {
     const proofs = token ? this.wallet.decodeToken(token).proofs : this.proofs;
     return (await this.wallet.checkProofsStates(proofs)).map((state) => state.state);
   }
+}
+
+async function watch(peer, token) {
+  const proofs = peer.wallet.decodeToken(token).proofs;
+  const spent = new Set();
+  let tell;
+  peer.allSpent = new Promise((resolve) => (tell = resolve));
+  const seen = ({ state, proof }) => state === 'SPENT' && spent.add(proof.secret).size === proofs.length && tell(spent.size);
+  peer.cancel = await peer.wallet.on.proofStateUpdates(proofs, seen, () => tell(-1));
 }
 
 function lockOptions(lock) {

@@ -14,6 +14,8 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 _answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -22,9 +24,11 @@ os.dup2(2, 1)  # whatever the wallet prints goes to stderr
 from bolt11 import Bolt11, MilliSatoshi, TagChar, Tags, encode  # noqa: E402
 from cashu.core.base import Proof  # noqa: E402
 from cashu.core.helpers import sum_proofs  # noqa: E402
+from cashu.core.json_rpc.base import JSONRPCSubscriptionKinds  # noqa: E402
 from cashu.core.models import PostMeltQuoteResponse  # noqa: E402
 from cashu.core.secret import Tags as LockTags  # noqa: E402
 from cashu.wallet.helpers import deserialize_token_from_string  # noqa: E402
+from cashu.wallet.subscriptions import SubscriptionManager  # noqa: E402
 from cashu.wallet.wallet import Wallet  # noqa: E402
 
 _CODE = re.compile(r"\(Code: (\d+)\)")
@@ -71,27 +75,52 @@ class Peer:
         raise TimeoutError(f"quote {quote} was not paid in {timeout_ms} ms")
 
     async def wait_paid_by_socket(self, quote: str, timeout_ms: int) -> dict[str, Any]:
-        from threading import Thread
+        paid = asyncio.get_running_loop().create_future()
+        subscriptions = await self._subscribe(
+            JSONRPCSubscriptionKinds.BOLT11_MINT_QUOTE,
+            [quote],
+            lambda told: told["state"] in ("PAID", "ISSUED") and (paid.done() or paid.set_result(told["state"])),
+            timeout_ms,
+        )
+        async with asyncio.timeout(timeout_ms / 1000):
+            state = await paid
+        await asyncio.to_thread(subscriptions.close)
+        return {"state": state}
 
-        from cashu.core.json_rpc.base import JSONRPCSubscriptionKinds
-        from cashu.wallet.subscriptions import SubscriptionManager
+    async def watch(self, token: str) -> dict[str, Any]:
+        ys, spent = [proof.Y for proof in await self._proofs(token)], set()
+        self.watched_all = asyncio.get_running_loop().create_future()
 
-        loop, paid = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+        def seen(told: dict[str, Any]) -> None:
+            if str(told["state"]).upper() == "SPENT":
+                spent.add(told["Y"])
+            if len(spent) == len(ys) and not self.watched_all.done():
+                self.watched_all.set_result(len(spent))
 
-        def seen(params: Any) -> None:
-            state = str(params.payload.get("state"))
-            if state in ("PAID", "ISSUED"):
-                loop.call_soon_threadsafe(lambda: paid.done() or paid.set_result(state))
+        self.watching = await self._subscribe(JSONRPCSubscriptionKinds.PROOF_STATE, ys, seen, 10_000)
+        return {}
 
+    async def watched(self, timeout_ms: int) -> dict[str, Any]:
+        async with asyncio.timeout(timeout_ms / 1000):
+            spent = await self.watched_all
+        await asyncio.to_thread(self.watching.close)
+        return {"spent": spent}
+
+    async def _subscribe(
+        self, kind: JSONRPCSubscriptionKinds, names: list[str], seen: Callable[[dict[str, Any]], Any], timeout_ms: int
+    ) -> SubscriptionManager:
+        """A subscription (NUT-17) whose notices come to `seen` in this loop."""
+        loop = asyncio.get_running_loop()
         subscriptions = SubscriptionManager(self.wallet.url)
+        subscriptions.callback_map = {}  # Nutshell shares one among all managers
         Thread(target=subscriptions.connect, daemon=True).start()
         async with asyncio.timeout(timeout_ms / 1000):
             while not (subscriptions.websocket.sock and subscriptions.websocket.sock.connected):
                 await asyncio.sleep(0.02)
-            await asyncio.to_thread(subscriptions.subscribe, JSONRPCSubscriptionKinds.BOLT11_MINT_QUOTE, [quote], seen)
-            state = await paid
-            await asyncio.to_thread(subscriptions.close)
-        return {"state": state}
+        await asyncio.to_thread(
+            subscriptions.subscribe, kind, names, lambda params: loop.call_soon_threadsafe(seen, params.payload)
+        )
+        return subscriptions
 
     async def mint(self, quote: str) -> dict[str, Any]:
         amount = (await self.wallet.get_mint_quote(quote)).amount
@@ -145,8 +174,7 @@ class Peer:
     async def receive(self, token: str, preimage: str | None = None, privkeys: list[str] | None = None) -> dict[str, Any]:
         wallet = self.wallet
         decoded = deserialize_token_from_string(token)
-        proofs = list(decoded.proofs)
-        await wallet._expand_short_keyset_ids(proofs)
+        proofs = await self._proofs(token)
         if any(p.dleq is None for p in proofs):
             raise ValueError("the token has proofs without DLEQ")
         if preimage is not None:
@@ -155,6 +183,11 @@ class Peer:
             await self._sign_with(privkeys, proofs)
         kept, _ = await wallet.redeem(proofs)
         return {**self._kept(kept), "memo": decoded.memo}
+
+    async def _proofs(self, token: str) -> list[Proof]:
+        proofs = list(deserialize_token_from_string(token).proofs)
+        await self.wallet._expand_short_keyset_ids(proofs)
+        return proofs
 
     async def _sign_with(self, privkeys: list[str], proofs: list[Proof]) -> None:
         """Signs with more keys than the wallet's own, for multi-signature locks with SIG_INPUTS."""
@@ -168,21 +201,38 @@ class Peer:
         finally:
             self.wallet.private_key = own
 
-    async def melt(self, request: str) -> dict[str, Any]:
+    async def melt(
+        self,
+        request: str,
+        amount_msat: int | None = None,
+        token: str | None = None,
+        privkeys: list[str] | None = None,
+        prefer_async: bool = False,
+        timeout_ms: int = 0,
+    ) -> dict[str, Any]:
         wallet = self.wallet
+        if amount_msat is not None:
+            raise NotImplementedError("Nutshell's wallet pays no invoice without an amount")
         quote = await wallet.melt_quote(request)
-        before = self.balance
         needed = quote.amount + quote.fee_reserve
-        proofs, _ = await wallet.select_to_send(wallet.proofs, needed, include_fees=True)
-        paid = await wallet.melt(proofs, request, quote.fee_reserve, quote.quote)
-        change = self._change(paid)
+        if token is not None:
+            proofs = await self._proofs(token)
+            await self._sign_with(privkeys or [], proofs)
+        else:
+            proofs, _ = await wallet.select_to_send(wallet.proofs, needed, include_fees=True)
+        paid = await wallet.melt(proofs, request, quote.fee_reserve, quote.quote, prefer_async=prefer_async)
+        state, preimage, end = str(paid.state), paid.payment_preimage, time.monotonic() + timeout_ms / 1000
+        while state == "PENDING" and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+            seen = await wallet.get_melt_quote(quote.quote)  # Nutshell leaves the change of such a payment unclaimed
+            state, preimage = seen.state.value.upper(), seen.payment_preimage
         return {
-            "state": str(paid.state),
-            "preimage": paid.payment_preimage,
+            "state": state,
+            "first_state": str(paid.state),
+            "preimage": preimage,
             "amount": quote.amount,
             "fee_reserve": quote.fee_reserve,
-            "change": change,
-            "spent": before - self.balance,
+            "change": self._change(paid),
             "balance": self.balance,
         }
 
@@ -201,8 +251,7 @@ class Peer:
     async def states(self, token: str | None = None) -> list[str]:
         proofs = self.wallet.proofs
         if token is not None:
-            proofs = list(deserialize_token_from_string(token).proofs)
-            await self.wallet._expand_short_keyset_ids(proofs)
+            proofs = await self._proofs(token)
         return [str(state.state.value).upper() for state in (await self.wallet.check_proof_state(proofs)).states]
 
 
@@ -219,7 +268,7 @@ async def _open(mint: str, unit: str, words: str, directory: str) -> dict[str, A
     return {"wallet": len(_peers) - 1, **await peer.info()}
 
 
-async def _invoice(amount_msat: int, currency: str) -> dict[str, Any]:
+async def _invoice(amount_msat: int | None, currency: str) -> dict[str, Any]:
     """An invoice of a node that no mint here knows; FRESH preimage."""
     preimage = os.urandom(32)
     tags = Tags()
@@ -227,7 +276,9 @@ async def _invoice(amount_msat: int, currency: str) -> dict[str, Any]:
     tags.add(TagChar.payment_secret, os.urandom(32).hex())
     tags.add(TagChar.description, "an invoice of a stranger")
     tags.add(TagChar.expire_time, 3600)
-    invoice = Bolt11(currency=currency, amount_msat=MilliSatoshi(amount_msat), date=int(time.time()), tags=tags)
+    invoice = Bolt11(
+        currency=currency, amount_msat=MilliSatoshi(amount_msat) if amount_msat else None, date=int(time.time()), tags=tags
+    )
     return {"request": encode(invoice, os.urandom(32).hex()), "preimage": preimage.hex()}
 
 
