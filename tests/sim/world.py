@@ -27,7 +27,7 @@ from specie.mint import Mint, MintSettings
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.storage import Body, Migration, Storage, StorageStatus
 from specie.storage.adapters.sqlite import SqliteStorage
-from specie.wallet import RetryPolicy, Wallet, WalletSettings
+from specie.wallet import P2PK, RetryPolicy, Wallet, WalletSettings
 from specie.wallet.adapters.schema import MIGRATIONS as WALLET_MIGRATIONS
 from specie.wallet.adapters.store_sql import SqlWalletStore
 from tests.sim.client import SimClient
@@ -135,6 +135,8 @@ class Token:
     text: str
     amount: int
     taken: bool = False
+    reader: Holder | None = None
+    """Who alone can open it, where it is locked."""
 
 
 class World:
@@ -350,10 +352,9 @@ class World:
         assert not await self.bank_store.read(SqlMintStore().pending_melts), "a payment never came to its end"
         for holder in self.wallets:
             await holder.settle_down()
-        collector = self.wallets[0]
         for token in self.tokens:
             with contextlib.suppress(RefusedError):
-                await collector.wallet.receive(token.text)
+                await (token.reader or self.wallets[0]).wallet.receive(token.text)
         for holder in self.wallets:
             await holder.settle_down()
 
@@ -371,6 +372,8 @@ class World:
             assert balance.total == balance.available + balance.sent, f"{holder.name} has money out of hand: {balance}"
             held += balance.total
             ys += [stored.y for stored in await holder.coins()]
+            if self.rng.random() < 0.2:
+                assert await holder.restored() == balance.total, "the words do not bring everything back"
         assert len(set(ys)) == len(ys), "two wallets hold one coin"
         states = {state.state for state in await mint.check_state(ys)} if ys else set()
         assert states <= {State.UNSPENT}, "a wallet holds a spent coin"
@@ -430,9 +433,24 @@ class Holder:
     async def live(self, steps: int) -> None:
         """Do something, again and again; die and come back now and then."""
         verbs: list[Callable[[], Awaitable[object]]] = [
-            self._mint, self._mint, self._mint, self._send, self._send, self._receive, self._receive, self._receive, self._ask,
-            self._pay_own, self._pay_foreign, self._pay_foreign, self._reshape, self._look, self._reclaim, self._bank_rotates,
-        ]  # fmt: skip
+            self._mint,
+            self._mint,
+            self._mint,
+            self._send,
+            self._send,
+            self._send_locked,
+            self._receive,
+            self._receive,
+            self._receive,
+            self._ask,
+            self._pay_own,
+            self._pay_foreign,
+            self._pay_foreign,
+            self._reshape,
+            self._look,
+            self._reclaim,
+            self._bank_rotates,
+        ]
         for _ in range(steps):
             verb = self.rng.choice(verbs)
             try:
@@ -478,8 +496,42 @@ class Holder:
         token = await self.wallet.send(amount, include_fee=self.rng.random() < 0.5)
         self.world.tokens.append(Token(token.text, amount))
 
+    async def _send_locked(self) -> None:
+        reader = self.rng.choice(self.world.wallets)
+        key = await reader.fresh_key()
+        amount = self.rng.choice((2, 16))
+        token = await self.wallet.send(amount, lock=P2PK((key,)), include_fee=True)
+        self.world.tokens.append(Token(token.text, amount, reader=reader))
+
+    async def fresh_key(self) -> str:
+        """A key of ours to lock coins to, however often the wallet dies over it."""
+        while True:
+            try:
+                return await self.wallet.p2pk_key()
+            except Killed:
+                self._run()
+
+    async def restored(self) -> int:
+        """What another wallet with our words finds at the mint."""
+        store = SqliteStorage(":memory:", inline=True)
+        await store.migrate(WALLET_MIGRATIONS)
+        entropy = SeededEntropy(f"{self.world.seed} {self.name} restored")
+        wallet = Wallet(
+            storage=store,
+            store=SqlWalletStore(),
+            signer=SoftwareSigner(seed_from_words(self._words), threads=0, entropy=entropy),
+            clients=lambda url: SimClient(url, self.world),
+            clock=self.world.clock,
+            entropy=entropy,
+            settings=WALLET_SETTINGS,
+        )
+        await wallet.restore([URL])
+        total = (await wallet.balance()).total
+        await store.close()
+        return total
+
     async def _receive(self) -> None:
-        waiting = [token for token in self.world.tokens if not token.taken]
+        waiting = [token for token in self.world.tokens if not token.taken and token.reader in (None, self)]
         if waiting:
             token = self.rng.choice(waiting)
             token.taken = self.rng.random() < 0.8  # else somebody else tries the same token
