@@ -154,6 +154,10 @@ class MintStore(Protocol):
         """Record an arrival once; False if it was recorded before."""
         ...
 
+    async def adopt_deposit(self, tx: Transaction, rail: str, receipt_id: str, quote: str) -> bool:
+        """Give a quote an arrival that was recorded for none; False if it has one, or was never recorded."""
+        ...
+
     async def cursor(self, tx: Transaction, rail: str) -> str | None:
         """Up to where a rail's arrivals were recorded."""
         ...

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from specie.ecash import MintQuoteRequest, MintRequest, MintState
 from specie.ecash import codes as refused
 from specie.ecash.quote import quote_signature_digest
-from specie.kernel import IncomingPayment, MalformedError, RefusedError, curve
+from specie.kernel import IncomingPayment, IncomingRequest, MalformedError, RefusedError, curve, split_amount
 from specie.lightning.adapters.play import PlayFaults
 from specie.mint import MintSettings
 from specie.mint.engine import issue as verbs
@@ -130,6 +131,37 @@ async def test_an_arrival_is_booked_once(bank: House) -> None:
     books = await bank.mint.books()
     assert books.of("asset:rail/play", "sat") == 13
     assert books.of("liability:deposit/unassigned", "sat") == -5
+
+
+@pytest.mark.parametrize("unit", ["sat", "msat"])
+async def test_a_payment_quicker_than_its_quote_is_not_lost(unit: str) -> None:
+    """An arrival told before the quote was stored is booked for none, and moved to the quote, once, when it is looked up."""
+    async with house(settings=MintSettings(units=("sat", "msat"))) as bank:
+        asked = await bank.rail.request(8_000, description="", expiry_s=600)
+        arrival = await bank.rail.settle(asked.payment_id)
+        await verbs.credit(bank.mint._context, "play", arrival, cursor=True)
+        assert (await bank.mint.books()).of("liability:deposit/unassigned", "sat") == -8
+        amount = 8 if unit == "sat" else 8_000
+        bank.rail.request = _answering(asked)  # type: ignore[method-assign]
+        quote = await bank.mint.request_mint_quote(MintQuoteRequest("bolt11", unit, amount))
+        assert quote.amount_paid == 0
+        for _ in range(2):
+            assert (await bank.mint.mint_quote(quote.quote, "bolt11")).amount_paid == amount
+            await verbs.credit(bank.mint._context, "play", arrival, cursor=True)
+        outputs = Purse(bank).outputs(
+            [amount] if unit == "sat" else split_amount(amount, bank.keyset(unit).keys), bank.keyset(unit)
+        )
+        await bank.mint.issue(MintRequest("bolt11", quote.quote, outputs.messages))
+        books = await bank.mint.audit()
+        assert books.of("liability:deposit/unassigned", "sat") == 0
+        assert books.of("asset:rail/play", unit) == books.outstanding(bank.keyset(unit).id, unit) == amount
+
+
+def _answering(asked: IncomingRequest) -> Callable[..., Awaitable[IncomingRequest]]:
+    async def request(amount_msat: int, *, description: str, expiry_s: int) -> IncomingRequest:
+        return asked
+
+    return request
 
 
 async def test_a_silent_rail_leaves_the_quote_readable(bank: House) -> None:

@@ -342,6 +342,13 @@ class SqlMintStore:
         )
         return bool(inserted)
 
+    async def adopt_deposit(self, tx: Transaction, rail: str, receipt_id: str, quote: str) -> bool:
+        """Give a quote an arrival that was recorded for none; False if it has one, or was never recorded."""
+        changed = await tx.execute(
+            "UPDATE mint_deposit SET quote = $1 WHERE rail = $2 AND receipt_id = $3 AND quote IS NULL", quote, rail, receipt_id
+        )
+        return bool(changed)
+
     async def cursor(self, tx: Transaction, rail: str) -> str | None:
         """Up to where a rail's arrivals were recorded."""
         row = await tx.fetch_one("SELECT position FROM mint_cursor WHERE rail = $1", rail)

@@ -41,6 +41,10 @@ from specie.storage import Transaction
 __all__ = ["credit", "issue", "mint_quote", "request_mint_quote", "unknown_quote"]
 
 
+_UNASSIGNED = "liability:deposit/unassigned"
+"""What came in for no quote, in sat."""
+
+
 def unknown_quote() -> RefusedError:
     """NUT-04 and NUT-05 give no code to a quote id that is not known."""
     return RefusedError("quote not found")
@@ -112,7 +116,11 @@ async def _look_up(context: Context, record: MintRecord) -> MintRecord:
 
 
 async def credit(context: Context, rail: str, payment: IncomingPayment, *, cursor: bool) -> None:
-    """Book one arrival, once however often it is told; with `cursor` also remember how far the stream was read."""
+    """Book one arrival, once however often it is told; with `cursor` also remember how far the stream was read.
+
+    A payment can be quicker than the transaction that stores its quote. Then it is booked for none, and moved to the quote
+    when that looks it up.
+    """
     now = context.clock.now()
 
     async def body(tx: Transaction) -> None:
@@ -122,10 +130,14 @@ async def credit(context: Context, rail: str, payment: IncomingPayment, *, curso
         quote = record.quote if record else None
         if cursor:
             await context.store.set_cursor(tx, rail, payment.cursor)
+        booked = [Posting(f"asset:rail/{rail}", unit, amount)]
         if not await context.store.add_deposit(tx, rail, payment.receipt_id, quote, amount, now):
-            return
-        owed = f"liability:deposit/{record.method}" if record else "liability:deposit/unassigned"
-        postings = [Posting(f"asset:rail/{rail}", unit, amount), Posting(owed, unit, -amount)]
+            if quote is None or not await context.store.adopt_deposit(tx, rail, payment.receipt_id, quote):
+                return
+            sat = payment.amount_msat // 1000
+            booked += [Posting(f"asset:rail/{rail}", "sat", -sat), Posting(_UNASSIGNED, "sat", sat)]
+        owed = f"liability:deposit/{record.method}" if record else _UNASSIGNED
+        postings = [*booked, Posting(owed, unit, -amount)]
         await context.ledger.post(tx, at=now, kind="deposit", reference=quote or payment.payment_id, postings=postings)
         if record is None:
             return
