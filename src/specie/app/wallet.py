@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import platformdirs
 
 from specie.app.system import SystemClock, SystemEntropy
+from specie.ecash.mint_url import mint_url_checked
 from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
 from specie.kernel.errors import MalformedError
@@ -144,7 +145,7 @@ class Wallet(WalletEngine):
                 wallet.sealed = OpenedSeed(b"", opened.kind, opened.created, opened.where)
                 wallet._entropy_bytes = opened.seed
                 wallet._exit = stack
-                if mint is not None and mint.rstrip("/") not in {view.url for view in await wallet.mints()}:
+                if mint is not None and mint_url_checked(mint) not in {view.url for view in await wallet.mints()}:
                     await wallet.add_mint(mint)
                 if resume and await wallet.operations():
                     await wallet.resume()

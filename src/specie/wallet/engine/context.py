@@ -50,6 +50,8 @@ class Context:
         self.busy: set[str] = set()
         self._clients = clients
         self._open: dict[str, MintClient] = {}
+        self._infos: dict[str, tuple[bytes, MintInfo]] = {}
+        self._keysets: dict[str, tuple[int | None, list[KnownKeyset]]] = {}
 
     def client(self, mint: str) -> MintClient:
         """The guarded client of a mint's normalised URL, made on first use."""
@@ -79,14 +81,31 @@ class Context:
     async def info(self, mint: str) -> MintInfo:
         """What the mint last said of itself (NUT-06), as stored; empty where it never said anything readable."""
         record = await self.mint_record(mint)
-        try:
-            return wire.info_from_json(record.info, limits=self.settings.limits)
-        except MalformedError:
-            return MintInfo()
+        known = self._infos.get(mint)
+        if known is None or known[0] != record.info:
+            try:
+                known = (record.info, wire.info_from_json(record.info, limits=self.settings.limits))
+            except MalformedError:
+                known = (record.info, MintInfo())
+            self._infos[mint] = known
+        return known[1]
 
     async def keysets(self, mint: str) -> list[KnownKeyset]:
-        """The mint's keysets as stored."""
-        return await self.storage.read(lambda tx: self.store.keysets(tx, mint))
+        """The mint's keysets as stored; read again when this process or another has refreshed them."""
+        refreshed_at = next((r.refreshed_at for r in await self.storage.read(self.store.mints) if r.url == mint), None)
+        known = self._keysets.get(mint)
+        if known is None or known[0] != refreshed_at:
+            known = self._keysets[mint] = (refreshed_at, await self.storage.read(lambda tx: self.store.keysets(tx, mint)))
+        return known[1]
+
+    def forget_keysets(self, mint: str) -> None:
+        """The stored keysets have changed."""
+        self._keysets.pop(mint, None)
+
+    async def array_limit(self, mint: str) -> int:
+        """The longest array to put into a request: the mint's bound or ours, whichever is less."""
+        ours = self.settings.limits.array_length
+        return min(ours, (await self.info(mint)).max_array_length or ours)
 
     def terms(self, keysets: Sequence[KnownKeyset]) -> dict[str, KeysetTerms]:
         """What selection must know of keysets, by id."""

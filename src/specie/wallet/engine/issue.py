@@ -28,9 +28,10 @@ from specie.wallet.engine.mints import active_keyset
 from specie.wallet.engine.outputs import derived_outputs, kept_amounts
 from specie.wallet.engine.perform import RebuildError, as_mint_quote, perform
 from specie.wallet.engine.wait import wait_until
-from specie.wallet.errors import QuoteUnknownError
+from specie.wallet.errors import OperationBusyError, QuoteUnknownError
 from specie.wallet.holding import WalletMintQuote
 from specie.wallet.operation import Kind, Operation, Output, Purpose, Role, blinded_messages
+from specie.wallet.states import OperationState
 
 __all__ = ["claim", "look_at_mint_quote", "request_mint_quote", "wait_for_payment"]
 
@@ -122,8 +123,13 @@ async def wait_for_payment(ctx: Context, quote: WalletMintQuote, *, timeout_s: f
 async def claim(ctx: Context, quote: WalletMintQuote, *, memo: str | None = None) -> int:
     """Mint what a quote has been paid; the amount. QuoteUnpaidError if there is nothing to claim.
 
-    A secret that another device of the seed has used costs a new try with other counters.
+    A claim that was interrupted before is carried to its end first. A secret that another device of the seed has used
+    costs a new try with other counters. OperationBusyError while another task claims it.
     """
+    open_one = await _open_claim(ctx, quote)
+    if open_one is not None:
+        await perform(ctx, open_one, resumed=True)
+        return open_one.amount
     quote = await look_at_mint_quote(ctx, quote)
     if not quote.claimable:
         raise QuoteUnpaidError("nothing of this quote is paid and not yet issued")
@@ -141,10 +147,18 @@ async def claim(ctx: Context, quote: WalletMintQuote, *, memo: str | None = None
     raise RefusedError("not reached")
 
 
+async def _open_claim(ctx: Context, quote: WalletMintQuote) -> Operation | None:
+    for operation in await ctx.storage.read(lambda tx: ctx.store.operations(tx, (OperationState.OPEN,))):
+        if operation.kind is Kind.MINT and (operation.mint, operation.quote) == (quote.mint, quote.quote):
+            if operation.operation_id in ctx.busy:
+                raise OperationBusyError("this quote is being claimed")
+            return operation
+    return None
+
+
 async def _claim_operation(ctx: Context, quote: WalletMintQuote, keyset: Keyset, memo: str | None) -> Operation:
     amounts = await kept_amounts(ctx, quote.mint, keyset, quote.claimable)
-    limit = (await ctx.info(quote.mint)).max_array_length or ctx.settings.limits.array_length
-    if len(amounts) > limit:
+    if len(amounts) > await ctx.array_limit(quote.mint):
         amounts = split_amount(quote.claimable, keyset.keys)
     outputs = tuple(await derived_outputs(ctx, quote.mint, keyset, amounts, Role.KEEP))
     now = ctx.clock.now()

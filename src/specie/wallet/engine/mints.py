@@ -60,7 +60,9 @@ async def refresh(ctx: Context, mint: str) -> MintRecord:
         await ctx.store.mark_unlisted(tx, mint, {known.keyset.id for known in found})
         return record
 
-    return await ctx.storage.transact(body)
+    record = await ctx.storage.transact(body)
+    ctx.forget_keysets(mint)
+    return record
 
 
 async def _verified(ctx: Context, mint: str, entry: KeysetInfo, known: KnownKeyset | None) -> Keyset | None:

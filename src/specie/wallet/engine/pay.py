@@ -26,7 +26,6 @@ from specie.ecash.codes import (
     InvoicePaidError,
     PaymentFailedError,
     ProofsPendingError,
-    QuotePendingError,
 )
 from specie.ecash.proof import BlindSignature, State
 from specie.ecash.quote import MeltQuote, MeltQuoteRequest, MeltState
@@ -58,7 +57,8 @@ from specie.wallet.states import CoinState
 __all__ = ["Payment", "finish_payment", "pay", "request_melt_quote"]
 
 _BUILDS = 5
-_WORKING = (ProofsPendingError, QuotePendingError, InvoicePaidError)
+_WORKING = (ProofsPendingError,)
+"""Refusals after which the mint may still work on our coins; others count if quote and coins are then seen untouched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +200,7 @@ async def _choose(ctx: Context, quote: WalletMeltQuote, target: int) -> Selectio
         await ctx.storage.read(lambda tx: ctx.store.proofs(tx, mint=quote.mint, unit=quote.unit, states=(CoinState.UNSPENT,)))
     )
     terms = ctx.terms(await ctx.keysets(quote.mint))
-    limit = min(
-        ctx.settings.limits.array_length, (await ctx.info(quote.mint)).max_array_length or ctx.settings.limits.array_length
-    )
-    return select(free, target, terms, unit=quote.unit, max_inputs=limit)
+    return select(free, target, terms, unit=quote.unit, max_inputs=await ctx.array_limit(quote.mint))
 
 
 def _exact_parts(total: int, target: int, ppk: int, denominations: Sequence[int]) -> list[int]:

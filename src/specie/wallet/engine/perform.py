@@ -29,7 +29,7 @@ from specie.wallet.engine.mints import fresh_keysets
 from specie.wallet.engine.outputs import coins_from, probe_outputs
 from specie.wallet.errors import OperationFailedError, OperationOpenError
 from specie.wallet.holding import WalletMintQuote
-from specie.wallet.operation import Kind, Operation, Output
+from specie.wallet.operation import Kind, Operation, Output, Purpose
 
 __all__ = [
     "KEYSET_LEFT",
@@ -66,13 +66,23 @@ class KeysetLeftError(RebuildError):
 async def perform(ctx: Context, operation: Operation, *, resumed: bool = False) -> None:
     """Carry an OPEN mint or swap operation to its end: DONE on return.
 
+    One that is `resumed` long after is only looked up: if it took no effect its coins are free again. What others gave us
+    (`RECEIVE`) is still sent, for its coins are nowhere else.
+
     RefusedError (the mint's) or OperationFailedError where it FAILED, RebuildError where it failed and may be built
     again, UnavailableError where it was never sent (FAILED too, unless `resumed`), OperationOpenError where nobody knows
     yet, PeerFaultError (still OPEN) where the mint's answer is wrong.
     """
     ctx.busy.add(operation.operation_id)
+    old = ctx.clock.now() - operation.created_at > ctx.settings.replay_window_s
     try:
-        await _perform(ctx, operation, resumed)
+        if resumed and old and operation.purpose is not Purpose.RECEIVE:
+            late = OperationFailedError(
+                "it had not reached the mint, and is not sent so long after", operation=operation.operation_id
+            )
+            await _reconcile(ctx, operation, late)
+        else:
+            await _perform(ctx, operation, resumed)
     finally:
         ctx.busy.discard(operation.operation_id)
 
@@ -168,7 +178,7 @@ async def restored_pairs(ctx: Context, mint: str, outputs: Sequence[Output]) -> 
 
 async def states_of(ctx: Context, mint: str, ys: Sequence[bytes]) -> dict[bytes, State]:
     """What the mint says of coins, in batches it takes (NUT-07). PeerFaultError unless every one is answered."""
-    limit = min(ctx.settings.limits.array_length, (await ctx.info(mint)).max_array_length or ctx.settings.limits.array_length)
+    limit = await ctx.array_limit(mint)
     states: dict[bytes, State] = {}
     for start in range(0, len(ys), limit):
         batch = list(ys[start : start + limit])
@@ -270,6 +280,6 @@ async def _move_counters(ctx: Context, operation: Operation) -> None:
 
 async def _last_used(ctx: Context, mint: str, keyset_id: str, start: int) -> int | None:
     """The last counter from `start` on, within one batch, whose output the mint has signed."""
-    outputs = await probe_outputs(ctx, keyset_id, start, ctx.settings.restore_batch)
+    outputs = await probe_outputs(ctx, keyset_id, start, min(ctx.settings.restore_batch, await ctx.array_limit(mint)))
     hits = [output.counter for output, _ in await restored_pairs(ctx, mint, outputs) if output.counter is not None]
     return max(hits, default=None)

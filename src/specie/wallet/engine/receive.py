@@ -72,9 +72,21 @@ async def receive(ctx: Context, text: str, *, preimage: str | None, trust: bool)
     ours = await ctx.storage.read(lambda tx: ctx.store.proofs_by_y(tx, [proof.y for proof in token.proofs]))
     if any(stored.state is CoinState.SPENT for stored in ours):
         raise ProofsSpentError("this wallet has taken this token before")
+    if any(stored.state is CoinState.RESERVED for stored in ours):
+        raise RefusedError("a coin of this token is being used by another operation of this wallet")
     purpose = Purpose.RECLAIM if ours else Purpose.RECEIVE
-    operation = await _swap_in(ctx, token, purpose, preimage=preimage)
-    return Receipt(token.mint, token.unit, operation.amount, operation.fee, token.memo)
+    return await _swap_all(ctx, token, purpose, preimage)
+
+
+async def _swap_all(ctx: Context, token: Token, purpose: Purpose, preimage: str | None) -> Receipt:
+    """Swap a token in as many requests as the mint's bound on arrays asks for; normally one."""
+    limit = await ctx.array_limit(token.mint)
+    amount = fee = 0
+    for start in range(0, len(token.proofs), limit):
+        part = msgspec.structs.replace(token, proofs=token.proofs[start : start + limit])
+        operation = await _swap_in(ctx, part, purpose, preimage=preimage)
+        amount, fee = amount + operation.amount, fee + operation.fee
+    return Receipt(token.mint, token.unit, amount, fee, token.memo)
 
 
 async def reclaim(ctx: Context, text_or_id: str) -> Receipt:
@@ -88,8 +100,7 @@ async def reclaim(ctx: Context, text_or_id: str) -> Receipt:
     live = tuple(stored.proof for stored in proofs if stored.state is CoinState.PENDING)
     if not live:
         raise ProofsSpentError("every coin of this token has been redeemed")
-    operation = await _swap_in(ctx, msgspec.structs.replace(token, proofs=live), Purpose.RECLAIM, preimage=None)
-    return Receipt(token.mint, token.unit, operation.amount, operation.fee, token.memo)
+    return await _swap_all(ctx, msgspec.structs.replace(token, proofs=live), Purpose.RECLAIM, None)
 
 
 async def _swap_in(ctx: Context, token: Token, purpose: Purpose, *, preimage: str | None, reserve: bool = False) -> Operation:

@@ -77,7 +77,7 @@ async def _groups(ctx: Context, mint: str, unit: str, *, leaving_only: bool) -> 
     if leaving_only:
         target = ctx.choose_keyset(await ctx.keysets(mint), unit)
         free = [p for p in free if terms[p.proof.id].leaving and (target is None or p.proof.id != target.id)]
-    limit = min(ctx.settings.limits.array_length, (await ctx.info(mint)).max_array_length or ctx.settings.limits.array_length)
+    limit = await ctx.array_limit(mint)
     free.sort(key=lambda p: p.proof.amount)
     return [free[start : start + limit] for start in range(0, len(free), limit)]
 

@@ -59,17 +59,18 @@ async def _restore_keyset(ctx: Context, known: KnownKeyset, progress: Progress |
     keyset, mint = known.keyset, known.mint
     carrier = _carrier(mint, keyset.unit)
     found: list[StoredProof] = []
+    batch = min(ctx.settings.restore_batch, await ctx.array_limit(mint))
     start = empty = 0
     last: int | None = None
-    while empty < ctx.settings.restore_gap:
-        outputs = await probe_outputs(ctx, keyset.id, start, ctx.settings.restore_batch)
+    while empty < ctx.settings.restore_gap * ctx.settings.restore_batch:
+        outputs = await probe_outputs(ctx, keyset.id, start, batch)
         pairs = await restored_pairs(ctx, mint, outputs)
         for output, stored in coins_from(carrier, pairs, [known], require_dleq=False, restored=True):
             found.append(stored)
             if output.counter is not None:
                 last = output.counter if last is None else max(last, output.counter)
-        empty = 0 if pairs else empty + 1
-        start += ctx.settings.restore_batch
+        empty = 0 if pairs else empty + batch
+        start += batch
         if progress is not None:
             progress(keyset.id, start, len(found))
     return await _store(ctx, known, found, last)

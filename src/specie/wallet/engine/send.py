@@ -167,8 +167,7 @@ def _parts_for(order: SendOrder, keyset: Keyset) -> list[int]:
 async def _select(ctx: Context, mint: str, unit: str, target: int) -> Selection:
     free = await _free(ctx, mint, unit)
     terms = ctx.terms(await ctx.keysets(mint))
-    limit = min(ctx.settings.limits.array_length, (await ctx.info(mint)).max_array_length or ctx.settings.limits.array_length)
-    return select(free, target, terms, unit=unit, max_inputs=limit)
+    return select(free, target, terms, unit=unit, max_inputs=await ctx.array_limit(mint))
 
 
 async def swap_coins(
