@@ -30,10 +30,12 @@ __all__ = ["CrashReport", "crash_bank"]
 _START_S = 60.0
 _SETTLE_S = 90.0
 _WALLETS = ("alice", "bob", "carol")
+_CUSTOMERS = 2
+"""Verbs of one wallet that run at once."""
 _SETTINGS = WalletSettings(
     payment_wait_s=5.0,
-    breaker_pause_s=0.2,
-    retry=RetryPolicy(attempts=3, base_s=0.05, longest_s=0.5),
+    breaker_threshold=1_000_000,
+    retry=RetryPolicy(attempts=3, base_s=0.05, longest_s=0.15),
     poll_s=0.1,
     longest_poll_s=0.5,
 )
@@ -165,8 +167,8 @@ async def _crash(home: Path, kills: int, seed: int, say: Callable[[str], None]) 
         async with _wallets(home, bank.url) as wallets:
             done = asyncio.Event()
             async with asyncio.TaskGroup() as group:
-                for number, wallet in enumerate(wallets):
-                    to = wallets[(number + 1) % len(wallets)]
+                for number in range(_CUSTOMERS * len(wallets)):
+                    wallet, to = wallets[number % len(wallets)], wallets[(number + 1) % len(wallets)]
                     group.create_task(_customer(wallet, to, random.Random(f"{seed}:{number}"), report, done))  # noqa: S311
                 await _kill_often(bank, kills, rng, report, say)
                 await asyncio.sleep(1.0)
@@ -224,7 +226,7 @@ async def _customer(wallet: Wallet, to: Wallet, rng: random.Random, report: Cras
         except (UnavailableError, UncertainError, TimeoutError):
             report.interrupted += 1
             await wallet.resume()
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.2)
         except RefusedError:  # an invoice that paid itself first, a quote that is being worked on
             report.refused += 1
             await wallet.resume()
@@ -233,16 +235,16 @@ async def _customer(wallet: Wallet, to: Wallet, rng: random.Random, report: Cras
 async def _verb(wallet: Wallet, to: Wallet, rng: random.Random, report: CrashReport) -> None:
     free = (await wallet.balance()).available
     choice = rng.random()
-    if free < 20 or choice < 0.2:
-        await wallet.mint(rng.randrange(20, 200), timeout_s=5.0)
+    if free < 20 or choice < 0.1:
+        await wallet.mint(rng.randrange(100, 1000), timeout_s=5.0)
         report.mints += 1
-    elif choice < 0.55:
-        quote = await to.mint_quote(rng.randrange(1, free // 2))
+    elif choice < 0.5:
+        quote = await to.mint_quote(rng.randrange(1, free // 4))
         if (await wallet.pay(quote.request, max_fee=5)).state == "PAID":
             report.payments += 1
         await to.check_pending()
     else:
-        token = await wallet.send(rng.randrange(1, free // 2))
+        token = await wallet.send(rng.randrange(1, free // 4))
         await to.receive(token.text)
         report.tokens += 1
 

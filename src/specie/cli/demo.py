@@ -61,7 +61,7 @@ def _show(screen: Screen, report: CrashReport) -> None:
         return Text(money(amount), "bold green" if amount == 0 else "bold red")
 
     rows: list[tuple[object, object, str]] = [
-        ("kills", f"{report.kills:,}", f"SIGKILL, in {report.seconds:.0f} s; {report.interrupted:,} requests cut off"),
+        ("kills", f"{report.kills:,}", f"SIGKILL, in {report.seconds:.0f} s; {report.interrupted:,} tries met a dead bank"),
         ("done meanwhile", f"{report.mints + report.payments + report.tokens:,}", _verbs(report)),
         ("issued", money(report.issued), "ecash ever signed"),
         ("redeemed", money(report.redeemed), "ecash ever spent"),

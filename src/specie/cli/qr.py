@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["fits", "qr_text"]
+__all__ = ["qr_text"]
 
 _BORDER = 1
 """Quiet zone in modules; readers of screens make do with less than the four of paper."""
@@ -25,12 +25,6 @@ def _modules(data: str) -> list[list[bool]] | None:
     except segno.DataOverflowError:
         return None
     return [[bool(module) for module in row] for row in made.matrix_iter(border=_BORDER)]
-
-
-def fits(data: str, width: int) -> bool:
-    """Whether a terminal of `width` columns can show the QR code of `data`."""
-    modules = _modules(data)
-    return modules is not None and len(modules) <= width
 
 
 def qr_text(data: str, width: int) -> Text | None:

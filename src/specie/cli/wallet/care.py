@@ -43,7 +43,9 @@ def _when(at: int) -> str:
 
 async def init(
     *,
-    words_file: Annotated[Path | None, Parameter(help="Make it from the words in this file; - is standard input.")] = None,
+    words_file: Annotated[
+        Path | None, Parameter(help="Make it from the words in this file; - is standard input.", allow_leading_hyphen=True)
+    ] = None,
     mint: MintArgument = None,
     wallet: Choice = None,
     screen: ScreenArgument,
@@ -118,7 +120,8 @@ async def words(
 async def restore(
     *,
     words_file: Annotated[
-        Path | None, Parameter(help="File with the words; - is standard input. Asked for at a terminal.")
+        Path | None,
+        Parameter(help="File with the words; - is standard input. Asked for at a terminal.", allow_leading_hyphen=True),
     ] = None,
     mint: Annotated[
         list[str] | None,
