@@ -59,9 +59,11 @@ def nutshell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
 SLOW_PAYMENT_S = 2
 
 
-def _nutshell_mint(home: Path, pay_delay_s: int) -> AbstractContextManager[MintProcess]:
+def _nutshell_mint(
+    home: Path, pay_delay_s: int = 0, *, port: int | None = None, key: str | None = None, **settings: str
+) -> AbstractContextManager[MintProcess]:
     """A Nutshell mint whose fake backend pays its own invoices; 100 ppk input fee, no rate limits."""
-    port = free_port()
+    port = port or free_port()
     environment = {
         "CASHU_DIR": str(home / "cashu"),
         "DEBUG": "FALSE",
@@ -73,10 +75,11 @@ def _nutshell_mint(home: Path, pay_delay_s: int) -> AbstractContextManager[MintP
         "MINT_DATABASE": str(home / "mint"),
         "MINT_LISTEN_HOST": "127.0.0.1",
         "MINT_LISTEN_PORT": str(port),
-        "MINT_PRIVATE_KEY": secrets.token_hex(32),
+        "MINT_PRIVATE_KEY": key or secrets.token_hex(32),
         "MINT_QUOTE_BACKEND_CHECK_RATE_LIMIT": "0",
         "MINT_RATE_LIMIT": "FALSE",
         "TOR": "FALSE",
+        **settings,
     }
     python = str(peers_directory() / "nutshell" / "bin" / "python")
     return run_mint("nutshell", [python, "-m", "cashu.mint"], home, port, environment)
@@ -101,6 +104,14 @@ def nutshell_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintProc
     _need("nutshell")
     with _nutshell_mint(tmp_path_factory.mktemp("nutshell_mint"), 0) as running:
         yield running
+
+
+@pytest.fixture
+def nutshell_runs(tmp_path: Path) -> Callable[..., AbstractContextManager[MintProcess]]:
+    """Runs of one Nutshell mint, each with settings of its own: `with nutshell_runs(NAME="value") as mint`."""
+    _need("nutshell")
+    port, key = free_port(), secrets.token_hex(32)
+    return lambda **settings: _nutshell_mint(tmp_path, port=port, key=key, **settings)
 
 
 @pytest.fixture(scope="session")

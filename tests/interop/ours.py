@@ -124,6 +124,31 @@ class OurWallet:
     def receive(self, token: str, *, preimage: str | None = None) -> int:
         return _tried("receive", lambda: self._wallet.receive(token, preimage=preimage)).amount
 
+    def receive_offline(self, token: str) -> int:
+        """Takes a token without asking its mint."""
+        return _tried("receive", lambda: self._wallet.receive(token, offline=True)).amount
+
+    def secure(self) -> int:
+        """Swaps what was received off-line."""
+        return _tried("secure", self._wallet.secure)
+
+    def rotate(self) -> int:
+        """Moves coins off keysets that are no longer active: how much."""
+        return _tried("rotate", self._wallet.rotate)
+
+    def pay(self, request: str, *, wait_s: float) -> str:
+        """Pays an invoice, waiting so long for its end: PAID or PENDING."""
+        return _tried("pay", lambda: self._wallet.pay(request, wait_s=wait_s)).state
+
+    def resume(self) -> None:
+        """Takes up what is open."""
+        _tried("resume", self._wallet.resume)
+
+    @property
+    def reserved(self) -> int:
+        """What is held in operations whose end is not known."""
+        return self._wallet.balance().reserved
+
     def melt(self, request: str) -> dict[str, Any]:
         before = self.balance
         quote = _tried("melt_quote", lambda: self._wallet.melt_quote(request))

@@ -1,4 +1,4 @@
-"""What a receiver can verify without the sender: the mint's DLEQ on every coin (NUT-12)."""
+"""What a receiver can verify by itself: the mint's DLEQ on every coin (NUT-12)."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ def test_a_token_with_a_false_dleq_is_refused(sender: str, receiver: str, mint: 
         taker.receive(_tampered(mint, token))
     assert set(giver.states(token)) == {"UNSPENT"}
     assert taker.receive(token) in (8, 9)
+
+
+@pytest.mark.parametrize("sender", ["cashu-ts", "nutshell"])
+@pytest.mark.parametrize("mint", ["specie", "nutshell"], indirect=True)
+def test_a_peers_token_is_taken_off_line(sender: str, mint: MintProcess, funded_pair: FundedPair) -> None:
+    """Our wallet takes a peer's coins on their DLEQs alone, refuses false ones, and makes them its own later."""
+    giver, taker = funded_pair(sender, "specie", mint)
+    token, had = giver.send(9), taker.balance
+    with pytest.raises(PeerError):
+        taker.receive_offline(_tampered(mint, token))
+    assert taker.receive_offline(token) == 9
+    assert set(giver.states(token)) == {"UNSPENT"}
+    assert taker.secure() in (8, 9)
+    assert set(giver.states(token)) == {"SPENT"}
+    assert taker.balance in (had + 8, had + 9)
