@@ -34,7 +34,7 @@ _BATCH = 256
 _PREPARING = 8
 """Connections used outside of the timed windows."""
 
-_PAID_WITHIN_S = 30.0
+_PAID_WITHIN_S = 20.0
 
 
 def amounts_for(coins: int) -> list[int]:

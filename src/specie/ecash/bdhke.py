@@ -38,7 +38,7 @@ def blind(secret: str, r: bytes) -> bytes:
     if not curve.is_scalar(r):
         raise MalformedError("blinding factor is not a scalar")
     try:
-        return curve.add((hash_to_curve(secret.encode()), curve.public_key(r)))
+        return curve.add((hash_to_curve(secret.encode()), curve.public_key_uncompressed(r)))
     except ValueError as error:
         raise MalformedError("blinding gives the identity") from error
 
@@ -46,6 +46,6 @@ def blind(secret: str, r: bytes) -> bytes:
 def unblind(c_: bytes, r: bytes, key: bytes) -> bytes:
     """C = C_ - r*K (33 bytes) for the mint's public key `key`. MalformedError if a point or the scalar is invalid."""
     try:
-        return curve.subtract(c_, curve.multiply_secret(key, r))
+        return curve.subtract(c_, curve.multiply_secret_uncompressed(key, r))
     except ValueError as error:
         raise MalformedError("signature cannot be unblinded") from error

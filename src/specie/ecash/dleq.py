@@ -21,12 +21,17 @@ _NONCE_TAG = b"Cashu_DLEQ_R_v1"
 
 def hash_e(points: tuple[bytes, bytes, bytes, bytes]) -> bytes:
     """Challenge of NUT-12 over (R1, R2, A, C_), compressed points: SHA-256 of their uncompressed hex text."""
-    return sha256("".join(curve.uncompress(point).hex() for point in points).encode()).digest()
+    return sha256("".join([_uncompressed(point).hex() for point in points]).encode()).digest()
+
+
+def _uncompressed(point: bytes) -> bytes:
+    """65 bytes; what has them already was computed by us."""
+    return point if len(point) == 65 else curve.uncompress(point)
 
 
 def nonce(k: bytes, key: bytes, b_: bytes, c_: bytes) -> bytes:
     """Deterministic nonce of NUT-12 (a scalar): HMAC under the SECRET `k` of tag, points and a retry counter."""
-    message = _NONCE_TAG + curve.uncompress(key) + curve.uncompress(b_) + curve.uncompress(c_)
+    message = _NONCE_TAG + _uncompressed(key) + _uncompressed(b_) + _uncompressed(c_)
     for counter in range(256):
         candidate = hmac.digest(k, message + bytes((counter,)), "sha256")
         if curve.is_scalar(candidate):
@@ -40,7 +45,7 @@ def prove(k: bytes, key: bytes, b_: bytes, c_: bytes) -> Dleq:
     ValueError if a point or `k` is invalid: the caller checked them when it signed.
     """
     r = nonce(k, key, b_, c_)
-    e = hash_e((curve.public_key(r), curve.multiply_secret(b_, r), key, c_))
+    e = hash_e((curve.public_key_uncompressed(r), curve.multiply_secret_uncompressed(b_, r), key, c_))
     product = curve.scalar_multiply(curve.scalar_from_bytes_wrapping(e), k)
     return Dleq(e, curve.scalar_add(product, r))
 
@@ -51,8 +56,9 @@ def verify_dleq(b_: bytes, c_: bytes, dleq: Dleq | ProofDleq, key: bytes) -> Non
         challenge = curve.scalar_from_bytes_wrapping(dleq.e)
         # R1 = s*G - e*A and R2 = s*B_ - e*C_
         minus_e = curve.scalar_negate(challenge)
-        r1 = curve.tweak_add_public(curve.multiply_public(key, minus_e), dleq.s)
-        r2 = curve.add((curve.multiply_public(b_, dleq.s), curve.multiply_public(c_, minus_e)))
+        r1 = curve.tweak_add_public_uncompressed(curve.multiply_public_uncompressed(key, minus_e), dleq.s)
+        sides = (curve.multiply_public_uncompressed(b_, dleq.s), curve.multiply_public_uncompressed(c_, minus_e))
+        r2 = curve.add_uncompressed(sides)
         expected = hash_e((r1, r2, key, c_))
     except (ValueError, MalformedError):
         raise ProofInvalidError("DLEQ proof is malformed") from None
@@ -70,7 +76,7 @@ def verify_proof_dleq(proof: Proof, key: bytes) -> None:
         raise ProofInvalidError("proof carries no DLEQ")
     try:
         b_ = curve.tweak_add_public(y(proof), dleq.r)
-        c_ = curve.add((proof.C, curve.multiply_secret(key, dleq.r)))
+        c_ = curve.add((proof.C, curve.multiply_secret_uncompressed(key, dleq.r)))
     except ValueError:
         raise ProofInvalidError("DLEQ proof is malformed") from None
     verify_dleq(b_, c_, dleq, key)

@@ -1,8 +1,9 @@
 """secp256k1 behind one face: points and scalars as bytes, arithmetic by libsecp256k1. No other room knows the library.
 
 A point is its 33-byte compressed SEC1 form, a scalar 32 big-endian bytes in [1, n-1], an x-only key 32 bytes (BIP 340).
-Functions take a point in its 65-byte uncompressed form too (not `is_point`, `negate`, `subtract`, `x_only`), which spares
-each of them a square root; `multiply_secret_uncompressed` and `public_key_uncompressed` answer in it.
+Functions take a point in its 65-byte uncompressed form too (not `is_point`, `negate`, `x_only`), which spares each of them
+a square root; those named `..._uncompressed` answer in it. The compressed points read last are remembered as the library
+holds them, since one that is checked is multiplied soon after.
 Where a SECRET scalar multiplies a foreign point use `multiply_secret`, which is constant time; `multiply_public` is not.
 The library releases the interpreter lock, so batches run in parallel on threads.
 """
@@ -10,14 +11,16 @@ The library releases the interpreter lock, so batches run in parallel on threads
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from btclib_secp256k1 import dsa, ecdh, keys, recovery, ssa, xonly
+from btclib_secp256k1 import CData, dsa, ecdh, ffi, keys, recovery, ssa, xonly
 
 from specie.kernel.errors import MalformedError
 
 __all__ = [
     "ORDER",
     "add",
+    "add_uncompressed",
     "compress",
     "ecdsa_recover",
     "ecdsa_sign_recoverable",
@@ -26,6 +29,7 @@ __all__ = [
     "is_scalar",
     "lift_x",
     "multiply_public",
+    "multiply_public_uncompressed",
     "multiply_secret",
     "multiply_secret_uncompressed",
     "negate",
@@ -40,6 +44,7 @@ __all__ = [
     "schnorr_verify",
     "subtract",
     "tweak_add_public",
+    "tweak_add_public_uncompressed",
     "uncompress",
     "x_only",
 ]
@@ -48,9 +53,30 @@ ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """Order n of the group."""
 
 
+@lru_cache(maxsize=4096)
+def _remembered(point: bytes) -> CData:
+    return keys.parse(point)
+
+
+def _parsed(point: bytes) -> CData:
+    """The library's form of a point, which nobody may change; ValueError if it is none."""
+    return _remembered(point) if len(point) == 33 else keys.parse(point)
+
+
+def _copied(point: bytes) -> CData:
+    """The same, for functions that work in place."""
+    return ffi.new("secp256k1_pubkey *", _remembered(point)[0]) if len(point) == 33 else keys.parse(point)
+
+
 def is_point(data: bytes) -> bool:
     """Whether `data` is the 33-byte compressed form of a curve point (the identity has no such form)."""
-    return len(data) == 33 and data[0] in (2, 3) and keys.pubkey_verify(data)
+    if len(data) != 33 or data[0] not in (2, 3):
+        return False
+    try:
+        _parsed(data)
+    except ValueError:
+        return False
+    return True
 
 
 def point_from_bytes_checked(data: bytes) -> bytes:
@@ -85,22 +111,32 @@ def public_key_uncompressed(secret: bytes) -> bytes:
 
 def multiply_secret(point: bytes, secret: bytes) -> bytes:
     """secret*point in constant time. ValueError unless both are valid."""
-    return ecdh.shared_point(point, secret)
+    return ecdh._shared_point_(_parsed(point), secret)
 
 
 def multiply_secret_uncompressed(point: bytes, secret: bytes) -> bytes:
     """secret*point in its 65-byte form, in constant time. ValueError unless both are valid."""
-    return ecdh.shared_point(point, secret, compressed=False)
+    return ecdh._shared_point_(_parsed(point), secret, False)
 
 
 def multiply_public(point: bytes, scalar: bytes) -> bytes:
     """scalar*point in variable time: for scalars that are public only."""
-    return keys.pubkey_tweak_mul(point, scalar)
+    return keys.serialize(keys._pubkey_tweak_mul_(_copied(point), scalar))
+
+
+def multiply_public_uncompressed(point: bytes, scalar: bytes) -> bytes:
+    """scalar*point in its 65-byte form, in variable time: for scalars that are public only."""
+    return keys.serialize(keys._pubkey_tweak_mul_(_copied(point), scalar), compressed=False)
 
 
 def add(points: Sequence[bytes]) -> bytes:
     """Sum of points. ValueError if it is the identity."""
-    return keys.pubkey_combine(points)
+    return keys.serialize(keys._pubkey_combine_([_parsed(point) for point in points]))
+
+
+def add_uncompressed(points: Sequence[bytes]) -> bytes:
+    """Sum of points in its 65-byte form. ValueError if it is the identity."""
+    return keys.serialize(keys._pubkey_combine_([_parsed(point) for point in points]), compressed=False)
 
 
 def negate(point: bytes) -> bytes:
@@ -110,17 +146,22 @@ def negate(point: bytes) -> bytes:
 
 def subtract(left: bytes, right: bytes) -> bytes:
     """left - right. ValueError if they are equal."""
-    return keys.pubkey_combine((left, negate(right)))
+    return keys.serialize(keys._pubkey_combine_([_parsed(left), keys._pubkey_negate_(_copied(right))]))
 
 
 def tweak_add_public(point: bytes, scalar: bytes) -> bytes:
     """point + scalar*G. ValueError if that is the identity."""
-    return keys.pubkey_tweak_add(point, scalar)
+    return keys.serialize(keys._pubkey_tweak_add_(_copied(point), scalar))
+
+
+def tweak_add_public_uncompressed(point: bytes, scalar: bytes) -> bytes:
+    """point + scalar*G in its 65-byte form. ValueError if that is the identity."""
+    return keys.serialize(keys._pubkey_tweak_add_(_copied(point), scalar), compressed=False)
 
 
 def uncompress(point: bytes) -> bytes:
     """65-byte uncompressed form of a point. ValueError if it is none."""
-    return keys.reserialize(point, compressed=False)
+    return keys.serialize(_parsed(point), compressed=False)
 
 
 def compress(point: bytes) -> bytes:
