@@ -263,6 +263,15 @@ def test_init_shows_the_words_once_and_never_overwrites(specie: Run) -> None:
     assert len(fresh["words"].split()) == 12
 
 
+def test_a_wallet_can_be_made_before_there_is_a_mint(specie: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bank here may not run yet; a mint that is named must answer."""
+    monkeypatch.setenv("SPECIE_WALLET_MINT_URL", DEAD)
+    made = specie("wallet", "init")
+    assert made.code == 0
+    assert "no mint yet" in made.err
+    assert specie("wallet", "init", "--name", "bob", "--mint", DEAD, "--json").code == 5
+
+
 def test_words_of_no_wallet_are_refused_and_none_is_made(specie: Run) -> None:
     """Looking never creates."""
     assert specie("wallet", "words", "--name", "ghost").code == 3

@@ -91,7 +91,10 @@ def _launch(
     if inspect.iscoroutine(result):
         import asyncio
 
-        result = asyncio.run(result)
+        try:
+            result = asyncio.run(result)
+        except asyncio.CancelledError:  # told to end, as by SIGTERM
+            raise KeyboardInterrupt from None
     return result if isinstance(result, int) else 0
 
 

@@ -54,7 +54,7 @@ async def init(
     from rich.text import Text
 
     from specie.app.wallet import wallet_names
-    from specie.kernel.errors import UnavailableError
+    from specie.kernel.errors import RefusedError, UnavailableError
     from specie.keys.errors import SeedExistsError
 
     choice = wallet or WalletChoice()
@@ -64,18 +64,13 @@ async def init(
     async with opened(choice, screen, words=given, quiet=True) as purse:
         fresh = None if given is not None else purse.words()
         where = str(purse.directory)
-        try:
-            if mint is not None:
-                await purse.add_mint(mint)
-            else:
+        if mint is not None:
+            await purse.add_mint(mint)
+        else:
+            try:
                 await trusted(purse, None, screen)
-        except UnavailableError as error:
-            if mint is not None:
-                raise
-            screen.say(f"[dim]no mint yet ({error.detail})[/dim]")
-        except Exception:
-            if mint is not None:
-                raise
+            except (RefusedError, UnavailableError) as error:
+                screen.say(Text(f"no mint yet: {error.detail}", "dim"))
         urls = [view.url for view in await purse.mints()]
     lines = [Text.assemble(("✓ ", "green"), "made wallet ", (choice.name, "bold"), (f"  {where}", "dim"))]
     if fresh is not None:
