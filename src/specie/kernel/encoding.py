@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from specie.kernel.errors import MalformedError
 
@@ -49,14 +49,27 @@ def base64url_decode(text: str) -> bytes:
         raise MalformedError("not base64") from error
 
 
-def _polymod(values: Iterable[int]) -> int:
-    check = 1
-    for value in values:
+def _folded(tops: int) -> int:
+    """What ten bits that leave the checksum come back as: two steps of BIP 173 at once."""
+    check = tops << 20
+    for _ in range(2):
         top = check >> 25
-        check = (check & 0x1FFFFFF) << 5 ^ value
+        check = (check & 0x1FFFFFF) << 5
         for index in range(5):
             if top >> index & 1:
                 check ^= _GENERATOR[index]
+    return check
+
+
+_FOLDED = tuple(map(_folded, range(1024)))
+
+
+def _polymod(values: Sequence[int]) -> int:
+    check = 1
+    if len(values) % 2:  # a step with nothing to fold back, as no bits have left yet
+        check = 1 << 5 ^ values[0]
+    for position in range(len(values) % 2, len(values), 2):
+        check = (check & 0xFFFFF) << 10 ^ values[position] << 5 ^ values[position + 1] ^ _FOLDED[check >> 20]
     return check
 
 
@@ -69,14 +82,14 @@ def bech32_encode(prefix: str, words: Iterable[int], *, variant: str = "bech32")
     data = list(words)
     check = _polymod([*_expand(prefix), *data, 0, 0, 0, 0, 0, 0]) ^ _CONSTANT[variant]
     tail = [check >> 5 * (5 - index) & 31 for index in range(6)]
-    return prefix + "1" + "".join(_CHARSET[word] for word in [*data, *tail])
+    return prefix + "1" + "".join(map(_CHARSET.__getitem__, [*data, *tail]))
 
 
 def bech32_decode(text: str, *, variant: str = "bech32", limit: int = 8192) -> tuple[str, list[int]]:
     """Prefix (lower case) and 5-bit words without the checksum. MalformedError for mixed case, length or checksum."""
     if len(text) > limit:
         raise MalformedError("bech32 text is too long")
-    if any(not 33 <= ord(char) <= 126 for char in text):  # before the case, since some other letters fold into ASCII
+    if not text.isascii() or not text.isprintable() or " " in text:  # before the case, since some other letters fold into ASCII
         raise MalformedError("bech32 text has a character that is not printable ASCII")
     if text != text.lower() and text != text.upper():
         raise MalformedError("bech32 text has mixed case")
