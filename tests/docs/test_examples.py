@@ -1,0 +1,192 @@
+"""What the guides print can be pasted: programs run, command lines parse, settings load, backups come back."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from specie.cli.program import app, hoisted
+from specie.ops.config import load_settings
+from tests.support.programs import SPECIE, RunningBank, home_environment, running_bank
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+HERE = "http://127.0.0.1:3338"
+FUNCTION = f'specie() {{ {shlex.join(SPECIE)} "$@"; }}\n'
+
+
+def _blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def _examples() -> list[tuple[str, str]]:
+    """Each program of the SDK guide, with what it prints."""
+    text = (DOCS / "guides/sdk.md").read_text()
+    return re.findall(r"^```python\n(.*?)^```\n(?:.*?\n)??```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBank]:
+    """One bank for all examples; its invoices pay themselves in a moment, but not at once."""
+    with running_bank(tmp_path_factory.mktemp("bank"), "--autopay-delay", "1") as running:
+        yield running
+
+
+def test_every_program_of_the_sdk_guide_has_its_output() -> None:
+    """No example escapes the test below."""
+    assert len(_examples()) == len(_blocks("guides/sdk.md", "python")) > 5
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("number", range(len(_examples())))
+def test_programs_of_the_sdk_guide_print_what_they_say(number: int, bank: RunningBank, tmp_path: Path) -> None:
+    """Each example is a whole program that runs in a fresh home and prints the block below it."""
+    program, printed = _examples()[number]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program.replace(HERE, bank.url)],
+        env=home_environment(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (printed, "", 0)
+
+
+@pytest.mark.e2e
+def test_the_wallet_guide_works_as_pasted(tmp_path: Path) -> None:
+    """Its commands, one after another in one shell; the bank elsewhere is left out, as there is none."""
+    with running_bank(tmp_path, "--autopay-delay", "8") as bank:
+        lines = "".join(_blocks("guides/wallet.md", "sh")).replace(HERE, bank.url)
+        lines = re.sub(r"^.*mint\.example\.org.*\n", "", lines, flags=re.MULTILINE)
+        lines = lines.replace("specie wallet restore", "specie wallet words > words.txt\nspecie wallet restore")
+        # the guide's first token is received before it is told how to take one back: there, a fresh one
+        lines = lines.replace('specie wallet reclaim "$token"', 'specie wallet reclaim "$(specie wallet send 1)"')
+        lines = lines.replace("invoice 10 --name bob\n", "invoice 11 --name bob\n", 1)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", FUNCTION + lines],
+            env=home_environment(tmp_path, SPECIE_WALLET_MINT_URL=bank.url),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "restored" in done.stdout
+    assert (tmp_path / "wallet.backup").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.e2e
+def test_a_backup_comes_back_as_the_operator_guide_says(tmp_path: Path) -> None:
+    """Sealed by a passphrase made as told, copied while it runs, restored elsewhere, verified, started again."""
+    blocks = _blocks("guides/operator.md", "sh")
+    making = next(block for block in blocks if "head -c 32" in block).splitlines()[0]
+    copying = next(block for block in blocks if "mint backup" in block)
+    restoring = next(block for block in blocks if "/mnt/backup/bank.sqlite /srv" in block).splitlines()
+    assert restoring[-1].startswith("specie up ")
+    environment = home_environment(tmp_path, SPECIE_WALLET_PASSPHRASE="customer")
+
+    def run(script: str, *more: str) -> str:
+        for written, here in (("/mnt/backup", tmp_path / "backup"), ("/srv/bank", tmp_path / "new")):
+            script = script.replace(written, str(here))
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", FUNCTION + script + " ".join(more)],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    (tmp_path / "backup").mkdir()
+    run(making)
+    old = tmp_path / "old"
+    sealed = ("--passphrase-file", str(tmp_path / "passphrase"))
+    with running_bank(tmp_path, "--data", str(old), "--autopay-delay", "0.2", *sealed, environment=environment) as bank:
+        run(f"specie wallet mint 100 --mint {bank.url}")
+        run(copying.rstrip("\n"), f" --data {old}")
+        keysets = bank.facts["keysets"]
+        bank.stop()
+    told = run("\n".join(restoring[:-1]))
+    assert "100 sat" in told
+    assert "agree with all history" in told
+    arguments = ("--data", str(tmp_path / "new"), "--autopay-delay", "0.2", *sealed)
+    with running_bank(tmp_path, *arguments, environment=environment) as bank:
+        assert bank.facts["keysets"] == keysets
+        run(f"specie wallet mint 5 --name other --mint {bank.url}")
+
+
+def _command_lines() -> list[tuple[str, str]]:
+    """Every command of ours in a shell block of a page."""
+    found = []
+    for page in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]:
+        if page.name == "cli.md":
+            continue
+        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+            inner = re.findall(r"\$\(([^()]*)\)", block)
+            lines = re.sub(r"\"?\$\([^()]*\)\"?", "VALUE", block).splitlines() + inner
+            parts = [part.strip() for line in lines for part in line.split("|")]
+            found += [(page.name, part) for part in parts if re.match(r"(\./)?specie ", part)]
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), _command_lines())
+def test_command_lines_of_the_guides_parse(page: str, line: str) -> None:
+    """Commands and options that a page prints are ones that exist."""
+    words = shlex.split(line.split(">")[0], comments=True)[1:]
+    app.parse_args(hoisted(words), exit_on_error=False, print_error=False)
+
+
+def test_commands_in_prose_exist() -> None:
+    """`specie x y` within a sentence names a command or a group of commands."""
+    known = {
+        match.strip() for match in re.findall(r"^#+ (specie[\w -]*)$", (DOCS / "reference/cli.md").read_text(), re.MULTILINE)
+    }
+    unknown = []
+    for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]:
+        for told in re.findall(r"`(specie (?:[a-z]+ ?)+)", page.read_text()):
+            if not any(told.strip() == name or told.startswith(name + " ") for name in known if name.count(" ") > 0):
+                unknown.append((page.name, told))
+    assert len(known) > 25
+    assert unknown == []
+
+
+def test_settings_of_the_operator_guide_load(tmp_path: Path) -> None:
+    """Its TOML is a settings file."""
+    (block,) = _blocks("guides/operator.md", "toml")
+    file = tmp_path / "bank.toml"
+    file.write_text(block)
+    settings = load_settings(file, {})
+    assert settings.mint.contact == (("email", "bank@example.org"),)
+    assert settings.mint.input_fee_ppk == 100
+    assert tomllib.loads(block)["data_dir"] == str(settings.data_dir)
+
+
+def test_the_unit_file_starts_what_exists() -> None:
+    """The systemd unit's command line parses, and its variables are settings."""
+    (block,) = _blocks("guides/operator.md", "ini")
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment]
+    unit.read_string(block)
+    program, *words = shlex.split(unit["Service"]["ExecStart"])
+    assert program.endswith("/.venv/bin/specie")
+    app.parse_args(words, exit_on_error=False, print_error=False)
+    variables = dict(re.findall(r"^Environment=(\w+)=(.*)$", block, re.MULTILINE))
+    settings = load_settings(Path(os.devnull), variables)
+    assert str(settings.data_dir) == "/var/lib/specie/bank"
+    assert settings.keys.passphrase_file is not None
