@@ -129,6 +129,16 @@ async def test_counters_never_go_back(bench: Bench) -> None:
     assert await bench.take_counters(MINT, "k", 1) == 2**63
 
 
+async def test_counters_are_given_back_only_from_the_top(bench: Bench) -> None:
+    """Numbers that never left return if nobody took others since; else they stay skipped."""
+    first = await bench.take_counters(MINT, "k", 3)
+    assert await bench.return_counters(MINT, "k", first, 3)
+    assert await bench.take_counters(MINT, "k", 3) == first
+    await bench.take_counters(MINT, "k", 1)
+    assert not await bench.return_counters(MINT, "k", first, 3)
+    assert await bench.counter(MINT, "k") == 4
+
+
 async def test_key_indices(bench: Bench) -> None:
     """Indices are given out once each; a remembered key lies below the next index."""
     assert [await bench.take_key_index("p2pk") for _ in range(2)] == [0, 1]

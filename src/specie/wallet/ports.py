@@ -134,6 +134,10 @@ class WalletStore(Protocol):
         """Advance the NUT-13 counter of (mint, keyset) by `count`; the first of the taken numbers."""
         ...
 
+    async def return_counters(self, tx: Transaction, mint: str, keyset_id: str, first: int, count: int) -> bool:
+        """Undo `take_counters` for numbers that certainly never left; False, and no change, if others were taken since."""
+        ...
+
     async def raise_counter(self, tx: Transaction, mint: str, keyset_id: str, at_least: int) -> None:
         """Make the next counter no less than `at_least`."""
         ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from specie.kernel import UnavailableError
@@ -130,3 +132,36 @@ async def test_restore_needs_the_mint() -> None:
         w.faults.plant("before", "restore", *[UnavailableError("off-line")] * 9)
         with pytest.raises(UnavailableError):
             await new.restore()
+
+
+@virtually
+async def test_trying_in_vain_leaves_no_gap_for_a_restore() -> None:
+    """Hundreds of sends without a network, and of tokens that do not open, take no counters: the words still find the rest."""
+    from specie.wallet import P2PK
+    from specie.wallet.adapters.store_sql import SqlWalletStore
+    from specie.wallet.errors import TokenLockedError
+    from tests.support.wallets import memory_storage
+
+    async with world() as w:
+        storage = await memory_storage()
+        old, alice = await w.wallet(storage, words=WORDS), await w.wallet()
+        await w.fund(old, 100)
+        await w.fund(alice, 100)
+        locked = await alice.send(37, lock=P2PK((await alice.p2pk_key(),)))
+        keyset = w.bank.keyset().id
+        before = await storage.read(lambda tx: SqlWalletStore().counter(tx, MINT_URL, keyset))
+        for number in range(20):
+            w.faults.plant("before", "swap", *[UnavailableError("off-line")] * 3)
+            with pytest.raises(UnavailableError):
+                await old.send(37)
+            w.faults.before.clear()
+            await asyncio.sleep(200)  # until the breaker lets a call through again
+            w.faults.plant("before", "melt", *[UnavailableError("off-line")] * 3)
+            with pytest.raises(UnavailableError):
+                await old.pay(await w.foreign_invoice(21_000, f"payee {number}"))
+            w.faults.before.clear()
+            await asyncio.sleep(200)
+            with pytest.raises(TokenLockedError):
+                await old.receive(locked.text)
+        assert await storage.read(lambda tx: SqlWalletStore().counter(tx, MINT_URL, keyset)) == before
+        assert (await old.send(37)).amount == 37

@@ -121,6 +121,13 @@ class SqlWalletStore(SqlRecordStore):
         await self._set_counter(tx, mint, keyset_id, first + count)
         return first
 
+    async def return_counters(self, tx: Transaction, mint: str, keyset_id: str, first: int, count: int) -> bool:
+        """Undo `take_counters`; False, and no change, if others were taken since."""
+        if await self.counter(tx, mint, keyset_id) != first + count:
+            return False
+        await self._set_counter(tx, mint, keyset_id, first)
+        return True
+
     async def raise_counter(self, tx: Transaction, mint: str, keyset_id: str, at_least: int) -> None:
         """Make the next counter no less than `at_least`."""
         if await self.counter(tx, mint, keyset_id) < at_least:

@@ -64,8 +64,14 @@ async def note(ctx: Context, operation: Operation, error: str, *, request: bytes
     )
 
 
-async def fail(ctx: Context, operation: Operation, reason: str, *, spent: Sequence[bytes] = ()) -> None:
-    """Close an operation that had no effect: its coins are free again, but for those the mint says are `spent`."""
+async def fail(
+    ctx: Context, operation: Operation, reason: str, *, spent: Sequence[bytes] = (), never_sent: bool = False
+) -> None:
+    """Close an operation that had no effect: its coins are free again, but for those the mint says are `spent`.
+
+    With `never_sent` its counters are given back, so that trying again and again without a network leaves no gap for a
+    later restore to stumble over.
+    """
     now = ctx.clock.now()
 
     async def body(tx: Transaction) -> None:
@@ -73,6 +79,8 @@ async def fail(ctx: Context, operation: Operation, reason: str, *, spent: Sequen
             return
         await ctx.store.move_proofs(tx, spent, _LIVE, CoinState.SPENT, now)
         await ctx.store.release(tx, operation.operation_id)
+        if never_sent:
+            await _give_back_counters(ctx, tx, operation)
         if operation.kind is Kind.MELT and operation.quote is not None:
             quote = await ctx.store.melt_quote(tx, operation.mint, operation.quote)
             if quote is not None:
@@ -80,6 +88,16 @@ async def fail(ctx: Context, operation: Operation, reason: str, *, spent: Sequen
 
     await ctx.storage.transact(body)
     ctx.telemetry.count("wallet_operation", purpose=str(operation.purpose), state="FAILED")
+
+
+async def _give_back_counters(ctx: Context, tx: Transaction, operation: Operation) -> None:
+    taken: dict[str, list[int]] = {}
+    for output in operation.outputs:
+        if output.counter is not None:
+            taken.setdefault(output.keyset_id, []).append(output.counter)
+    for keyset_id, counters in taken.items():
+        if max(counters) - min(counters) + 1 == len(counters):
+            await ctx.store.return_counters(tx, operation.mint, keyset_id, min(counters), len(counters))
 
 
 async def settle(

@@ -287,7 +287,7 @@ async def _send_first(
             return _answered(await ctx.client(operation.mint).melt(_known(quote), operation.request))
         except UnavailableError as error:
             if attempt >= ctx.settings.retry.attempts:
-                await journal.fail(ctx, operation, error.detail)
+                await journal.fail(ctx, operation, error.detail, never_sent=True)
                 raise
             await ctx.pause(attempt)
         except (UncertainError, PeerFaultError):

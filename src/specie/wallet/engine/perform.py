@@ -123,7 +123,7 @@ async def _perform(ctx: Context, operation: Operation, uncertain: bool) -> None:
             break
         await ctx.pause(attempt)
     if not uncertain:
-        await journal.fail(ctx, operation, trouble.detail)
+        await journal.fail(ctx, operation, trouble.detail, never_sent=True)
         raise trouble
     await journal.note(ctx, operation, trouble.detail)
     raise OperationOpenError(

@@ -125,6 +125,7 @@ async def _swap_operation(ctx: Context, token: Token, purpose: Purpose, preimage
     fee = fee_of(ppk[proof.id] for proof in token.proofs)
     if fee >= token.amount:
         raise FeeExceedsValueError(fee, token.amount, token.unit)
+    await unlocked(ctx, token.proofs, (), preimage)  # a lock that does not open costs no counters
     amounts = await kept_amounts(ctx, token.mint, keyset, token.amount - fee)
     outputs = tuple(await derived_outputs(ctx, token.mint, keyset, amounts, Role.KEEP))
     messages = blinded_messages(outputs)
