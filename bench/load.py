@@ -218,12 +218,7 @@ class Load:
 
     def _restore(self, concurrency: int) -> None:
         signed: Sequence[BlindedMessage] = self.purse.signed or self.purse.outputs([1] * _ARRAY).messages
-        requests = [
-            request_bytes(
-                "POST",
-                "/v1/restore",
-                wire.restore_request_to_json(random.sample(list(signed), min(_ARRAY, len(signed)))),
-            )
-            for _ in range(32)
-        ]
+        shuffled = random.sample(list(signed), len(signed))
+        arrays = [shuffled[start : start + _ARRAY] for start in range(0, len(shuffled), _ARRAY)]
+        requests = [request_bytes("POST", "/v1/restore", wire.restore_request_to_json(array)) for array in arrays]
         self._measure("restore", concurrency, requests, repeat=True)
