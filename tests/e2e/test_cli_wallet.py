@@ -323,6 +323,7 @@ def test_a_mint_out_of_reach_is_told_as_such(specie: Run) -> None:
     """Exit code 5: try again later. Nothing to undo."""
     ran = specie("wallet", "mint", "5", "--mint", DEAD, "--json")
     assert (ran.code, ran.error()["kind"]) == (5, "unavailable")
+    assert "specie up" in specie("wallet", "mint", "5", "--mint", DEAD).err
 
 
 def test_an_invoice_nobody_pays_in_time_is_left_to_later(specie: Run) -> None:
@@ -347,6 +348,22 @@ def test_resume_says_that_nothing_is_open(specie: Run) -> None:
     assert specie("wallet", "resume", "--json").json()["settled"] == []
     assert "nothing is pending" in specie("wallet", "pending").out
     assert specie("wallet", "history").code == 0
+
+
+def test_the_operator_sees_what_the_wallets_did(specie: Run, bank: RunningBank) -> None:
+    """Through the running bank's socket: quotes, books and health as tables; new keysets are followed by wallets."""
+    data = bank.facts["data_dir"]
+    specie("wallet", "mint", "100")
+    assert "100 sat" in specie("mint", "quotes", "--data", data).out
+    books = specie("mint", "liabilities", "--verify", "--data", data)
+    assert "agree with all history" in books.out
+    assert "ecash outstanding" in books.out
+    assert "rail play" in specie("mint", "health", "--data", data).out
+    assert "looks by itself" in specie("mint", "reconcile", "--data", data).out
+    assert "new keyset" in specie("mint", "keysets", "rotate", "--data", data).out
+    assert "old" in specie("mint", "keysets", "list", "--data", data).out
+    assert specie("wallet", "tidy", "--json").json()["moved"] in (0, 100)
+    assert _balance(specie) == 100
 
 
 def test_no_secret_of_the_wallet_is_in_the_process_list() -> None:

@@ -26,6 +26,9 @@ _TRY = Group("Try it out", sort_key=3)
 _MORE = Group("More", sort_key=4)
 _EVERYWHERE = Group("Everywhere", sort_key=9)
 
+_FLAGS = frozenset({"--keyring"})
+"""Options of a group that take no value."""
+
 _EXAMPLES = """\
 [bold]Examples[/bold]
   specie up                               start a play-money bank here
@@ -104,7 +107,7 @@ def hoisted(tokens: Sequence[str]) -> list[str]:
     moved: list[str] = []
     while head in (["wallet"], ["mint"]) and rest and rest[0].startswith("--") and rest[0] not in ("--help", "--version", "--"):
         moved.append(rest.pop(0))
-        if "=" not in moved[-1] and rest and not rest[0].startswith("-"):
+        if "=" not in moved[-1] and moved[-1] not in _FLAGS and rest and not rest[0].startswith("-"):
             moved.append(rest.pop(0))
     return head + rest[:1] + moved + rest[1:]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
@@ -118,6 +120,12 @@ async def _serve(settings: BankSettings, screen: Screen) -> None:
     screen.say("[dim]stopped; the books are closed[/dim]")
 
 
+def _program() -> str:
+    """How this program is called from here: by the launcher of a checkout, or by its name."""
+    launcher = Path.cwd() / "specie"
+    return "./specie" if launcher.is_file() and os.access(launcher, os.X_OK) else "specie"
+
+
 def _announce(screen: Screen, bank: Bank, listening: Listening) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -150,7 +158,7 @@ def _announce(screen: Screen, bank: Bank, listening: Listening) -> None:
     lines.add_row("  keys", Text(bank.sealed.kind.label))
     if bank.sealed.kind.value == "play-key":
         lines.add_row("", Text(bank.sealed.where, "dim"))
-    lines.add_row("  try", Text.assemble(("specie wallet mint 100", "green"), " in another terminal"))
+    lines.add_row("  try", Text.assemble((f"{_program()} wallet mint 100", "green"), " in another terminal"))
     lines.add_row("  stop", Text("Ctrl-C"))
     screen.answer(facts, Text(), title, lines, Text())
     screen.out.file.flush()

@@ -61,6 +61,7 @@ def test_an_unexpected_error_says_nothing_of_its_text() -> None:
         ("wallet", "wallet"),
         ("up --port 0", "up --port 0"),
         ("mint --data /x quotes", "mint quotes --data /x"),
+        ("wallet --keyring balance", "wallet balance --keyring"),
     ],
 )
 def test_options_of_a_group_may_stand_before_its_command(given: str, meant: str) -> None:

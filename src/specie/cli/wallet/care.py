@@ -28,6 +28,8 @@ __all__ = ["backup", "history", "init", "names", "pending", "restore", "resume",
 
 Choice = WalletChoice | None
 """Which wallet; the default one if None."""
+_COLOURS = {1: "green", 0: "dim", -1: ""}
+"""Of a line of history, by whether it brought money, moved none, or took some."""
 _WARNING = "Whoever reads these words has the money. Write them on paper; they are the only copy."
 
 
@@ -293,7 +295,9 @@ async def history(
     rows = []
     for one in entries:
         effect = balance_effect(one)
-        sign = Text(f"{'+' if effect > 0 else ''}{_money(effect, one.unit)}", "green" if effect > 0 else "")
+        sign = Text(
+            f"{'+' if effect > 0 else ''}{_money(effect or one.amount, one.unit)}", _COLOURS[(effect > 0) - (effect < 0)]
+        )
         fee = _money(one.fee, one.unit) if one.fee else ""
         rows.append((_when(one.at), one.kind, sign, fee, shown(one.memo or "", 40), badge(one.mint in play)))
     columns = ("when", "what", ("amount", "right"), ("fee", "right"), "memo", "")

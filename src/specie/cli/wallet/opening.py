@@ -96,6 +96,7 @@ async def opened(
 ) -> AsyncIterator[Wallet]:
     """The wallet, made if there is none yet (a notice says so); what a crash interrupted is taken up on the way."""
     from specie.app.wallet import Wallet
+    from specie.kernel.errors import UnavailableError
 
     async with Wallet.open(choice.name, words=words, sealed=seal_source(choice), create=create) as wallet:
         if wallet.created and not quiet:
@@ -103,7 +104,12 @@ async def opened(
                 f"[green]✓[/green] made wallet [bold]{choice.name}[/bold] [dim]· its words are its only copy, see them with"
                 f" specie wallet words{choice.flag}[/dim]"
             )
-        yield wallet
+        try:
+            yield wallet
+        except UnavailableError:
+            if any(_is_here(view.url) for view in await wallet.mints()) or _is_here(default_mint()):
+                screen.say("[dim]is the bank on this machine running? specie up starts it[/dim]")
+            raise
 
 
 async def trusted(wallet: Wallet, url: str | None, screen: Screen) -> str | None:
