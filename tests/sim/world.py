@@ -57,7 +57,10 @@ class Life:
     name: str
     deadliness: float = 0.0
     """Chance to die at each commit and each rail call."""
+    drowsiness: float = 0.0
+    """Chance to stand still for a while at each touch of the store, as a stopped or swapped-out process does."""
     alive: bool = True
+    awake_at: float = 0.0
     died: asyncio.Event = field(default_factory=asyncio.Event)
 
     def die(self) -> None:
@@ -82,9 +85,15 @@ class MortalStorage:
 
     async def _step(self) -> None:
         """Other tasks run here, and time passes: what the real store's queue does."""
-        self._life.check()
+        life = self._life
+        life.check()
         await asyncio.sleep(self._rng.choice((0, 0, 0.001, 0.02)))
-        self._life.check()
+        now = asyncio.get_running_loop().time()
+        if life.drowsiness and now >= life.awake_at and self._rng.random() < life.drowsiness:
+            life.awake_at = now + self._rng.uniform(5.0, 90.0)
+        while (left := life.awake_at - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(left)
+        life.check()
 
     async def transact(self, body: Body[T]) -> T:
         await self._step()
@@ -153,6 +162,7 @@ class World:
             input_fee_ppk=self.rng.choice((0, 0, 100, 1000)), pay_deadline_s=self.rng.choice((2.0, 30.0)), reconcile_every_s=5.0
         )
         self.bank_deadliness = self.rng.choice((0.0, 0.005, 0.02, 0.05))
+        self.bank_drowsiness = self.rng.choice((0.0, 0.003, 0.01)) if len(self.processes) > 1 else 0.0
         self.wallet_deadliness = self.rng.choice((0.0, 0.01, 0.05))
         self.loss = self.rng.choice((0.0, 0.02, 0.1))
         self.kills = 0
@@ -170,11 +180,12 @@ class World:
     async def _start_process(self, slot: int) -> None:
         """Start a mint in a slot; it may die while it starts."""
         life = Life(f"bank {slot}", 0.0 if self.healed else self.bank_deadliness)
+        life.drowsiness = 0.0 if self.healed else self.bank_drowsiness
         storage = MortalStorage(self.bank_store, life, self.rng)
         self._names += 1
         entropy = SeededEntropy(f"{self.seed} bank {self._names}")
         signer = SoftwareSigner(SEED, threads=0, entropy=entropy)
-        faults = PlayFaults() if self.healed else PlayFaults(on_point=lambda point: self._rail_point(life))
+        faults = PlayFaults() if self.healed else PlayFaults(on_point=lambda point: self._rail_point(life, point))
         rail = PlayRail(storage, signer, self.clock, entropy, autopay_delay_s=None, faults=faults)
         await rail.start()
         mint = Mint(
@@ -192,8 +203,12 @@ class World:
         await mint.start()
         self.processes[slot] = Process(life, mint, rail)
 
-    def _rail_point(self, life: Life) -> None:
+    def _rail_point(self, life: Life, point: str) -> None:
         life.check()
+        if point == "pay:begin" and life.drowsiness and self.rng.random() < 0.3:
+            life.awake_at = asyncio.get_running_loop().time() + self.rng.uniform(
+                20.0, 90.0
+            )  # longer than a lease, at the worst moment
         if self.rng.random() < life.deadliness:
             life.die()
 
@@ -341,7 +356,7 @@ class World:
         self.healed = True
         self.loss = 0.0
         for process in self.alive():
-            process.life.deadliness = 0.0
+            process.life.deadliness = process.life.drowsiness = 0.0
             process.rail.set_faults(PlayFaults())
         while len(self.alive()) < len(self.processes):
             await asyncio.sleep(1.0)
