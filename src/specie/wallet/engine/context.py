@@ -16,7 +16,7 @@ from specie.storage.ports import Storage
 from specie.wallet.breaker import Breaker
 from specie.wallet.engine.guard import GuardedClient
 from specie.wallet.errors import MintUnknownError
-from specie.wallet.holding import KnownKeyset, MintRecord
+from specie.wallet.holding import KnownKeyset, MintRecord, StoredProof
 from specie.wallet.ports import MintClient, MintClients, WalletStore
 from specie.wallet.selection import KeysetTerms
 from specie.wallet.settings import WalletSettings
@@ -107,8 +107,12 @@ class Context:
         ours = self.settings.limits.array_length
         return min(ours, (await self.info(mint)).max_array_length or ours)
 
-    def terms(self, keysets: Sequence[KnownKeyset]) -> dict[str, KeysetTerms]:
-        """What selection must know of keysets, by id."""
+    async def terms(self, mint: str, proofs: Sequence[StoredProof]) -> dict[str, KeysetTerms]:
+        """What selection must know of the mint's keysets, by id; those of `proofs` (all of this mint) are among them."""
+        keysets = await self.keysets(mint)
+        if not {stored.proof.id for stored in proofs} <= {known.keyset.id for known in keysets}:
+            self.forget_keysets(mint)  # another process has learnt of one meanwhile
+            keysets = await self.keysets(mint)
         now = self.clock.now()
         horizon = self.settings.leaving_horizon_s
         return {k.keyset.id: KeysetTerms(k.keyset.input_fee_ppk, k.leaving(now, horizon)) for k in keysets}

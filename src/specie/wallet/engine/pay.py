@@ -199,7 +199,7 @@ async def _choose(ctx: Context, quote: WalletMeltQuote, target: int) -> Selectio
     free = spendable(
         await ctx.storage.read(lambda tx: ctx.store.proofs(tx, mint=quote.mint, unit=quote.unit, states=(CoinState.UNSPENT,)))
     )
-    terms = ctx.terms(await ctx.keysets(quote.mint))
+    terms = await ctx.terms(quote.mint, free)
     return select(free, target, terms, unit=quote.unit, max_inputs=await ctx.array_limit(quote.mint))
 
 

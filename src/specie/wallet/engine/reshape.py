@@ -30,8 +30,8 @@ async def split(ctx: Context, mint: str, unit: str, amounts: Sequence[int]) -> i
     for _ in range(_BUILDS):
         keyset = await active_keyset(ctx, mint, unit)
         parts = [coin for amount in amounts for coin in split_amount(amount, keyset.keys)]
-        terms = ctx.terms(await ctx.keysets(mint))
-        chosen = select(await _free(ctx, mint, unit), sum(parts), terms, unit=unit)
+        free = await _free(ctx, mint, unit)
+        chosen = select(free, sum(parts), await ctx.terms(mint, free), unit=unit, max_inputs=await ctx.array_limit(mint))
         rest = chosen.net - sum(parts)
         parts = sorted(parts + (split_amount(rest, keyset.keys) if rest else []))
         done = await swap_coins(
@@ -72,8 +72,9 @@ async def rotate(ctx: Context, mint: str, unit: str) -> int:
 
 
 async def _groups(ctx: Context, mint: str, unit: str, *, leaving_only: bool) -> list[list[StoredProof]]:
-    terms = ctx.terms(await ctx.keysets(mint))
-    free = [p for p in await _free(ctx, mint, unit) if 1000 * p.proof.amount > terms[p.proof.id].input_fee_ppk]
+    free = await _free(ctx, mint, unit)
+    terms = await ctx.terms(mint, free)
+    free = [p for p in free if 1000 * p.proof.amount > terms[p.proof.id].input_fee_ppk]
     if leaving_only:
         target = ctx.choose_keyset(await ctx.keysets(mint), unit)
         free = [p for p in free if terms[p.proof.id].leaving and (target is None or p.proof.id != target.id)]
@@ -86,7 +87,7 @@ async def _into_few(ctx: Context, group: Sequence[StoredProof], purpose: Purpose
     """Swap these coins for as few as possible; None where the fee eats them or they were taken meanwhile."""
     mint, unit = group[0].mint, group[0].unit
     keyset = await active_keyset(ctx, mint, unit)
-    terms = ctx.terms(await ctx.keysets(mint))
+    terms = await ctx.terms(mint, group)
     total = sum(p.proof.amount for p in group)
     fee = fee_of(terms[p.proof.id].input_fee_ppk for p in group)
     if net_value(group, terms) <= 0:

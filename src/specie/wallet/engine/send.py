@@ -78,7 +78,7 @@ async def _free(ctx: Context, mint: str, unit: str) -> list[StoredProof]:
 async def _send_exact(ctx: Context, order: SendOrder) -> SentToken | None:
     """Hand out coins as they are, in one transaction; None where none fit or they were taken meanwhile."""
     free = await _free(ctx, order.mint, order.unit)
-    terms = ctx.terms(await ctx.keysets(order.mint))
+    terms = await ctx.terms(order.mint, free)
     limit = ctx.settings.limits.array_length
     chosen = select_exact(free, order.amount, terms, with_fee=order.include_fee, max_inputs=limit)
     if chosen is None or any(terms[p.proof.id].leaving for p in chosen.proofs):
@@ -166,7 +166,7 @@ def _parts_for(order: SendOrder, keyset: Keyset) -> list[int]:
 
 async def _select(ctx: Context, mint: str, unit: str, target: int) -> Selection:
     free = await _free(ctx, mint, unit)
-    terms = ctx.terms(await ctx.keysets(mint))
+    terms = await ctx.terms(mint, free)
     return select(free, target, terms, unit=unit, max_inputs=await ctx.array_limit(mint))
 
 
