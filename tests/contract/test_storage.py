@@ -403,6 +403,26 @@ async def test_no_update_is_lost(stores: Stores) -> None:
     assert await second.read(lambda tx: tx.fetch_one("SELECT number FROM note")) == (100,)
 
 
+async def test_bodies_of_one_lane_run_one_after_the_other(stores: Stores) -> None:
+    """What a lane is for: rows kept once a lane are never contended. An embedded store has one."""
+    store = await stores.ready()
+    running: set[int] = set()
+    seen: list[int] = []
+
+    async def body(tx: Transaction) -> None:
+        assert tx.lane not in running
+        running.add(tx.lane)
+        seen.append(tx.lane)
+        await tx.fetch("SELECT name FROM note")
+        running.discard(tx.lane)
+
+    await asyncio.gather(*(store.transact(body) for _ in range(60)))
+    assert len(seen) == 60
+    assert set(seen) <= set(range(4))
+    if stores.kind != "postgres":
+        assert set(seen) == {0}
+
+
 async def test_a_read_sees_one_moment(threaded: Stores) -> None:
     """A read that began before a commit does not see it, however late its next statement; a new read does."""
     store = await threaded.ready()

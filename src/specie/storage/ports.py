@@ -32,6 +32,14 @@ Row = tuple[Value, ...]
 class Transaction(Protocol):
     """One unit of change. Statements see what earlier statements of the same body wrote."""
 
+    @property
+    def lane(self) -> int:
+        """Which writer of this store object runs the body, counted from 0: two bodies of one lane never run at the same time.
+
+        Rows that bodies of all kinds change are best kept once a lane, else every commit waits for the one before it.
+        """
+        ...
+
     async def execute(self, sql: str, *values: Value) -> int:
         """Run one statement; the number of rows it changed."""
         ...

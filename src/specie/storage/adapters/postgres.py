@@ -167,7 +167,7 @@ class PostgresStorage:
         heard = asyncio.Event()
         first = await self._server.open()
         self._hearing = asyncio.create_task(self._ear.run(first, heard), name="specie-listen")
-        self._tasks = [asyncio.create_task(self._write(), name=f"specie-write-{n}") for n in range(self._writers)]
+        self._tasks = [asyncio.create_task(self._write(n), name=f"specie-write-{n}") for n in range(self._writers)]
         await heard.wait()
 
     # The port
@@ -299,7 +299,7 @@ class PostgresStorage:
             self._wake()
         return jobs
 
-    async def _write(self) -> None:
+    async def _write(self, lane: int) -> None:
         """One writer: take, run, commit, answer. Whatever happens, every body taken is answered."""
         connection: Connection = None
         try:
@@ -308,7 +308,7 @@ class PostgresStorage:
                 try:
                     if connection is None or connection.is_closed():
                         connection = await self._server.open()
-                    await self._serve(connection, jobs)
+                    await self._serve(connection, jobs, lane)
                 except BaseException as error:
                     for job in jobs:
                         job.fail(_told(error))
@@ -326,10 +326,10 @@ class PostgresStorage:
             if connection is not None:
                 await let_go(connection)
 
-    async def _serve(self, connection: Connection, jobs: list[_Job]) -> None:
+    async def _serve(self, connection: Connection, jobs: list[_Job], lane: int) -> None:
         """Run and commit `jobs` together, or one by one if that was undone; raises what concerns them all."""
         try:
-            await self._run(connection, jobs)
+            await self._run(connection, jobs, lane)
             return
         except ConflictError:
             await rollback(connection)
@@ -337,7 +337,7 @@ class PostgresStorage:
         for job in jobs:
             for attempt in range(1, self._attempts + 1):
                 try:
-                    await self._run(connection, [job])
+                    await self._run(connection, [job], lane)
                     break
                 except ConflictError as conflict:
                     await rollback(connection)
@@ -352,7 +352,7 @@ class PostgresStorage:
                     raise UnavailableError("the connection to PostgreSQL broke before this transaction") from None
             job.settle()
 
-    async def _run(self, connection: Connection, jobs: list[_Job]) -> None:
+    async def _run(self, connection: Connection, jobs: list[_Job], lane: int) -> None:
         """One transaction.
 
         Raises:
@@ -369,7 +369,7 @@ class PostgresStorage:
             job.fail(asyncio.CancelledError())
             if job.future.cancelled():
                 continue
-            transaction = PostgresTransaction(connection)
+            transaction = PostgresTransaction(connection, lane)
             last = number == len(jobs) - 1
             following = "" if last else "RELEASE body; SAVEPOINT body"
             try:

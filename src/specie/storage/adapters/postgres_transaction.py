@@ -68,10 +68,11 @@ def translated(error: Exception) -> SpecieError:
 class PostgresTransaction:
     """The `Transaction` of one body. After a failed statement the body is doomed: each later one fails the same way."""
 
-    __slots__ = ("_busy", "connection", "fault", "notices")
+    __slots__ = ("_busy", "connection", "fault", "lane", "notices")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, lane: int = 0) -> None:
         self.connection = connection
+        self.lane = lane
         self.fault: SpecieError | None = None
         self.notices: list[tuple[str, str]] = []
         self._busy = False

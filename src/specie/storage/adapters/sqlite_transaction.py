@@ -45,6 +45,8 @@ class SqliteTransaction:
 
     __slots__ = ("connection", "cursor", "fault", "notices")
 
+    lane = 0
+
     def __init__(self, connection: apsw.Connection, cursor: apsw.Cursor) -> None:
         self.connection = connection
         self.cursor = cursor
