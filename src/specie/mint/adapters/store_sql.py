@@ -428,16 +428,20 @@ class SqlMintStore:
                 old.quote,
             )
             return
-        taken = await tx.execute(
-            "INSERT INTO melt_payment (rail, payment_id, quote) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            old.rail,
-            old.payment_id,
-            old.quote,
-        )
-        if taken:
-            return
-        row = await tx.fetch_one("SELECT quote FROM melt_payment WHERE rail = $1 AND payment_id = $2", old.rail, old.payment_id)
-        if row is None or row[0] == old.quote:
+        row = None
+        while row is None:  # taken when we tried to insert, and let go of before we looked: try again
+            inserted = await tx.execute(
+                "INSERT INTO melt_payment (rail, payment_id, quote) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                old.rail,
+                old.payment_id,
+                old.quote,
+            )
+            if inserted:
+                return
+            row = await tx.fetch_one(
+                "SELECT quote FROM melt_payment WHERE rail = $1 AND payment_id = $2", old.rail, old.payment_id
+            )
+        if row[0] == old.quote:
             return
         holder = await self.melt_quote(tx, str(row[0]))
         if holder is not None and holder.state is MeltState.PAID:

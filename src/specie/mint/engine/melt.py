@@ -18,6 +18,9 @@ a payment whose end is not known stay PENDING for ever rather than be released (
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from specie.ecash import (
@@ -64,7 +67,18 @@ from specie.mint.quotes import MeltRecord, MintRecord
 from specie.mint.states import MELT_QUOTE
 from specie.storage import Transaction
 
-__all__ = ["LEASE_S", "begin", "melt_quote", "order", "public_quote", "renew", "request_melt_quote", "resolve", "settle"]
+__all__ = [
+    "LEASE_S",
+    "begin",
+    "held",
+    "melt_quote",
+    "order",
+    "public_quote",
+    "renew",
+    "request_melt_quote",
+    "resolve",
+    "settle",
+]
 
 LEASE_S = 30
 """A lease that was not renewed for so long belongs to a process that died."""
@@ -461,3 +475,24 @@ async def renew(context: Context, record: MeltRecord) -> bool:
     """Hold our lease for another `LEASE_S`; False if it is no longer ours."""
     longer = replace(record, lease_until=context.clock.now() + LEASE_S)
     return await context.storage.transact(lambda tx: context.store.change_melt_quote(tx, record, longer))
+
+
+@contextlib.asynccontextmanager
+async def held(context: Context, record: MeltRecord) -> AsyncIterator[None]:
+    """Keep our lease alive while inside, for as long as the rail takes."""
+
+    async def renewing() -> None:
+        ours = True
+        while ours:
+            await context.clock.sleep(LEASE_S / 3)
+            try:
+                ours = await renew(context, record)
+            except (UnavailableError, UncertainError) as error:
+                context.telemetry.event("lease_not_renewed", quote=record.quote, reason=error.detail)
+
+    renewal = asyncio.get_running_loop().create_task(renewing())
+    try:
+        yield
+    finally:
+        renewal.cancel()
+        await asyncio.gather(renewal, return_exceptions=True)

@@ -27,7 +27,18 @@ from specie.ecash import (
 from specie.ecash.codes import (
     PaymentFailedError,
 )
-from specie.kernel import NULL_TELEMETRY, Clock, Entropy, InvariantError, Rail, RailHealth, SpecieError, Telemetry
+from specie.kernel import (
+    NULL_TELEMETRY,
+    Clock,
+    Entropy,
+    InvariantError,
+    Rail,
+    RailHealth,
+    SpecieError,
+    Telemetry,
+    UnavailableError,
+    UncertainError,
+)
 from specie.keys import Signer
 from specie.ledger import Books, Ledger
 from specie.mint.engine import issue, melt, recover, restore, swap
@@ -39,6 +50,9 @@ from specie.mint.settings import MintSettings
 from specie.storage import Storage, Transaction
 
 __all__ = ["Change", "Mint"]
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+"""Before background work that failed is begun again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +140,21 @@ class Mint:
         task.add_done_callback(self._tasks.discard)
 
     async def _supervised(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Background work that ends by an error is reported; it never ends in silence."""
-        try:
-            await work()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            self._context.telemetry.page("background work of the mint ended", error=repr(error))
+        """Background work that ends by an error is reported, and begun again after a pause that grows."""
+        clock, pause_s = self._context.clock, _FIRST_PAUSE_S
+        while True:
+            begun = clock.monotonic()
+            try:
+                await work()
+                return
+            except (UnavailableError, UncertainError) as error:
+                self._context.telemetry.event("background_interrupted", reason=error.detail)
+            except Exception as error:
+                self._context.telemetry.page("background work of the mint ended", error=repr(error))
+            if clock.monotonic() - begun > _LONGEST_PAUSE_S:
+                pause_s = _FIRST_PAUSE_S
+            await clock.sleep(pause_s)
+            pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
 
     async def _reconcile_forever(self) -> None:
         while True:
@@ -257,6 +279,7 @@ class Mint:
 
         Waits for the payment, or answers PENDING at once with `prefer_async`. PaymentFailedError once it failed for good
         and the coins are free again. The same request again gets the same answer and never a second payment.
+        UncertainError where the payment is in flight and its end cannot be told now; any other error: nothing happened.
         """
         self._running("melt")
         with self._watched("melt"):
@@ -266,29 +289,25 @@ class Mint:
                 task = asyncio.get_running_loop().create_task(self._pay(record))
                 self._paying[record.quote] = task
                 task.add_done_callback(functools.partial(self._paid, record.quote))
-            if task is not None and not request.prefer_async:
-                await asyncio.shield(task)
-            return await melt.public_quote(self._context, record.quote)
+            try:
+                if task is not None and not request.prefer_async:
+                    await asyncio.shield(task)
+                return await melt.public_quote(self._context, record.quote)
+            except (PaymentFailedError, InvariantError):
+                raise
+            except SpecieError as error:  # "unavailable" would say that nothing happened
+                raise UncertainError(error.detail, reference=record.quote) from error
 
     async def _pay(self, record: MeltRecord) -> MeltRecord:
         """Order and settle, renewing the lease while the rail takes its time."""
-        context = self._context
-        renewal = asyncio.get_running_loop().create_task(self._renew(record))
-        try:
-            outcome = await melt.order(context, record)
-        finally:
-            renewal.cancel()
-            await asyncio.gather(renewal, return_exceptions=True)
-        return await melt.settle(context, record, outcome)
-
-    async def _renew(self, record: MeltRecord) -> None:
-        while True:
-            await self._context.clock.sleep(melt.LEASE_S / 3)
-            await melt.renew(self._context, record)
+        async with melt.held(self._context, record):
+            outcome = await melt.order(self._context, record)
+        return await melt.settle(self._context, record, outcome)
 
     def _paid(self, quote: str, task: asyncio.Task[MeltRecord]) -> None:
         """A payment ended: its error is the caller's, if one waits; what is not a plain failure is told."""
-        self._paying.pop(quote, None)
+        if self._paying.get(quote) is task:  # the next attempt may have begun before this one's end was told
+            del self._paying[quote]
         if task.cancelled():
             return
         error = task.exception()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from specie.ecash.codes import (
     PaymentFailedError,
 )
-from specie.kernel import IncomingPayment, Rail, SpecieError, UnavailableError
+from specie.kernel import IncomingPayment, Rail, SpecieError, UnavailableError, UncertainError
 from specie.mint.engine import issue, melt
 from specie.mint.engine.catalogue import KEYSETS_CHANNEL
 from specie.mint.engine.context import Context
@@ -22,18 +22,27 @@ _PAUSE_S = 1.0
 
 
 async def reconcile(context: Context, record: MeltRecord) -> MeltRecord | None:
-    """Take the lease of a payment nobody holds and bring it as far as the rail knows; None if another holds it.
+    """Take the lease of a payment nobody holds and bring it as far as the rail knows; None if somebody holds it.
 
-    A quote whose inputs were released comes back UNPAID.
+    Each time under a new name: whoever held the lease before, be it this very process, is then relieved, and what it
+    still hears from the rail releases nothing. A quote whose inputs were released comes back UNPAID. UnavailableError,
+    with the lease given back, if nothing was learnt.
     """
     now = context.clock.now()
-    held = record.owner not in ("", context.owner) and now < record.lease_until and not context.exclusive
-    if held:
+    dead = context.exclusive and record.owner.partition("/")[0] != context.owner
+    if record.owner and now < record.lease_until and not dead:
         return None
-    ours = replace(record, owner=context.owner, lease_until=now + melt.LEASE_S)
+    holder = f"{context.owner}/{context.entropy.bytes(4).hex()}"
+    ours = replace(record, owner=holder, lease_until=now + melt.LEASE_S)
     if not await context.storage.transact(lambda tx: context.store.change_melt_quote(tx, record, ours)):
         return None
-    outcome = await melt.resolve(context, ours)
+    try:
+        async with melt.held(context, ours):
+            outcome = await melt.resolve(context, ours)
+    except UnavailableError:
+        free = replace(ours, owner="", lease_until=0)
+        await context.storage.transact(lambda tx: context.store.change_melt_quote(tx, ours, free))
+        raise
     try:
         return await melt.settle(context, ours, outcome)
     except PaymentFailedError:
@@ -63,9 +72,9 @@ async def follow_arrivals(context: Context, rail: Rail) -> None:
             cursor = await context.storage.read(lambda tx: context.store.cursor(tx, rail.name))
             async for payment in rail.arrivals(cursor):
                 await _book(context, rail, payment)
-        except UnavailableError as error:
+        except (UnavailableError, UncertainError) as error:  # what was booked without our knowing is booked once
             context.telemetry.event("arrivals_interrupted", rail=rail.name, reason=error.detail)
-            await context.clock.sleep(max(error.retry_after_s, _PAUSE_S))
+            await context.clock.sleep(_PAUSE_S)
 
 
 async def _book(context: Context, rail: Rail, payment: IncomingPayment) -> None:
