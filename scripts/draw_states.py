@@ -7,13 +7,15 @@ from pathlib import Path
 
 from specie.kernel.machine import Machine
 from specie.mint.states import MACHINES as MINT
+from specie.wallet.states import COIN_MOVES, OPERATION_MOVES, CoinState, OperationState
 
 TARGET = Path(__file__).parent.parent / "docs" / "states"
+WALLET = (Machine("coin", CoinState.UNSPENT, COIN_MOVES), Machine("operation", OperationState.OPEN, OPERATION_MOVES))
 
 
 def pages() -> dict[str, str]:
     """File name and text of each room's page."""
-    rooms: dict[str, tuple[Machine, ...]] = {"mint": MINT}  # type: ignore[type-arg]
+    rooms: dict[str, tuple[Machine, ...]] = {"mint": MINT, "wallet": WALLET}  # type: ignore[type-arg]
     drawn = {}
     for room, machines in rooms.items():
         parts = [f"# States of the {room}\n\nDrawn from `specie.{room}.states`; do not edit.\n"]

@@ -16,6 +16,7 @@ import pytest
 
 from specie.cli.program import app, hoisted
 from specie.ops.config import load_settings
+from tests.support.postgres import PrivatePostgres
 from tests.support.programs import SPECIE, RunningBank, home_environment, running_bank
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,6 +130,41 @@ def test_a_backup_comes_back_as_the_operator_guide_says(tmp_path: Path) -> None:
     with running_bank(tmp_path, *arguments, environment=environment) as bank:
         assert bank.facts["keysets"] == keysets
         run(f"specie wallet mint 5 --name other --mint {bank.url}")
+
+
+@pytest.mark.e2e
+@pytest.mark.postgres
+def test_processes_share_a_postgresql_and_a_dump_comes_back(
+    tmp_path: Path, postgres_server: PrivatePostgres, postgres_dsn: str
+) -> None:
+    """As the operator guide says: the second process gets the seed file of the first; a dump restored elsewhere verifies."""
+    blocks = _blocks("guides/operator.md", "sh")
+    copying = [line for block in blocks if "/srv/two" in block for line in block.splitlines() if line.startswith("install")]
+    dumping = next(block for block in blocks if "pg_dump" in block)
+    assert len(copying) == 2
+    restored = postgres_dsn + "_restored"
+    postgres_server.sql(f"CREATE DATABASE {restored.rpartition('/')[2]}")
+    environment = home_environment(tmp_path, PATH=f"{postgres_server.binaries}:{os.environ['PATH']}")
+
+    def run(script: str) -> str:
+        script = script.replace("postgresql://db.example.org/restored", restored).replace("/srv", str(tmp_path))
+        script = script.replace("postgresql://db.example.org/bank", postgres_dsn)
+        command = ["bash", "-euo", "pipefail", "-c", FUNCTION + script]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def place(name: str) -> tuple[str, ...]:
+        return ("--database", postgres_dsn, "--data", str(tmp_path / name), "--autopay-delay", "0.2")
+
+    with running_bank(tmp_path, *place("one"), environment=environment) as one:
+        run("\n".join(copying))
+        with running_bank(tmp_path, *place("two"), environment=environment) as two:
+            assert one.facts["keysets"] == two.facts["keysets"]
+            run(f"specie wallet mint 100 --mint {two.url}")
+            run(dumping)
+            assert one.stop() == two.stop() == 0
+    assert "100 sat" in run(f"specie mint liabilities --verify --data {tmp_path / 'two'} --database {restored}")
 
 
 def _command_lines() -> list[tuple[str, str]]:
