@@ -126,8 +126,15 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has left
         return 0
+    except ExceptionGroup as group:  # of tasks that ran side by side: the first that failed is told
+        return _tell(screen, _first(group))
     except Exception as error:  # the face: every error becomes a line and an exit code here
         return _tell(screen, error)
+
+
+def _first(error: Exception) -> Exception:
+    """The first error in a group of groups."""
+    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
 def _tell_usage(screen: Screen, error: CycloptsError) -> int:

@@ -115,6 +115,17 @@ def test_an_unexpected_error_has_no_traceback_unless_asked_for(specie, monkeypat
     assert "Traceback" in ran.err
 
 
+def test_of_tasks_side_by_side_the_first_error_is_told(specie, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """A group of errors has the exit code of the first in it."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ExceptionGroup("tasks", [ExceptionGroup("inner", [UnavailableError("later")])])
+
+    monkeypatch.setattr("specie.cli.version.version_of", broken)
+    ran = specie("version", "--json")
+    assert (ran.code, ran.error()["kind"]) == (5, "unavailable")
+
+
 def test_version_is_told_to_people_and_programs(specie) -> None:  # type: ignore[no-untyped-def]
     """`specie version --json` is one JSON value."""
     assert specie("version", "--json").json()["specie"] == specie("--version").out.split()[1]
