@@ -8,6 +8,8 @@ request are inserted in key order, so that two requests never wait for each othe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import cast
 
 from specie.ecash import (
@@ -39,16 +41,20 @@ _MELT_COLUMNS = (
 )
 
 
+@lru_cache(maxsize=256)
+def _insert_sql(table: str, columns: str, rows: int) -> str:
+    """Insert that many rows at once, skipping those whose key is taken."""
+    width = columns.count(",") + 1
+    marks = ",".join("(" + ",".join(f"${row * width + column + 1}" for column in range(width)) + ")" for row in range(rows))
+    return f"INSERT INTO {table} ({columns}) VALUES {marks} ON CONFLICT DO NOTHING"  # noqa: S608
+
+
 async def _insert_unique(tx: Transaction, table: str, columns: str, rows: Sequence[tuple[Value, ...]]) -> bool:
     """Insert rows, skipping none: False if any key was taken (the caller then raises, which undoes the rest)."""
-    width = columns.count(",") + 1
     for start in range(0, len(rows), _ROWS_A_STATEMENT):
         chunk = rows[start : start + _ROWS_A_STATEMENT]
-        marks = ",".join(
-            "(" + ",".join(f"${row * width + column + 1}" for column in range(width)) + ")" for row in range(len(chunk))
-        )
-        sql = f"INSERT INTO {table} ({columns}) VALUES {marks} ON CONFLICT DO NOTHING"  # noqa: S608
-        if await tx.execute(sql, *(value for row in chunk for value in row)) != len(chunk):
+        sql = _insert_sql(table, columns, len(chunk))
+        if await tx.execute(sql, *chain.from_iterable(chunk)) != len(chunk):
             return False
     return True
 
