@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from specie.kernel import InvariantError, RefusedError, UnavailableError
+from specie.kernel import InvariantError, MalformedError, RefusedError, UnavailableError
 from specie.storage import ConstraintError, Migration, SchemaError, Storage, Transaction
 from specie.storage.adapters.postgres import PostgresStorage
 from specie.storage.adapters.sqlite import SqliteStorage
@@ -142,6 +142,23 @@ async def test_values_return_as_they_went(stores: Stores) -> None:
     assert sorted(found, key=repr) == sorted(rows, key=repr)
     assert all(type(row) is tuple for row in found)
     assert {type(value) for row in found for value in row} == {bytes, str, int, type(None)}
+
+
+async def test_a_text_with_a_zero_in_it_is_not_our_mistake(stores: Stores) -> None:
+    """U+0000 comes from outside: kept or refused as malformed, asked for or written, never an invariant that stops the bank."""
+    store = await stores.ready()
+    try:
+        assert await store.transact(insert("a\0b")) == 1
+    except MalformedError:
+        assert await names(store) == []
+    else:
+        assert await names(store) == ["a\0b"]
+    try:
+        found = await store.read(lambda tx: tx.fetch("SELECT name FROM note WHERE name = $1", "c\0d"))
+    except MalformedError:
+        found = []
+    assert found == []
+    assert await store.transact(insert("plain")) == 1
 
 
 async def test_a_body_reads_what_it_wrote(stores: Stores) -> None:

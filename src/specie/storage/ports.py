@@ -6,9 +6,9 @@ that arrive together are committed together (group commit), yet each succeeds or
 body that raised it and no other. `transact` returns only after the commit is durable.
 
 SQL is written once for all SQL stores: placeholders are `$1`, `$2`, ... (each may be used repeatedly); types are
-`BLOB`/`BYTEA`, `TEXT`, `INTEGER`/`BIGINT`; amounts are decimal TEXT, because 2**64-1 fits no signed column;
-`INSERT ... ON CONFLICT DO NOTHING`, `RETURNING` and partial unique indexes are fine, `FOR UPDATE` is not (compare and
-swap instead).
+`BLOB`/`BYTEA`, `TEXT`, `INTEGER`/`BIGINT`; amounts are decimal TEXT, because 2**64-1 fits no signed column; a text with
+U+0000 in it is kept, or refused as malformed where the engine cannot; `INSERT ... ON CONFLICT DO NOTHING`, `RETURNING`
+and partial unique indexes are fine, `FOR UPDATE` is not (compare and swap instead).
 """
 
 from __future__ import annotations

@@ -428,3 +428,11 @@ def test_the_form_is_read_without_its_meaning() -> None:
     secret = parse_well_known_secret(raw("P2PK", "anything", ["n_sigs", "many"]))
     assert secret is not None
     assert (secret.kind, secret.data, secret.tags) == ("P2PK", "anything", (("n_sigs", "many"),))
+
+
+@pytest.mark.parametrize("depth", [20, 480, 700, 900, 990, 2000, 4000])
+def test_a_secret_nested_ever_deeper_is_malformed(depth: int) -> None:
+    """Also where its JSON still parses and only the look at its depth runs out of stack: never another error."""
+    text = '["P2PK",{"nonce":"a","data":"b","tags":' + "[" * depth + "]" * depth + "}]"
+    with pytest.raises(ConditionMalformedError):
+        parse_secret(text)

@@ -438,3 +438,11 @@ def test_proofs_of_wallets_are_read_from_text_too() -> None:
     assert wire.proofs_from_json(wire.proofs_to_json([COIN]).decode()) == (COIN,)
     assert isinstance(COIN, Proof)
     assert sign_output(BlindedMessage(1, KEYSET.id, public_key("b"))).dleq is not None
+
+
+@pytest.mark.parametrize("quote", ["", "q" * 256, "a\0b"])
+def test_quote_ids_are_bounded_texts(quote: str) -> None:
+    """Empty, too long, or with U+0000 in it, which a store may refuse as if we were wrong: refused at the door."""
+    for read in (wire.mint_request_from_json, wire.melt_request_from_json):
+        with pytest.raises(MalformedError):
+            read(body(quote=quote, outputs=[], inputs=[]))

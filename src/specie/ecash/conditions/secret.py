@@ -99,9 +99,10 @@ def parse_well_known_secret(text: str, *, limits: Limits = DEFAULT_LIMITS) -> We
         raise ConditionMalformedError("secret is too long")
     try:
         value = _decoder.decode(text.strip(_JSON_SPACE))
+        depth = _depth(value)
     except (ValueError, RecursionError):
         raise ConditionMalformedError("secret is not strict JSON") from None
-    if len(value) != 2 or not isinstance(value[1], dict) or _depth(value) > limits.json_depth:
+    if len(value) != 2 or not isinstance(value[1], dict) or depth > limits.json_depth:
         raise ConditionMalformedError("secret is not a kind followed by one object")
     body = value[1]
     nonce, data = body.get("nonce"), body.get("data")

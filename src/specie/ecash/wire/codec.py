@@ -130,9 +130,9 @@ def keyset_scheme(text: str) -> tuple[str, Scheme]:
 
 
 def quote_id(text: str) -> str:
-    """A quote id: 1 to 255 characters."""
-    if not 0 < len(text) <= _MAX_QUOTE_CHARS:
-        raise MalformedError("quote id is empty or too long")
+    """A quote id: 1 to 255 characters, none of them U+0000, which not every store takes."""
+    if not 0 < len(text) <= _MAX_QUOTE_CHARS or "\0" in text:
+        raise MalformedError("quote id is empty or too long, or holds U+0000")
     return text
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from specie.kernel.errors import InvariantError, RefusedError, SpecieError, UnavailableError
+from specie.kernel.errors import InvariantError, MalformedError, RefusedError, SpecieError, UnavailableError
 from specie.storage.errors import ConstraintError
 from specie.storage.ports import Body, Row, Value
 from specie.storage.statement import sql_with_key_array
@@ -30,6 +30,9 @@ class LostError(UnavailableError):
 
 
 _CONFLICTS = {"40001", "40P01", "55P03"}
+
+_NOT_TEXT = {"22021", "22P05"}
+"""A text holds what the server's encoding has no place for: U+0000."""
 
 _LOST = {"08", "25P03", "57P01", "57P02", "57P03", "57P05"}
 """Classes and states after which the server closes the connection."""
@@ -55,6 +58,8 @@ def translated(error: Exception) -> SpecieError:
         return LostError(f"the connection to PostgreSQL is lost ({name})")
     if state[:2] == "23":
         return ConstraintError(f"{name}: {getattr(error, 'constraint_name', None) or getattr(error, 'column_name', None)}")
+    if state in _NOT_TEXT:  # texts come from outside: this is their fault and not ours
+        return MalformedError("a text holds a character that cannot be stored")
     if state[:2] in {"53", "57", "58"}:
         return UnavailableError(f"PostgreSQL cannot do this now ({name})")
     if state[:2] in {"28", "3D"}:
