@@ -7,10 +7,9 @@ from pathlib import Path
 
 from specie.kernel.machine import Machine
 from specie.mint.states import MACHINES as MINT
-from specie.wallet.states import COIN_MOVES, OPERATION_MOVES, CoinState, OperationState
+from specie.wallet.states import MACHINES as WALLET
 
 TARGET = Path(__file__).parent.parent / "docs" / "states"
-WALLET = (Machine("coin", CoinState.UNSPENT, COIN_MOVES), Machine("operation", OperationState.OPEN, OPERATION_MOVES))
 
 
 def pages() -> dict[str, str]:

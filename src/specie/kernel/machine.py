@@ -28,6 +28,11 @@ class Machine(Generic[S]):
         except KeyError:
             raise InvariantError(f"{self.name}: {event} cannot happen in state {state}") from None
 
+    def check_move(self, before: S, after: S) -> None:
+        """None if some event leads from `before` to `after` (or nothing changes); InvariantError otherwise."""
+        if before != after and not any(pair[0] == before and to == after for pair, to in self.table.items()):
+            raise InvariantError(f"{self.name}: nothing leads from {before} to {after}")
+
     def states(self) -> list[S]:
         """All states, the initial one first, then as the table names them."""
         return list(dict.fromkeys([self.initial, *(s for (before, _), after in self.table.items() for s in (before, after))]))

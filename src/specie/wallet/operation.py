@@ -1,7 +1,7 @@
 """The journal's values: an operation is written down whole before a byte of it is sent; pure.
 
 It holds the exact bytes of the request and every secret behind its outputs, so that a lost answer can be had again by
-sending the same bytes (NUT-19) or by asking for the signatures on the outputs (NUT-09). States: `states.OPERATION_MOVES`.
+sending the same bytes (NUT-19) or by asking for the signatures on the outputs (NUT-09). States: `states.OPERATION`.
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from specie.kernel.errors import InvariantError
+from specie.kernel.machine import Machine
 
-__all__ = ["COIN_MOVES", "OPERATION_MOVES", "CoinState", "OperationState", "TokenState", "moved_coin", "moved_operation"]
+__all__ = ["COIN", "MACHINES", "OPERATION", "TOKEN", "CoinState", "OperationState", "TokenState"]
 
 
 class CoinState(StrEnum):
@@ -66,35 +66,32 @@ class TokenState(StrEnum):
     """We took it back."""
 
 
-COIN_MOVES: dict[tuple[CoinState, str], CoinState] = {
-    (CoinState.UNSPENT, "reserve"): CoinState.RESERVED,
-    (CoinState.RESERVED, "release"): CoinState.UNSPENT,
-    (CoinState.RESERVED, "spend"): CoinState.SPENT,
-    (CoinState.RESERVED, "hand out"): CoinState.PENDING,
-    (CoinState.UNSPENT, "hand out"): CoinState.PENDING,
-    (CoinState.UNSPENT, "spend"): CoinState.SPENT,
-    (CoinState.UNSPENT, "lock"): CoinState.PENDING,
-    (CoinState.PENDING, "spend"): CoinState.SPENT,
-    (CoinState.PENDING, "release"): CoinState.UNSPENT,
-}
+COIN = Machine(
+    name="coin of the wallet",
+    initial=CoinState.UNSPENT,
+    table={
+        (CoinState.UNSPENT, "reserve"): CoinState.RESERVED,
+        (CoinState.RESERVED, "release"): CoinState.UNSPENT,
+        (CoinState.RESERVED, "spend"): CoinState.SPENT,
+        (CoinState.RESERVED, "hand out"): CoinState.PENDING,
+        (CoinState.UNSPENT, "hand out"): CoinState.PENDING,
+        (CoinState.UNSPENT, "spend"): CoinState.SPENT,
+        (CoinState.UNSPENT, "lock"): CoinState.PENDING,
+        (CoinState.PENDING, "spend"): CoinState.SPENT,
+        (CoinState.PENDING, "release"): CoinState.UNSPENT,
+    },
+)
 
-OPERATION_MOVES: dict[tuple[OperationState, str], OperationState] = {
-    (OperationState.OPEN, "settle"): OperationState.DONE,
-    (OperationState.OPEN, "fail"): OperationState.FAILED,
-}
+OPERATION = Machine(
+    name="operation",
+    initial=OperationState.OPEN,
+    table={(OperationState.OPEN, "settle"): OperationState.DONE, (OperationState.OPEN, "fail"): OperationState.FAILED},
+)
 
+TOKEN = Machine(
+    name="sent token",
+    initial=TokenState.PENDING,
+    table={(TokenState.PENDING, "redeem"): TokenState.CLAIMED, (TokenState.PENDING, "reclaim"): TokenState.RECLAIMED},
+)
 
-def moved_coin(state: CoinState, event: str) -> CoinState:
-    """The state after `event`; InvariantError where the table has no such line (nothing leads out of SPENT)."""
-    try:
-        return COIN_MOVES[state, event]
-    except KeyError:
-        raise InvariantError(f"a coin that is {state} cannot {event}") from None
-
-
-def moved_operation(state: OperationState, event: str) -> OperationState:
-    """The state after `event`; InvariantError where the table has no such line (DONE and FAILED are final)."""
-    try:
-        return OPERATION_MOVES[state, event]
-    except KeyError:
-        raise InvariantError(f"an operation that is {state} cannot {event}") from None
+MACHINES = (COIN, OPERATION, TOKEN)

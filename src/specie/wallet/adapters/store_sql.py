@@ -16,7 +16,7 @@ from specie.wallet.adapters.schema import MIGRATIONS
 from specie.wallet.adapters.store_records import SqlRecordStore
 from specie.wallet.holding import KnownKeyset, MintRecord, StoredProof
 from specie.wallet.operation import Kind, Operation, Output, Purpose, Role
-from specie.wallet.states import CoinState, OperationState
+from specie.wallet.states import COIN, CoinState, OperationState
 
 # ruff: noqa: S608 - only constant column lists are put into statements
 
@@ -244,9 +244,10 @@ class SqlWalletStore(SqlRecordStore):
         *,
         token: str | None = None,
     ) -> int:
-        """Those of the coins in a state of `before` become `after`; the number moved."""
+        """Those of the coins in a state of `before` become `after`; the number moved. InvariantError for no move of COIN."""
         moved = 0
         for state in before:
+            COIN.check_move(state, after)
             for y in ys:
                 if after is CoinState.UNSPENT:
                     moved += await tx.execute(
