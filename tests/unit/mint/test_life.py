@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from specie.ecash import MintQuoteRequest, SwapRequest, derive_keyset_id
+from specie.ecash import MeltRequest, MintQuoteRequest, MintRequest, Proof, SwapRequest, derive_keyset_id
 from specie.ecash import codes as refused
-from specie.kernel import InvariantError, PaymentState, RefusedError
+from specie.ecash.conditions import p2pk_secret, witness_text
+from specie.kernel import InvariantError, PaymentState, RefusedError, UnavailableError
 from specie.kernel.machine import Machine
 from specie.keys.adapters.software import SoftwareSigner
 from specie.ledger import Ledger, Posting
 from specie.ledger.adapters.store_sql import SqlLedgerStore
+from specie.lightning.adapters.play import PlayRail
 from specie.mint import Mint, MintSettings
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.mint.states import MACHINES, MELT_QUOTE
 from specie.storage.adapters.sqlite import SqliteStorage
+from tests.support.coins import public_key
 from tests.support.house import MIGRATIONS, House, Pages, Purse, house
+from tests.support.orders import foreign_invoice
 from tests.support.virtual import SeededEntropy, VirtualClock
 
 
@@ -181,6 +187,53 @@ async def test_background_work_that_ends_is_reported(bank: House, monkeypatch: p
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert bank.telemetry.pages[-1][0] == "background work of the mint ended"
+
+
+async def test_a_rail_that_was_unplugged_stops_nothing(bank: House) -> None:
+    """Quotes of a rail that is no longer configured are answered as they stand; nobody can stop a verb by asking for them."""
+    purse = Purse(bank)
+    coins = await purse.mint(64)
+    asked = await bank.mint.request_mint_quote(MintQuoteRequest("bolt11", "sat", 8))
+    price = await purse.melt_quote(await foreign_invoice(bank))
+    async with house(storage=bank.storage, seed=4, rails=[Renamed(bank.rail)]) as later:
+        assert (await later.mint.mint_quote(asked.quote, "bolt11")).amount_paid == 0
+        with pytest.raises(refused.QuoteUnpaidError):
+            await later.mint.issue(MintRequest("bolt11", asked.quote, Purse(later, "x").outputs([8]).messages))
+        with pytest.raises(UnavailableError):
+            await later.mint.melt(MeltRequest("bolt11", price.quote, tuple(coins)))
+        assert {state.state for state in await later.mint.check_state([coin.y for coin in coins])} == {"UNSPENT"}
+        assert len(await Purse(later, "y").swap(coins, [32, 32])) == 2
+        assert not later.telemetry.pages
+
+
+class Renamed:
+    """The same rail under another name."""
+
+    name = "other"
+
+    def __init__(self, inner: PlayRail) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+async def test_signatures_are_checked_on_coins_that_exist(bank: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger's coin with any number of signatures on it costs one multiplication and not one signature check."""
+    key = public_key("a")
+    secret = p2pk_secret(key.hex(), nonce=bytes(32))
+    witness = witness_text([bytes([number]) * 64 for number in range(1, 17)])
+    false = Proof(8, bank.keyset().id, secret, key, witness)
+    checks: list[bytes] = []
+
+    def check(signature: bytes, digest: bytes, key: bytes) -> bool:
+        checks.append(signature)
+        return False
+
+    monkeypatch.setattr("specie.kernel.curve.schnorr_verify", check)
+    with pytest.raises(refused.ProofInvalidError):
+        await Purse(bank).swap([false], [8])
+    assert not checks
 
 
 @pytest.mark.parametrize(

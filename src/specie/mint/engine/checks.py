@@ -1,7 +1,8 @@
 """What must hold of a transaction's inputs and outputs, checked before anything is written (NUT-03).
 
-Order: shape and keysets, balance, spending conditions, then the costly proof that the mint signed the inputs. Whether an
-input is already spent is not looked at here: the unique insert decides that, and only it.
+Order: shape and keysets, balance, whether the mint signed the inputs, then spending conditions: a stranger can write any
+number of signatures into a coin that does not exist, and each costs as much to check as a coin. Whether an input is
+already spent is not looked at here: the unique insert decides that, and only it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from specie.ecash.codes import (
     UnitUnsupportedError,
 )
-from specie.kernel import Clock, Entropy, InvariantError, Rail, Telemetry
+from specie.kernel import Clock, Entropy, Rail, Telemetry, UnavailableError
 from specie.keys import Signer
 from specie.ledger import Ledger
 from specie.mint.engine.catalogue import Catalogue
@@ -50,8 +50,8 @@ class Context:
         raise UnitUnsupportedError(f"{method} is not served in {unit}")
 
     def rail(self, name: str) -> Rail:
-        """The rail a stored quote names; InvariantError if it is no longer plugged in."""
+        """The rail a stored quote names; UnavailableError if it is no longer plugged in, for wallets may still ask of it."""
         for rail in self.rails:
             if rail.name == name:
                 return rail
-        raise InvariantError(f"rail {name} has open business but is not configured")
+        raise UnavailableError(f"rail {name} has open business but is not configured", retry_after_s=60.0)

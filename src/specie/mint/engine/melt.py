@@ -213,6 +213,7 @@ async def _begin_once(context: Context, record: MeltRecord, request: MeltRequest
     now = context.clock.now()
     limit = context.settings.limits.array_length
     _check_open(record, now)
+    context.rail(record.rail)
     inputs = checks.check_inputs(request.inputs, context.catalogue, now, limit)
     checks.check_same_unit(inputs, record.unit)
     if request.outputs:
@@ -223,8 +224,8 @@ async def _begin_once(context: Context, record: MeltRecord, request: MeltRequest
         raise UnbalancedError(
             f"inputs {inputs.amount} < amount {record.amount} + reserve {record.fee_reserve} + fee {inputs.fee}"
         )
-    verify_spend(inputs.proofs, request.outputs, record.quote, now)
     await checks.verify_proofs(context, inputs)
+    verify_spend(inputs.proofs, request.outputs, record.quote, now)
     claims = inputs.claims()
     promises = [Promise(output.B_, output.id, position) for position, output in enumerate(request.outputs)]
 

@@ -60,8 +60,8 @@ async def _swap_once(
     checks.check_same_unit(inputs, unit)
     if inputs.amount - inputs.fee != amount:
         raise UnbalancedError(f"inputs {inputs.amount} - fee {inputs.fee} != outputs {amount}")
-    verify_spend(inputs.proofs, outputs, None, now)
     await checks.verify_proofs(context, inputs)
+    verify_spend(inputs.proofs, outputs, None, now)
     signatures = await checks.blind_sign(context, outputs)
     signed = [(output.B_, signature) for output, signature in zip(outputs, signatures, strict=True)]
     claims = inputs.claims()
