@@ -2,7 +2,8 @@
 
 One `ChangeHub` a process follows the mint's changes (which cross processes) and reads each changed thing once, however
 many sockets watch it. The answer to a request always leaves before its first notification; then comes the present state,
-then news. A thing is looked at again every half minute, so that a lost notice costs time and nothing else.
+then news. A thing is looked at again every half minute, so that a lost notice costs time and nothing else. One socket watches
+no more things than one request may name (`limits.array_length`): each costs memory, and that look.
 """
 
 from __future__ import annotations
@@ -259,6 +260,9 @@ class _Session:
         if len(self._watches) >= self._context.limits.subscriptions:
             raise RpcError("too many subscriptions on this socket", rpc_code=_TOO_MANY, request_id=request.id)
         watch = _Watch(self, request)
+        watched = len(watch.filters) + sum(len(other.filters) for other in self._watches.values())
+        if watched > self._context.limits.array_length:
+            raise RpcError("too many filters on this socket", rpc_code=_TOO_MANY, request_id=request.id)
         try:
             states = await self._hub.read(watch.kind, watch.filters)
         except RefusedError as error:

@@ -12,6 +12,7 @@ from specie.ecash import MintQuoteRequest, MintRequest, SwapRequest, y
 from specie.kernel import Limits, UnavailableError
 from specie.ops.settings import RateSettings, ServerSettings
 from specie.server import subscriptions
+from tests.support.coins import public_key
 
 
 class Wire:
@@ -166,6 +167,26 @@ async def test_bounds_of_one_socket(served):
     assert await wire.event() == {"type": "websocket.close", "code": 1009, "reason": ""}
     async with asyncio.timeout(5):
         await wire.task
+
+
+async def test_a_socket_watches_a_bounded_number_of_things(served):
+    """All filters of a socket count together, each subscription's once; letting go makes room."""
+    served.rebuild(limits=Limits(array_length=3, filters=2))
+    wire = await Wire(served.app).accepted()
+    keys = [public_key(number).hex() for number in range(4)]
+    wire.ask("subscribe", 1, kind="proof_state", subId="a", filters=[keys[0], keys[1]])
+    for _ in range(3):
+        await wire.hear()
+    wire.ask("subscribe", 2, kind="proof_state", subId="b", filters=[keys[2], keys[3]])
+    assert (await wire.hear())["error"]["code"] == -32000
+    wire.ask("subscribe", 3, kind="proof_state", subId="b", filters=[keys[2], keys[2]])
+    for _ in range(2):
+        await wire.hear()
+    wire.ask("unsubscribe", 4, subId="a")
+    await wire.hear()
+    wire.ask("subscribe", 5, kind="proof_state", subId="c", filters=[keys[0], keys[1]])
+    assert (await wire.hear())["result"]["subId"] == "c"
+    await wire.leave()
 
 
 async def test_bounds_of_all_sockets(served):
