@@ -16,7 +16,7 @@ from specie.lightning.adapters.play import Fault, PlayFaults, PlayRail
 from specie.mint.engine import melt
 from specie.storage import Body, Row, Storage, Transaction, Value
 from specie.storage.adapters.sqlite import SqliteStorage
-from tests.support.house import House, Purse, house
+from tests.support.house import MIGRATIONS, House, Purse, house
 from tests.support.orders import foreign_invoice
 from tests.support.virtual import run_virtual
 
@@ -304,3 +304,28 @@ async def test_a_payment_is_claimed_also_when_its_last_holder_lets_go_in_between
         return await tx.fetch("SELECT quote FROM melt_payment")
 
     assert await context.storage.transact(body) == [(second.quote,)]
+
+
+def test_processes_that_start_together_make_one_keyset() -> None:
+    """Each finds none and makes the first: the slower one takes what the faster one made, in place of rotating it away."""
+
+    async def main() -> None:
+        store = FailingStore(SqliteStorage(":memory:", inline=True))
+        await store.migrate(MIGRATIONS)
+
+        async def start(seed: int, done: asyncio.Event) -> list[tuple[str, bool]]:
+            async with house(storage=store, seed=seed, exclusive=False) as bank:
+                await done.wait()
+                await bank.mint._context.catalogue.load()
+                return [(keyset.id, keyset.active) for keyset in bank.mint.keysets()]
+
+        done = asyncio.Event()
+        starting = asyncio.gather(*(start(seed, done) for seed in range(3)))
+        await asyncio.sleep(1)
+        done.set()
+        first, *others = await starting
+        assert len(first) == 1
+        assert others == [first, first]
+        await store.close()
+
+    run_virtual(main())

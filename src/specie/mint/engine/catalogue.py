@@ -88,36 +88,44 @@ class Catalogue:
 
     async def ensure(self, unit: str, *, version: int, input_fee_ppk: int) -> None:
         """Make the first keyset of a unit, or a new one where the configured fee or id version is another (NUT-02)."""
-        await self.load()
-        active = [entry.keyset for entry in self._entries.values() if entry.keyset.unit == unit and entry.keyset.active]
-        if active and active[0].input_fee_ppk == input_fee_ppk and int(active[0].id[:2], 16) == version:
-            return
-        await self.rotate(unit, version=version, input_fee_ppk=input_fee_ppk, final_expiry=None)
+        _check_fee(input_fee_ppk)
+        made = None
+        while made is None:  # another process may make it first
+            await self.load()
+            active = [entry.keyset for entry in self._entries.values() if entry.keyset.unit == unit and entry.keyset.active]
+            if active and active[0].input_fee_ppk == input_fee_ppk and int(active[0].id[:2], 16) == version:
+                return
+            made = await self._add(unit, version=version, input_fee_ppk=input_fee_ppk, final_expiry=None)
 
     async def rotate(self, unit: str, *, version: int, input_fee_ppk: int, final_expiry: int | None) -> Keyset:
-        """Make a new keyset the only active one of its unit. RefusedError for an expiry that is not ahead."""
-        now = self._clock.now()
-        if final_expiry is not None and final_expiry <= now:
-            raise RefusedError("final_expiry must be in the future")
-        if not 0 <= input_fee_ppk < 2**31:
-            raise RefusedError("input_fee_ppk must be from 0 to 2^31-1")
-        while True:
+        """Make a new keyset the only active one of its unit. RefusedError for a fee or an expiry that cannot be."""
+        _check_fee(input_fee_ppk)
+        if final_expiry is not None and not self._clock.now() < final_expiry < 2**63:
+            raise RefusedError("final_expiry must be in the future, in seconds that a store can hold")
+        made = None
+        while made is None:
             await self.load()
-            index = 1 + max((entry.ref.index for entry in self._entries.values() if entry.ref.unit == unit), default=-1)
-            keys = await self._signer.keyset_public_keys(KeysetRef(unit, index), AMOUNTS)
-            keyset_id = derive_keyset_id(version, unit=unit, keys=keys, input_fee_ppk=input_fee_ppk, final_expiry=final_expiry)
-            record = KeysetRecord(keyset_id, unit, index, version, True, input_fee_ppk, final_expiry, now)
+            made = await self._add(unit, version=version, input_fee_ppk=input_fee_ppk, final_expiry=final_expiry)
+        return made
 
-            async def body(tx: Transaction, record: KeysetRecord = record) -> bool:
-                added = await self._store.add_keyset(tx, record)
-                if added:
-                    tx.notify(KEYSETS_CHANNEL, record.id)
-                return added
+    async def _add(self, unit: str, *, version: int, input_fee_ppk: int, final_expiry: int | None) -> Keyset | None:
+        """The unit's next keyset as the only active one; None if another process made one since the last `load`."""
+        index = 1 + max((entry.ref.index for entry in self._entries.values() if entry.ref.unit == unit), default=-1)
+        keys = await self._signer.keyset_public_keys(KeysetRef(unit, index), AMOUNTS)
+        keyset_id = derive_keyset_id(version, unit=unit, keys=keys, input_fee_ppk=input_fee_ppk, final_expiry=final_expiry)
+        record = KeysetRecord(keyset_id, unit, index, version, True, input_fee_ppk, final_expiry, self._clock.now())
 
-            if await self._storage.transact(body):
-                await self.load()
-                self._telemetry.event("keyset_rotated", unit=unit, keyset=keyset_id, input_fee_ppk=input_fee_ppk)
-                return self._entries[keyset_id].keyset
+        async def body(tx: Transaction) -> bool:
+            added = await self._store.add_keyset(tx, record)
+            if added:
+                tx.notify(KEYSETS_CHANNEL, record.id)
+            return added
+
+        if not await self._storage.transact(body):
+            return None
+        await self.load()
+        self._telemetry.event("keyset_rotated", unit=unit, keyset=keyset_id, input_fee_ppk=input_fee_ppk)
+        return self._entries[keyset_id].keyset
 
     def all(self) -> list[Keyset]:
         """Every keyset, oldest first within its unit; an expired one is shown as inactive."""
@@ -160,3 +168,8 @@ class Catalogue:
             if entry.keyset.unit == unit and entry.keyset.active and not is_expired(entry.keyset, now):
                 return entry.keyset
         raise UnitUnsupportedError(f"no active keyset for {unit}")
+
+
+def _check_fee(input_fee_ppk: int) -> None:
+    if not 0 <= input_fee_ppk < 2**31:
+        raise RefusedError("input_fee_ppk must be from 0 to 2^31-1")
