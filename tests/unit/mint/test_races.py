@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import pytest
 
 from specie.ecash import MeltRequest, MeltState, MintQuoteRequest
-from specie.kernel import PaymentOrder, PaymentOutcome, UnavailableError, UncertainError
+from specie.kernel import IncomingPayment, PaymentOrder, PaymentOutcome, UnavailableError, UncertainError
 from specie.lightning import decode_invoice
 from specie.lightning.adapters.play import Fault, PlayFaults, PlayRail
 from specie.mint.engine import melt
+from specie.mint.engine.recover import follow_arrivals
 from specie.storage import Body, Row, Storage, Transaction, Value
 from specie.storage.adapters.sqlite import SqliteStorage
 from tests.support.house import MIGRATIONS, House, Purse, house
@@ -230,6 +231,30 @@ def test_arrivals_are_followed_through_a_commit_of_unknown_fate() -> None:
             assert not [page for page in bank.telemetry.pages if "background" in page[0]]
             await bank.mint.audit()
         await store.close()
+
+    run_virtual(main())
+
+
+def test_a_stream_of_arrivals_that_ends_is_begun_again_after_a_pause() -> None:
+    """A rail that hangs up without an error is asked again, and not without end in one breath."""
+
+    async def main() -> None:
+        async with house() as bank:
+            asked: list[str | None] = []
+
+            class Curt(Wayward):
+                async def arrivals(self, after: str | None) -> AsyncIterator[IncomingPayment]:
+                    asked.append(after)
+                    if len(asked) > 100:
+                        await asyncio.Event().wait()
+                    return
+                    yield
+
+            work = asyncio.ensure_future(follow_arrivals(bank.mint._context, Curt(bank.rail)))
+            await asyncio.sleep(10)
+            assert 2 <= len(asked) <= 20
+            work.cancel()
+            await asyncio.wait([work])
 
     run_virtual(main())
 

@@ -74,7 +74,7 @@ async def follow_arrivals(context: Context, rail: Rail) -> None:
                 await _book(context, rail, payment)
         except (UnavailableError, UncertainError) as error:  # what was booked without our knowing is booked once
             context.telemetry.event("arrivals_interrupted", rail=rail.name, reason=error.detail)
-            await context.clock.sleep(_PAUSE_S)
+        await context.clock.sleep(_PAUSE_S)
 
 
 async def _book(context: Context, rail: Rail, payment: IncomingPayment) -> None:
