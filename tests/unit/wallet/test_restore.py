@@ -39,6 +39,21 @@ async def test_restores_the_balance_over_all_keysets() -> None:
 
 
 @virtually
+async def test_a_restore_takes_back_what_an_old_backup_believes() -> None:
+    """Two wallets of one seed, as after putting back a backup: what one has spent the other no longer offers."""
+    async with world() as w:
+        stale, bob = await w.wallet(words=WORDS), await w.wallet()
+        await w.fund(stale, 100)
+        device = await w.wallet(words=WORDS)
+        await device.restore()
+        await bob.receive((await device.send(90)).text)
+        assert (await stale.balance()).available == 100
+        await stale.restore()
+        assert (await stale.balance()).available == (await device.balance()).available == 10
+        await w.books_hold(stale, bob)
+
+
+@virtually
 async def test_restored_wallet_never_uses_a_secret_twice() -> None:
     """After a restore the counters go on behind the last hit: new coins are signed at once, without a collision."""
     async with world() as w:

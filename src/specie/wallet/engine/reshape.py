@@ -63,7 +63,7 @@ async def rotate(ctx: Context, mint: str, unit: str) -> int:
 
     Coins whose fee eats their value are left, and reported.
     """
-    await fresh_keysets(ctx, mint)
+    await fresh_keysets(ctx, mint, force=True)
     moved = 0
     for group in await _groups(ctx, mint, unit, leaving_only=True):
         operation = await _into_few(ctx, group, Purpose.ROTATE)

@@ -77,15 +77,20 @@ async def _restore_keyset(ctx: Context, known: KnownKeyset, progress: Progress |
 
 
 async def _store(ctx: Context, known: KnownKeyset, found: list[StoredProof], last: int | None) -> Restored:
-    """States of what was found; live coins, counter and a line of history in one transaction."""
+    """States of what was found; live coins, counter and a line of history in one transaction.
+
+    A coin that is stored as free and that the mint calls SPENT (a backup put back, another device) is free no longer.
+    """
     mint, unit = known.mint, known.keyset.unit
     states = await states_of(ctx, mint, [stored.y for stored in found]) if found else {}
+    gone = [stored.y for stored in found if states[stored.y] is State.SPENT]
     live = [replace(s, state=_COIN_STATES[states[s.y]]) for s in found if states[s.y] in _COIN_STATES]
     now, entry_id = ctx.clock.now(), ctx.new_id()
 
     async def body(tx: Transaction) -> list[StoredProof]:
         if last is not None:
             await ctx.store.raise_counter(tx, mint, known.keyset.id, last + 1)
+        await ctx.store.move_proofs(tx, gone, (CoinState.UNSPENT, CoinState.PENDING), CoinState.SPENT, now)
         already = {stored.y for stored in await ctx.store.proofs_by_y(tx, [s.y for s in live])}
         new = [stored for stored in live if stored.y not in already]
         await ctx.store.add_proofs(tx, new, now)
