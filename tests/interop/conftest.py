@@ -82,7 +82,7 @@ def _nutshell_mint(
         **settings,
     }
     python = str(peers_directory() / "nutshell" / "bin" / "python")
-    return run_mint("nutshell", [python, "-m", "cashu.mint"], home, port, environment)
+    return run_mint("nutshell", [python, "-m", "cashu.mint", "--timeout-keep-alive=75"], home, port, environment)
 
 
 @contextmanager

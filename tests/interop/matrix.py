@@ -17,6 +17,8 @@ __all__ = [
     "EVERY_PAIR_AT_OLD_IDS",
     "EVERY_PEER",
     "EVERY_PEER_AT_OUR_MINT",
+    "EVERY_TWO_AT_EVERY_MINT",
+    "EVERY_TWO_AT_OLD_IDS",
     "EVERY_WALLET_AT_EVERY_MINT",
     "EVERY_WALLET_AT_EVERY_SLOW_MINT",
     "FundedPair",
@@ -43,13 +45,20 @@ def _alone(*mints: str) -> list[Any]:
     return _cases(*((kind, mint) for kind in _WALLETS for mint in mints))
 
 
-def _pairs(*mints: str) -> list[Any]:
-    return _cases(*((sender, receiver, mint) for sender in _WALLETS for receiver in _WALLETS for mint in mints))
+def _pairs(*mints: str, different: bool = False) -> list[Any]:
+    pairs = [(one, other) for one in _WALLETS for other in _WALLETS if not (different and one == other)]
+    return _cases(*((*pair, mint) for pair in pairs for mint in mints))
 
 
 EVERY_WALLET_AT_EVERY_MINT = pytest.mark.parametrize(("kind", "mint"), _alone(*_MINTS), indirect=["mint"])
 EVERY_WALLET_AT_EVERY_SLOW_MINT = pytest.mark.parametrize(("kind", "slow_mint"), _alone(*_MINTS), indirect=["slow_mint"])
 EVERY_PAIR_AT_EVERY_MINT = pytest.mark.parametrize(("sender", "receiver", "mint"), _pairs(*_MINTS), indirect=["mint"])
+EVERY_TWO_AT_EVERY_MINT = pytest.mark.parametrize(
+    ("sender", "receiver", "mint"), _pairs(*_MINTS, different=True), indirect=["mint"]
+)
+EVERY_TWO_AT_OLD_IDS = pytest.mark.parametrize(
+    ("sender", "receiver", "mint"), _pairs("old_ids_specie", different=True), indirect=["mint"]
+)
 EVERY_PAIR_AT_OLD_IDS = pytest.mark.parametrize(("sender", "receiver", "mint"), _pairs("old_ids_specie"), indirect=["mint"])
 
 # What only peers' wallets can ask for; with controls, of a peer's mint too.

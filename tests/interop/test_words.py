@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.interop.matrix import EVERY_PAIR_AT_EVERY_MINT, EVERY_PAIR_AT_OLD_IDS, OpenWallet
+from tests.interop.matrix import EVERY_TWO_AT_EVERY_MINT, EVERY_TWO_AT_OLD_IDS, OpenWallet
 from tests.interop.peers import MintProcess
 
 pytestmark = [pytest.mark.interop, pytest.mark.network]
 
 
-@EVERY_PAIR_AT_EVERY_MINT
+@EVERY_TWO_AT_EVERY_MINT
 def test_another_wallet_restores_the_words(sender: str, receiver: str, mint: MintProcess, open_wallet: OpenWallet) -> None:
     """Secrets and blinding factors are derived alike, so the receiver's wallet finds the sender's coins and can spend them."""
     _moves_by_its_words(sender, receiver, mint, open_wallet)
 
 
-@EVERY_PAIR_AT_OLD_IDS
+@EVERY_TWO_AT_OLD_IDS
 def test_another_wallet_restores_the_words_under_old_ids(
     sender: str, receiver: str, mint: MintProcess, open_wallet: OpenWallet
 ) -> None:
