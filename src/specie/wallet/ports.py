@@ -217,7 +217,7 @@ class WalletStore(Protocol):
         ...
 
     async def close_operation(self, tx: Transaction, operation_id: str, state: OperationState, error: str, now: int) -> bool:
-        """OPEN to DONE or FAILED, by compare-and-swap: False if another has closed it. DONE forgets request and outputs."""
+        """To DONE or FAILED as `states.OPERATION` allows, by compare-and-swap; else False. DONE forgets request and outputs."""
         ...
 
     # quotes, tokens, history

@@ -85,8 +85,13 @@ COIN = Machine(
 OPERATION = Machine(
     name="operation",
     initial=OperationState.OPEN,
-    table={(OperationState.OPEN, "settle"): OperationState.DONE, (OperationState.OPEN, "fail"): OperationState.FAILED},
+    table={
+        (OperationState.OPEN, "settle"): OperationState.DONE,
+        (OperationState.OPEN, "fail"): OperationState.FAILED,
+        (OperationState.FAILED, "settle"): OperationState.DONE,
+    },
 )
+"""FAILED is what one process knows; what the mint signed for another that took the operation up settles it all the same."""
 
 TOKEN = Machine(
     name="sent token",

@@ -16,7 +16,7 @@ from specie.wallet.adapters.schema import MIGRATIONS
 from specie.wallet.adapters.store_records import SqlRecordStore
 from specie.wallet.holding import KnownKeyset, MintRecord, StoredProof
 from specie.wallet.operation import Kind, Operation, Output, Purpose, Role
-from specie.wallet.states import COIN, CoinState, OperationState
+from specie.wallet.states import COIN, OPERATION, CoinState, OperationState
 
 # ruff: noqa: S608 - only constant column lists are put into statements
 
@@ -385,13 +385,18 @@ class SqlWalletStore(SqlRecordStore):
         return changed == 1
 
     async def close_operation(self, tx: Transaction, operation_id: str, state: OperationState, error: str, now: int) -> bool:
-        """OPEN to DONE or FAILED, by compare-and-swap. DONE forgets request and outputs: their coins are stored."""
+        """To DONE or FAILED as `OPERATION` allows, by compare-and-swap. DONE forgets request and outputs: coins are stored."""
+        row = await tx.fetch_one("SELECT state FROM wallet_operation WHERE id = $1", operation_id)
+        event = "settle" if state is OperationState.DONE else "fail"
+        if row is None or (OperationState(str(row[0])), event) not in OPERATION.table:
+            return False
         changed = await tx.execute(
-            "UPDATE wallet_operation SET state = $2, error = $3, updated_at = $4 WHERE id = $1 AND state = 'OPEN'",
+            "UPDATE wallet_operation SET state = $2, error = $3, updated_at = $4 WHERE id = $1 AND state = $5",
             operation_id,
             str(state),
             error,
             now,
+            str(row[0]),
         )
         if changed and state is OperationState.DONE:
             await tx.execute("UPDATE wallet_operation SET request = $2 WHERE id = $1", operation_id, b"")

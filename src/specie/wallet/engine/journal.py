@@ -90,12 +90,16 @@ async def fail(
     ctx.telemetry.count("wallet_operation", purpose=str(operation.purpose), state="FAILED")
 
 
-async def _give_back_counters(ctx: Context, tx: Transaction, operation: Operation) -> None:
+def _counters(operation: Operation) -> dict[str, list[int]]:
     taken: dict[str, list[int]] = {}
     for output in operation.outputs:
         if output.counter is not None:
             taken.setdefault(output.keyset_id, []).append(output.counter)
-    for keyset_id, counters in taken.items():
+    return taken
+
+
+async def _give_back_counters(ctx: Context, tx: Transaction, operation: Operation) -> None:
+    for keyset_id, counters in _counters(operation).items():
         if max(counters) - min(counters) + 1 == len(counters):
             await ctx.store.return_counters(tx, operation.mint, keyset_id, min(counters), len(counters))
 
@@ -103,7 +107,10 @@ async def _give_back_counters(ctx: Context, tx: Transaction, operation: Operatio
 async def settle(
     ctx: Context, operation: Operation, coins: Sequence[tuple[Output, StoredProof]], *, paid: MeltQuote | None = None
 ) -> None:
-    """Close an operation that took effect: new coins in, old ones SPENT, token, quote and history written, at once."""
+    """Close an operation that took effect: new coins in, old ones SPENT, token, quote and history written, at once.
+
+    Also where another process, which did not reach the mint, has closed it as FAILED and given its counters back meanwhile.
+    """
     now = ctx.clock.now()
     kept = [stored for output, stored in coins if output.role is not Role.SEND]
     sent = [stored for output, stored in coins if output.role is Role.SEND]
@@ -112,6 +119,8 @@ async def settle(
     async def body(tx: Transaction) -> None:
         if not await ctx.store.close_operation(tx, operation.operation_id, OperationState.DONE, "", now):
             return
+        for keyset_id, counters in _counters(operation).items():
+            await ctx.store.raise_counter(tx, operation.mint, keyset_id, max(counters) + 1)
         inputs = await ctx.store.proofs_by_y(tx, operation.inputs)
         await ctx.store.add_proofs(tx, kept, now)
         if token is not None:
