@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -310,3 +311,4 @@ class Bank(RuleBasedStateMachine):
 
 TestBank = Bank.TestCase
 TestBank.settings = settings(max_examples=25, stateful_step_count=25)
+TestBank.pytestmark = pytest.mark.timeout(900)  # to make a failure small takes its time
