@@ -144,7 +144,7 @@ async def test_uncertain_answers_count_as_silence() -> None:
 
 
 def test_state_tables_are_closed() -> None:
-    """Nothing leads out of SPENT, DONE, CLAIMED and RECLAIMED, and only being settled out of FAILED; no move is outside a table."""
+    """Nothing leads out of SPENT, DONE, CLAIMED and RECLAIMED, and only being settled out of FAILED; tables are obeyed."""
     assert COIN.final() == [CoinState.SPENT]
     assert OPERATION.final() == [OperationState.DONE]
     assert OPERATION.next(OperationState.FAILED, "settle") is OperationState.DONE
