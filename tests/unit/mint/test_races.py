@@ -247,8 +247,9 @@ def test_a_stream_of_arrivals_that_ends_is_begun_again_after_a_pause() -> None:
                     asked.append(after)
                     if len(asked) > 100:
                         await asyncio.Event().wait()
-                    for never in ():
-                        yield never
+                    nothing: list[IncomingPayment] = []
+                    for payment in nothing:
+                        yield payment
 
             work = asyncio.ensure_future(follow_arrivals(bank.mint._context, Curt(bank.rail)))
             await asyncio.sleep(10)
