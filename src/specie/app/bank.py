@@ -70,10 +70,10 @@ def owned_directory(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-async def _open_storage(settings: BankSettings) -> Storage:
+async def _open_storage(settings: BankSettings, telemetry: Telemetry) -> Storage:
     if settings.store.dsn is None:
         return SqliteStorage(settings.store_path)
-    return await PostgresStorage.connect(settings.store.dsn.reveal(), writers=settings.store.writers)
+    return await PostgresStorage.connect(settings.store.dsn.reveal(), writers=settings.store.writers, telemetry=telemetry)
 
 
 def _seal_source(settings: BankSettings) -> SealSource:
@@ -97,12 +97,13 @@ async def open_bank(
     telemetry: Telemetry,
     clock: Clock | None = None,
     entropy: Entropy | None = None,
+    serve: bool = True,
     migrated: Callable[[int], None] = lambda count: None,
 ) -> AsyncIterator[Bank]:
     """Build and start everything the settings name; on the way out stop it in the opposite order.
 
     An embedded store is owned by this process alone (DataDirectoryInUseError); one on PostgreSQL is shared. `migrated`
-    hears how many schema steps were applied.
+    hears how many schema steps were applied. Without `serve` the bank is opened to be looked at: nothing runs by itself.
     """
     clock = clock or SystemClock()
     entropy = entropy or SystemEntropy()
@@ -118,12 +119,12 @@ async def open_bank(
         signer = SoftwareSigner(sealed.seed, entropy=entropy)
         stack.push_async_callback(signer.close)
         sealed = OpenedSeed(b"", sealed.kind, sealed.created, sealed.where)
-        storage = await _open_storage(settings)
+        storage = await _open_storage(settings, telemetry)
         stack.push_async_callback(storage.close)
         migrated(len(await storage.migrate(MIGRATIONS)))
         rails: list[Rail] = []
         for rail_settings in settings.rails:
-            rail = await _open_rail(rail_settings, storage, signer, clock, entropy)
+            rail = await _open_rail(rail_settings, storage, signer, clock, entropy, telemetry, start=serve)
             stack.push_async_callback(rail.close)
             rails.append(rail)
         mint = Mint(
@@ -139,12 +140,21 @@ async def open_bank(
             version=f"specie/{__version__}",
             exclusive=embedded,
         )
-        await mint.start()
+        await mint.start(serve=serve)
         stack.push_async_callback(mint.close)
         yield Bank(settings, storage, signer, tuple(rails), mint, sealed)
 
 
-async def _open_rail(settings: RailSettings, storage: Storage, signer: Signer, clock: Clock, entropy: Entropy) -> Rail:
+async def _open_rail(
+    settings: RailSettings,
+    storage: Storage,
+    signer: Signer,
+    clock: Clock,
+    entropy: Entropy,
+    telemetry: Telemetry,
+    *,
+    start: bool,
+) -> Rail:
     if settings.kind is not RailKind.PLAY:
         raise InvariantError(f"no adapter for rail {settings.kind}")
     rail = PlayRail(
@@ -153,6 +163,8 @@ async def _open_rail(settings: RailSettings, storage: Storage, signer: Signer, c
         clock=clock,
         entropy=entropy,
         autopay_delay_s=settings.autopay_delay_s if settings.autopay else None,
+        telemetry=telemetry,
     )
-    await rail.start()
+    if start:
+        await rail.start()
     return rail

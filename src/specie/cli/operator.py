@@ -80,7 +80,7 @@ async def _opened(settings: BankSettings) -> AsyncIterator[tuple[OpenedBank, Adm
     if not (settings.data_dir / "mint.seed").exists():
         raise RefusedError(f"there is no bank in {settings.data_dir}; specie up starts one")
     metrics = Metrics(make_logger(LogSettings(level=LogLevel.WARNING)), SystemClock().now, version=__version__)
-    async with open_bank(settings, telemetry=metrics) as bank:
+    async with open_bank(settings, telemetry=metrics, serve=False) as bank:
         transport = httpx2.ASGITransport(app=build_admin(server_context(bank, metrics)))
         async with httpx2.AsyncClient(transport=transport, base_url="http://bank") as client:
             yield bank, AdminClient(client)

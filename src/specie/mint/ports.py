@@ -25,6 +25,8 @@ class KeysetRecord:
     input_fee_ppk: int
     final_expiry: int | None
     created_at: int
+    configured_fee_ppk: int
+    """The fee setting when it was made: only a start with another setting asks for a new keyset by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,18 @@ async def test_quote_refusals(bank: House) -> None:
         assert closed.mint.info().nuts["4"]["disabled"] is True
 
 
+async def test_money_already_paid_in_is_issued_though_minting_is_off() -> None:
+    """Switching minting off stops new quotes; what was paid is owed."""
+    store = SqliteStorage(":memory:", inline=True)
+    async with house(storage=store) as bank:
+        quote = await bank.mint.request_mint_quote(MintQuoteRequest("bolt11", "sat", 8))
+        await bank.pay(quote)
+    async with house(storage=store, settings=MintSettings(minting=False)) as closed:
+        request = MintRequest("bolt11", quote.quote, Purse(closed).outputs([8]).messages)
+        assert len(await closed.mint.issue(request)) == 1
+    await store.close()
+
+
 async def test_a_late_payment_still_counts(bank: House, purse: Purse) -> None:
     """Unpaid after its expiry a quote is 20007; paid after its expiry it is honoured."""
     quote = await bank.mint.request_mint_quote(MintQuoteRequest("bolt11", "sat", 8))

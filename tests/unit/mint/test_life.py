@@ -20,7 +20,7 @@ from specie.mint.adapters.store_sql import SqlMintStore
 from specie.mint.states import MACHINES, MELT_QUOTE
 from specie.storage.adapters.sqlite import SqliteStorage
 from tests.support.coins import public_key
-from tests.support.house import MIGRATIONS, House, Pages, Purse, house
+from tests.support.house import MIGRATIONS, SEED, House, Pages, Purse, house
 from tests.support.orders import foreign_invoice
 from tests.support.virtual import SeededEntropy, VirtualClock
 
@@ -67,6 +67,57 @@ async def test_a_changed_fee_makes_a_new_keyset_at_start() -> None:
         assert len(bank.mint.keysets()) == 2
     async with house(storage=store, settings=MintSettings(keyset_version=0)) as bank:
         assert len(bank.keyset().id) == 16
+    await store.close()
+
+
+async def test_a_fee_chosen_for_one_rotation_stays() -> None:
+    """An operator's rotation with a fee of its own is not undone by the next start with the same setting."""
+    store = SqliteStorage(":memory:", inline=True)
+    async with house(storage=store) as bank:
+        chosen = await bank.mint.rotate_keyset("sat", input_fee_ppk=250)
+    async with house(storage=store) as bank:
+        assert bank.keyset().id == chosen.id
+    async with house(storage=store, settings=MintSettings(input_fee_ppk=7)) as bank:
+        assert bank.keyset().input_fee_ppk == 7
+    await store.close()
+
+
+async def test_a_look_at_a_bank_moves_nothing() -> None:
+    """Opened without serving, a mint with other settings makes no keyset and takes up no payment."""
+    store = SqliteStorage(":memory:", inline=True)
+    async with house(storage=store) as bank:
+        before = [keyset.id for keyset in bank.mint.keysets()]
+    signer = SoftwareSigner(SEED, threads=0, entropy=SeededEntropy(0))
+    mint = Mint(
+        settings=MintSettings(input_fee_ppk=99),
+        storage=store,
+        store=SqlMintStore(),
+        ledger=Ledger(SqlLedgerStore()),
+        signer=signer,
+        rails=[],
+        clock=VirtualClock(),
+        entropy=SeededEntropy(0),
+    )
+    await mint.start(serve=False)
+    assert [keyset.id for keyset in mint.keysets()] == before
+    await mint.close()
+    await store.close()
+
+
+async def test_books_that_do_not_balance_stop_a_start() -> None:
+    """A store whose running balances are off is served for looking only."""
+    store = SqliteStorage(":memory:", inline=True)
+    async with house(storage=store) as bank:
+        await Purse(bank).mint(8)
+
+    async def cook(tx: object) -> None:
+        await tx.execute("UPDATE ledger_balance SET amount = '1' WHERE account LIKE 'asset%'")  # type: ignore[attr-defined]
+
+    await store.transact(cook)
+    async with house(storage=store) as bank:
+        assert bank.telemetry.pages
+        with pytest.raises(InvariantError):
+            await bank.mint.request_mint_quote(MintQuoteRequest("bolt11", "sat", 8))
     await store.close()
 
 

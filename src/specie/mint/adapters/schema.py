@@ -16,6 +16,7 @@ CREATE TABLE mint_keyset (
   input_fee_ppk {integer} NOT NULL,
   final_expiry {integer},
   created_at {integer} NOT NULL,
+  configured_fee_ppk {integer} NOT NULL,
   UNIQUE (unit, position)
 ){strict};
 CREATE TABLE mint_proof (

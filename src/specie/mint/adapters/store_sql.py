@@ -123,8 +123,8 @@ class SqlMintStore:
     async def keysets(self, tx: Transaction) -> list[KeysetRecord]:
         """All keysets, oldest index first within a unit."""
         rows = await tx.fetch(
-            "SELECT id, unit, position, version, active, input_fee_ppk, final_expiry, created_at FROM mint_keyset "
-            "ORDER BY unit, position"
+            "SELECT id, unit, position, version, active, input_fee_ppk, final_expiry, created_at, configured_fee_ppk "
+            "FROM mint_keyset ORDER BY unit, position"
         )
         return [
             KeysetRecord(
@@ -136,6 +136,7 @@ class SqlMintStore:
                 input_fee_ppk=cast(int, row[5]),
                 final_expiry=_optional_int(row[6]),
                 created_at=cast(int, row[7]),
+                configured_fee_ppk=cast(int, row[8]),
             )
             for row in rows
         ]
@@ -143,8 +144,9 @@ class SqlMintStore:
     async def add_keyset(self, tx: Transaction, record: KeysetRecord) -> bool:
         """Insert a keyset and make it the only active one of its unit; False if that (unit, index) exists."""
         inserted = await tx.execute(
-            "INSERT INTO mint_keyset (id, unit, position, version, active, input_fee_ppk, final_expiry, created_at) "
-            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+            "INSERT INTO mint_keyset "
+            "(id, unit, position, version, active, input_fee_ppk, final_expiry, created_at, configured_fee_ppk) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
             record.id,
             record.unit,
             record.index,
@@ -153,6 +155,7 @@ class SqlMintStore:
             record.input_fee_ppk,
             record.final_expiry,
             record.created_at,
+            record.configured_fee_ppk,
         )
         if inserted and record.active:
             await tx.execute("UPDATE mint_keyset SET active = 0 WHERE unit = $1 AND id <> $2", record.unit, record.id)

@@ -37,6 +37,7 @@ class Entry:
 
     keyset: Keyset
     ref: KeysetRef
+    configured_fee_ppk: int
 
 
 class Catalogue:
@@ -84,20 +85,25 @@ class Catalogue:
         )
         if derived != record.id:
             raise RefusedError(f"the signer's seed does not belong to this store: keyset {record.id} derives to {derived}")
-        return Entry(keyset, ref)
+        return Entry(keyset, ref, record.configured_fee_ppk)
 
     async def ensure(self, unit: str, *, version: int, input_fee_ppk: int) -> None:
-        """Make the first keyset of a unit, or a new one where the configured fee or id version is another (NUT-02)."""
+        """Make the first keyset of a unit, or a new one where the configured fee or id version has changed (NUT-02).
+
+        A fee that an operator chose for one rotation stays, as long as the setting does.
+        """
         _check_fee(input_fee_ppk)
         made = None
         while made is None:  # another process may make it first
             await self.load()
-            active = [entry.keyset for entry in self._entries.values() if entry.keyset.unit == unit and entry.keyset.active]
-            if active and active[0].input_fee_ppk == input_fee_ppk and int(active[0].id[:2], 16) == version:
+            active = [entry for entry in self._entries.values() if entry.keyset.unit == unit and entry.keyset.active]
+            if active and active[0].configured_fee_ppk == input_fee_ppk and int(active[0].keyset.id[:2], 16) == version:
                 return
-            made = await self._add(unit, version=version, input_fee_ppk=input_fee_ppk, final_expiry=None)
+            made = await self._add(unit, version, input_fee_ppk, None, configured_fee_ppk=input_fee_ppk)
 
-    async def rotate(self, unit: str, *, version: int, input_fee_ppk: int, final_expiry: int | None) -> Keyset:
+    async def rotate(
+        self, unit: str, *, version: int, input_fee_ppk: int, final_expiry: int | None, configured_fee_ppk: int
+    ) -> Keyset:
         """Make a new keyset the only active one of its unit. RefusedError for a fee or an expiry that cannot be."""
         _check_fee(input_fee_ppk)
         if final_expiry is not None and not self._clock.now() < final_expiry < 2**63:
@@ -105,15 +111,27 @@ class Catalogue:
         made = None
         while made is None:
             await self.load()
-            made = await self._add(unit, version=version, input_fee_ppk=input_fee_ppk, final_expiry=final_expiry)
+            made = await self._add(unit, version, input_fee_ppk, final_expiry, configured_fee_ppk=configured_fee_ppk)
         return made
 
-    async def _add(self, unit: str, *, version: int, input_fee_ppk: int, final_expiry: int | None) -> Keyset | None:
+    async def _add(
+        self, unit: str, version: int, input_fee_ppk: int, final_expiry: int | None, *, configured_fee_ppk: int
+    ) -> Keyset | None:
         """The unit's next keyset as the only active one; None if another process made one since the last `load`."""
         index = 1 + max((entry.ref.index for entry in self._entries.values() if entry.ref.unit == unit), default=-1)
         keys = await self._signer.keyset_public_keys(KeysetRef(unit, index), AMOUNTS)
         keyset_id = derive_keyset_id(version, unit=unit, keys=keys, input_fee_ppk=input_fee_ppk, final_expiry=final_expiry)
-        record = KeysetRecord(keyset_id, unit, index, version, True, input_fee_ppk, final_expiry, self._clock.now())
+        record = KeysetRecord(
+            id=keyset_id,
+            unit=unit,
+            index=index,
+            version=version,
+            active=True,
+            input_fee_ppk=input_fee_ppk,
+            final_expiry=final_expiry,
+            created_at=self._clock.now(),
+            configured_fee_ppk=configured_fee_ppk,
+        )
 
         async def body(tx: Transaction) -> bool:
             added = await self._store.add_keyset(tx, record)

@@ -38,6 +38,8 @@ class Context:
     catalogue: Catalogue
     owner: str
     """Names this process in leases; FRESH at each start."""
+    paged: set[str]
+    """Quotes in flight about which someone was already told in this run."""
     exclusive: bool
     """True if no other process can run on this store, so that a lease of another owner is a dead one's."""
 

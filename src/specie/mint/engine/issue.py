@@ -174,8 +174,6 @@ async def issue(context: Context, request: MintRequest) -> list[BlindSignature]:
 
 
 async def _issue_once(context: Context, record: MintRecord, request: MintRequest, operation: bytes) -> list[BlindSignature]:
-    if not context.settings.minting:
-        raise MintingDisabledError
     now = context.clock.now()
     unit, amount = checks.check_outputs(request.outputs, context.catalogue, now, context.settings.limits.array_length)
     if unit != record.unit:

@@ -392,7 +392,8 @@ async def settle(context: Context, record: MeltRecord, outcome: PaymentOutcome) 
             if await _release(context, record, outcome):
                 raise PaymentFailedError(outcome.reason or "the payment failed")
             return await find_melt_quote(context, record.quote)
-    if outcome.state is PaymentState.UNKNOWN:
+    if outcome.state is PaymentState.UNKNOWN and record.quote not in context.paged:
+        context.paged.add(record.quote)
         context.telemetry.page("a payment's end is not known", quote=record.quote, rail=record.rail, reason=outcome.reason)
     known = record.ordered or outcome.state is PaymentState.PENDING
     waiting = replace(record, ordered=known, owner="", lease_until=0)

@@ -53,6 +53,8 @@ __all__ = ["Change", "Mint"]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 """Before background work that failed is begun again."""
+_BOOKS_EVERY_S = 60.0
+"""Between two looks at whether the books balance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Mint:
             telemetry=telemetry,
             catalogue=Catalogue(storage, store, signer, clock, telemetry),
             owner=entropy.bytes(8).hex(),
+            paged=set(),
             exclusive=exclusive,
         )
         self._version = version
@@ -106,12 +109,19 @@ class Mint:
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Load or make keysets, take up what a crash left behind, and start the background work."""
+    async def start(self, *, serve: bool = True) -> None:
+        """Load or make keysets, check the books, take up what a crash left behind, and start the background work.
+
+        Without `serve` nothing moves: for an operator who looks at a bank that does not run.
+        """
         context = self._context
         if not context.signer.capabilities().bdhke:
             raise InvariantError("the signer cannot sign ecash")
         self._pubkey = await context.signer.public_key("mint")
+        await self._check_books()
+        if not serve:
+            await context.catalogue.load()
+            return
         for unit in context.settings.units:
             await context.catalogue.ensure(
                 unit, version=context.settings.keyset_version, input_fee_ppk=context.settings.input_fee_ppk
@@ -156,11 +166,23 @@ class Mint:
             await clock.sleep(pause_s)
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
 
+    async def _check_books(self) -> None:
+        """Books that do not balance stop every verb that moves money; a look at the running balances only."""
+        try:
+            (await self.books()).check()
+        except InvariantError as error:
+            for verb in ("swap", "mint", "melt"):
+                self.stop_verb(verb, error.detail)
+
     async def _reconcile_forever(self) -> None:
+        looked = self._context.clock.monotonic()
         while True:
             await self._context.clock.sleep(self._context.settings.reconcile_every_s)
             try:
                 await self.reconcile()
+                if self._context.clock.monotonic() - looked >= _BOOKS_EVERY_S:
+                    looked = self._context.clock.monotonic()
+                    await self._check_books()
                 if not self._context.exclusive:  # a notice of a rotation can be missed while a connection is renewed
                     await self._context.catalogue.load()
             except SpecieError as error:
@@ -335,7 +357,11 @@ class Mint:
         self._context.rail_for(self._context.rails[0].method, unit)
         fee = settings.input_fee_ppk if input_fee_ppk is None else input_fee_ppk
         return await self._context.catalogue.rotate(
-            unit, version=settings.keyset_version, input_fee_ppk=fee, final_expiry=final_expiry
+            unit,
+            version=settings.keyset_version,
+            input_fee_ppk=fee,
+            final_expiry=final_expiry,
+            configured_fee_ppk=settings.input_fee_ppk,
         )
 
     async def recent_mint_quotes(self, limit: int = 20) -> list[MintRecord]:
