@@ -35,7 +35,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=None, help="length of a window (0.5; quick: 0.25)")
     parser.add_argument("--store", default=None, help="sqlite, postgres or both (both; quick: sqlite)")
     parser.add_argument("--clients", type=int, default=1, help="client processes")
-    parser.add_argument("--budget", type=float, default=None, help="seconds of load, shared by the stores (160; quick: 35)")
+    parser.add_argument("--budget", type=float, default=None, help="seconds of load, shared by the stores (150; quick: 35)")
     parser.add_argument("--no-parts", action="store_true", help="leave the micro-benchmarks out")
     parser.add_argument("--parts-seconds", type=float, default=None, help="for each micro-benchmark (0.4; quick: 0.15)")
     parser.add_argument("--dir", type=Path, default=None, help="where the stores are made (the system's temporary directory)")
@@ -51,7 +51,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(str(error))
     options.reps = options.reps or (1 if quick else 3)
     options.seconds = options.seconds or (0.25 if quick else 0.5)
-    options.budget = options.budget or (35.0 if quick else 160.0)
+    options.budget = options.budget or (35.0 if quick else 150.0)
     options.parts_seconds = options.parts_seconds or (0.15 if quick else 0.4)
     if not 1 <= options.clients <= 16 or not 1 <= options.reps <= 100 or not 0 < options.seconds <= 60:
         parser.error("clients from 1 to 16, reps from 1 to 100, seconds to 60")
@@ -84,7 +84,7 @@ class _Run:
     @property
     def floor_cpu_us(self) -> float | None:
         """Processor microseconds of a pair in C on one thread, the median of this run's looks."""
-        found = [floor["cpu_us"] for floor in self.floor if floor["what"] == "C"]
+        found = [floor["cpu_us"] for floor in self.floor if (floor["what"], floor["threads"]) == ("C", 1)]
         return statistics.median(found) if found else None
 
     def note(self, text: str) -> None:
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except BenchError as error:
                 run.note(f"{store}: {error}")
                 failed = failed or store == "sqlite" or "PostgreSQL" not in str(error)
-        run.measure_floor("after")
+            run.measure_floor(f"after {store}")
         result = {
             "date": date,
             "machine": machine,
