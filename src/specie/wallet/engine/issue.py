@@ -26,7 +26,7 @@ from specie.wallet.engine import journal
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.mints import active_keyset
 from specie.wallet.engine.outputs import derived_outputs, kept_amounts
-from specie.wallet.engine.perform import RebuildError, as_mint_quote, perform
+from specie.wallet.engine.perform import RebuildError, as_mint_quote, perform, taken_up
 from specie.wallet.engine.wait import wait_until
 from specie.wallet.errors import OperationBusyError, QuoteUnknownError
 from specie.wallet.holding import WalletMintQuote
@@ -126,10 +126,12 @@ async def claim(ctx: Context, quote: WalletMintQuote, *, memo: str | None = None
     A claim that was interrupted before is carried to its end first. A secret that another device of the seed has used
     costs a new try with other counters. OperationBusyError while another task claims it.
     """
-    open_one = await _open_claim(ctx, quote)
-    if open_one is not None:
-        await perform(ctx, open_one, resumed=True)
-        return open_one.amount
+    found = await _open_claim(ctx, quote)
+    if found is not None:
+        async with taken_up(ctx, found) as open_one:
+            if open_one is not None:
+                await perform(ctx, open_one, resumed=True)
+                return open_one.amount
     quote = await look_at_mint_quote(ctx, quote)
     if not quote.claimable:
         raise QuoteUnpaidError("nothing of this quote is paid and not yet issued")
@@ -147,12 +149,12 @@ async def claim(ctx: Context, quote: WalletMintQuote, *, memo: str | None = None
     raise RefusedError("not reached")
 
 
-async def _open_claim(ctx: Context, quote: WalletMintQuote) -> Operation | None:
+async def _open_claim(ctx: Context, quote: WalletMintQuote) -> str | None:
     for operation in await ctx.storage.read(lambda tx: ctx.store.operations(tx, (OperationState.OPEN,))):
         if operation.kind is Kind.MINT and (operation.mint, operation.quote) == (quote.mint, quote.quote):
             if operation.operation_id in ctx.busy:
                 raise OperationBusyError("this quote is being claimed")
-            return operation
+            return operation.operation_id
     return None
 
 

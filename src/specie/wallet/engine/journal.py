@@ -41,6 +41,7 @@ async def begin(ctx: Context, operation: Operation, reserve: Sequence[bytes] = (
     """Journal an operation and reserve its coins, in one transaction.
 
     False, and nothing changed, if a coin is free no more: choose again. OperationBusyError if its quote is being worked on.
+    On return the operation counts as busy, so that no `resume` of this process sends it too; whoever performs it ends that.
     """
 
     async def body(tx: Transaction) -> None:
@@ -49,10 +50,14 @@ async def begin(ctx: Context, operation: Operation, reserve: Sequence[bytes] = (
         if not await ctx.store.reserve(tx, reserve, operation.operation_id):
             raise _Taken
 
+    ctx.busy.add(operation.operation_id)
     try:
         await ctx.storage.transact(body)
-    except _Taken:
-        return False
+    except BaseException as error:
+        ctx.busy.discard(operation.operation_id)
+        if isinstance(error, _Taken):
+            return False
+        raise
     return True
 
 

@@ -7,7 +7,8 @@ or the quote was issued. An operation whose fate cannot be learnt stays OPEN wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 
 from specie.ecash.codes import (
     KeysetExpiredError,
@@ -30,6 +31,7 @@ from specie.wallet.engine.outputs import coins_from, probe_outputs
 from specie.wallet.errors import OperationFailedError, OperationOpenError
 from specie.wallet.holding import WalletMintQuote
 from specie.wallet.operation import Kind, Operation, Output, Purpose
+from specie.wallet.states import OperationState
 
 __all__ = [
     "KEYSET_LEFT",
@@ -41,6 +43,7 @@ __all__ = [
     "restored_pairs",
     "spent_of",
     "states_of",
+    "taken_up",
 ]
 
 KEYSET_LEFT = (KeysetInactiveError, KeysetExpiredError, KeysetUnknownError)
@@ -85,6 +88,23 @@ async def perform(ctx: Context, operation: Operation, *, resumed: bool = False) 
             await _perform(ctx, operation, resumed)
     finally:
         ctx.busy.discard(operation.operation_id)
+
+
+@contextlib.asynccontextmanager
+async def taken_up(ctx: Context, operation_id: str) -> AsyncIterator[Operation | None]:
+    """An interrupted operation to carry on, as it is now; None if a task of this process is at it or it is OPEN no more.
+
+    What is OPEN no more may have given its counters back: sent now, it would make coins whose secrets others use.
+    """
+    if operation_id in ctx.busy:
+        yield None
+        return
+    ctx.busy.add(operation_id)
+    try:
+        operation = await ctx.storage.read(lambda tx: ctx.store.operation(tx, operation_id))
+        yield operation if operation is not None and operation.state is OperationState.OPEN else None
+    finally:
+        ctx.busy.discard(operation_id)
 
 
 async def _perform(ctx: Context, operation: Operation, uncertain: bool) -> None:

@@ -15,7 +15,7 @@ from specie.wallet.engine import journal
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.issue import claim, look_at_mint_quote
 from specie.wallet.engine.pay import finish_payment
-from specie.wallet.engine.perform import perform, states_of
+from specie.wallet.engine.perform import perform, states_of, taken_up
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import StoredProof, WalletMintQuote
 from specie.wallet.operation import Kind, Operation
@@ -46,16 +46,21 @@ class CheckReport:
 async def resume(ctx: Context, *, wait_s: float = 0.0) -> ResumeReport:
     """Carry every OPEN operation, but those a task of this process is at, as far as the mints allow; never raises for one."""
     report = ResumeReport()
-    for operation in await ctx.storage.read(lambda tx: ctx.store.operations(tx, (OperationState.OPEN,))):
-        if operation.operation_id in ctx.busy:
-            continue
+    for listed in await ctx.storage.read(lambda tx: ctx.store.operations(tx, (OperationState.OPEN,))):
+        await _resume_listed(ctx, listed.operation_id, wait_s, report)
+    return report
+
+
+async def _resume_listed(ctx: Context, operation_id: str, wait_s: float, report: ResumeReport) -> None:
+    async with taken_up(ctx, operation_id) as operation:
+        if operation is None:
+            return
+        failure: SpecieError | None = None
         try:
             await _resume_one(ctx, operation, wait_s)
         except SpecieError as error:
-            await _sort(ctx, operation, error, report)
-        else:
-            await _sort(ctx, operation, None, report)
-    return report
+            failure = error
+        await _sort(ctx, operation, failure, report)
 
 
 async def _resume_one(ctx: Context, operation: Operation, wait_s: float) -> None:
