@@ -39,7 +39,8 @@ bench: $(VENV)/.dev ## measure requests a second, latencies and the crypto floor
 	$(BIN)/python -m bench $(ARGS)
 
 docs: $(VENV)/.dev ## build the documents into site/
-	$(BIN)/zensical build --clean
+	rm -rf site
+	$(BIN)/zensical build
 
 images: $(VENV)/.dev ## make the pictures of the README again (needs chromium)
 	$(BIN)/python scripts/screenshots.py

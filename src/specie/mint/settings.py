@@ -15,27 +15,20 @@ class MintSettings:
 
     name: str = "specie"
     """What wallets call the mint (NUT-06, as the next ones)."""
-    """Name that wallets show (NUT-06)."""
     description: str = ""
-    """One line about the mint."""
     """One line about the mint."""
     description_long: str = ""
     """As much as there is to say."""
-    """A paragraph about the mint."""
     motd: str = ""
     """Message of the day; a bank in play money says so here unless something else is written."""
-    """Message of the day; wallets show it when it changes."""
     icon_url: str = ""
-    """Picture that wallets show."""
-    """Picture of the mint; fetching it shows a wallet's address to its host."""
+    """Picture that wallets show; fetching it tells its host who looks."""
     tos_url: str = ""
-    """Terms of service."""
     """Terms of service."""
     contact: tuple[tuple[str, str], ...] = ()
     """Pairs (method, address), as NUT-06 shows them: `("email", "bank@example.org")`."""
     urls: tuple[str, ...] = ()
     """Every URL under which wallets reach the mint."""
-    """URLs under which the mint can be reached, Tor among them."""
     units: tuple[str, ...] = ("sat",)
     """Units issued over the rails: `sat`, `msat`."""
     input_fee_ppk: int = 0
@@ -44,36 +37,28 @@ class MintSettings:
     """Version byte of the ids of new keysets: 1 (33-byte ids, NUT-02 v2) or 0 (8-byte ids, deprecated)."""
     mint_min: int = 1
     """Smallest amount of a mint quote."""
-    """Smallest mint quote."""
     mint_max: int = 1_000_000_000
     """Largest amount of a mint quote."""
-    """Largest mint quote."""
     melt_min: int = 1
     """Smallest amount of a melt quote."""
-    """Smallest payment."""
     melt_max: int = 1_000_000_000
     """Largest amount of a melt quote."""
-    """Largest payment."""
     quote_expiry_s: int = 86_400
     """How long a mint quote's invoice can be paid; a payment that arrives later still counts."""
     melt_quote_expiry_s: int = 900
     """How long a melt quote's price holds."""
-    """How long a price for a payment holds, at most until the invoice itself runs out."""
     pay_deadline_s: float = 60.0
     """How long a synchronous melt waits for its rail before it answers PENDING."""
     fee_limit_ppm: int = 50_000
     """Largest fee reserve a rail may ask, in millionths of the amount, on top of `fee_limit_min_msat`."""
     fee_limit_min_msat: int = 100_000
     """Fee reserve a rail may ask for the smallest amounts, in millisatoshi."""
-    """Part of the largest fee reserve that does not depend on the amount."""
     reconcile_every_s: float = 10.0
     """Pause between two looks at payments whose end is not known."""
     minting: bool = True
-    """Whether ecash is issued. Off: no new mint quotes, and quotes paid already wait until it is on again."""
-    """Take new money in."""
+    """Whether new mint quotes are made. Off: quotes that were paid already are still issued."""
     melting: bool = True
     """Whether payments are made. Off: no new melt quotes, and no payments of old ones."""
-    """Make payments."""
     limits: Limits = field(default=DEFAULT_LIMITS)
 
     def __post_init__(self) -> None:

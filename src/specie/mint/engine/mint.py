@@ -168,8 +168,9 @@ class Mint:
 
     async def _check_books(self) -> None:
         """Books that do not balance stop every verb that moves money; a look at the running balances only."""
+        books = await self.books()
         try:
-            (await self.books()).check()
+            books.check()
         except InvariantError as error:
             for verb in ("swap", "mint", "melt"):
                 self.stop_verb(verb, error.detail)
