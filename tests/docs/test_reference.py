@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SOURCE = ROOT / "src" / "specie"
 
+
 def _rows(page: Path, heading: str) -> list[list[str]]:
     """Cells of the tables under a heading, without head and ruler."""
     text = page.read_text()
