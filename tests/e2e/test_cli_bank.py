@@ -99,3 +99,18 @@ def test_a_passphrase_opens_what_it_sealed_and_a_wrong_one_does_not(tmp_path: Pa
     assert error["error"] == "PassphraseWrongError"
     error = _specie(tmp_path, "up", "--port", "0", code=3)["error"]
     assert error["error"] == "SealMismatchError"
+
+
+def test_a_bank_is_resealed_when_it_does_not_run(tmp_path: Path) -> None:
+    """From a key file to a passphrase: refused while the bank runs; then the new way opens it and the old does not."""
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse\n")
+    passphrase.chmod(0o600)
+    with running_bank(tmp_path) as bank:
+        busy = _specie(tmp_path, "mint", "reseal", "--new-passphrase-file", str(passphrase), code=3)["error"]
+        assert busy["error"] == "DataDirectoryInUseError"
+        assert bank.stop() == 0
+    assert _specie(tmp_path, "mint", "reseal", "--new-passphrase-file", str(passphrase))["sealed"] == "passphrase-file"
+    assert _specie(tmp_path, "mint", "keysets", "list", code=3)["error"]["error"] == "SealMismatchError"
+    found = _specie(tmp_path, "mint", "keysets", "list", "--passphrase-file", str(passphrase))["keysets"]
+    assert len(found) == 1

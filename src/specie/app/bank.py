@@ -30,7 +30,7 @@ from specie.storage import Storage
 from specie.storage.adapters.postgres import PostgresStorage
 from specie.storage.adapters.sqlite import SqliteStorage
 
-__all__ = ["MIGRATIONS", "Bank", "DataDirectoryInUseError", "open_bank", "owned_directory"]
+__all__ = ["MIGRATIONS", "Bank", "DataDirectoryInUseError", "open_bank", "owned_directory", "reseal_bank"]
 
 MIGRATIONS = (*LEDGER_MIGRATIONS, *MINT_MIGRATIONS, *PLAY_MIGRATIONS)
 """The schema of every room that a bank's store holds."""
@@ -143,6 +143,18 @@ async def open_bank(
         await mint.start(serve=serve)
         stack.push_async_callback(mint.close)
         yield Bank(settings, storage, signer, tuple(rails), mint, sealed)
+
+
+def reseal_bank(settings: BankSettings, new: SealSource, *, entropy: Entropy | None = None) -> OpenedSeed:
+    """Seal the bank's seed in another way, at once or not at all; the answer holds no seed.
+
+    For a bank that does not run (DataDirectoryInUseError). The settings say how it is sealed now; errors as of `SeedStore`.
+    """
+    with owned_directory(settings.data_dir):
+        seeds = SeedStore(settings.data_dir, entropy=entropy or SystemEntropy())
+        all_play = all(rail.play for rail in settings.rails)
+        sealed = seeds.reseal(_seal_source(settings), new, all_play=all_play)
+    return OpenedSeed(b"", sealed.kind, sealed.created, sealed.where)
 
 
 async def _open_rail(

@@ -44,8 +44,8 @@ async def _reach(options: Bank) -> AsyncIterator[AdminClient]:
 
 
 @asynccontextmanager
-async def _bank(settings: BankSettings) -> AsyncIterator[tuple[OpenedBank | None, AdminClient]]:
-    """A client of the bank, and the bank itself where none was running and it was opened here."""
+async def _bank(settings: BankSettings, *, serve: bool = False) -> AsyncIterator[tuple[OpenedBank | None, AdminClient]]:
+    """A client of the bank, and the bank itself where none was running and it was opened here (to look, or to `serve`)."""
     from specie.kernel.errors import UnavailableError
     from specie.server.admin_client import admin_client
 
@@ -58,12 +58,12 @@ async def _bank(settings: BankSettings) -> AsyncIterator[tuple[OpenedBank | None
             else:
                 yield None, client
                 return
-    async with _opened(settings) as found:
+    async with _opened(settings, serve) as found:
         yield found
 
 
 @asynccontextmanager
-async def _opened(settings: BankSettings) -> AsyncIterator[tuple[OpenedBank, AdminClient]]:
+async def _opened(settings: BankSettings, serve: bool) -> AsyncIterator[tuple[OpenedBank, AdminClient]]:
     import httpx2
 
     from specie._version import __version__
@@ -80,7 +80,7 @@ async def _opened(settings: BankSettings) -> AsyncIterator[tuple[OpenedBank, Adm
     if not (settings.data_dir / "mint.seed").exists():
         raise RefusedError(f"there is no bank in {settings.data_dir}; specie up starts one")
     metrics = Metrics(make_logger(LogSettings(level=LogLevel.WARNING)), SystemClock().now, version=__version__)
-    async with open_bank(settings, telemetry=metrics, serve=False) as bank:
+    async with open_bank(settings, telemetry=metrics, serve=serve) as bank:
         transport = httpx2.ASGITransport(app=build_admin(server_context(bank, metrics)))
         async with httpx2.AsyncClient(transport=transport, base_url="http://bank") as client:
             yield bank, AdminClient(client)
@@ -212,7 +212,7 @@ def _copy_seed(own: Path, copy: Path) -> None:
 async def reconcile(*, bank: Bank = None, screen: ScreenArgument) -> None:
     """Look at every payment whose end is not known. A running bank does so by itself, every few seconds."""
     settings = bank_settings(bank or BankOptions())
-    async with _bank(settings) as (opened, _):
+    async with _bank(settings, serve=True) as (opened, _):
         if opened is None:
             every = settings.mint.reconcile_every_s
             screen.answer({"running": True, "every_s": every}, f"a bank is running: it looks by itself every {every:g} s")
@@ -222,6 +222,30 @@ async def reconcile(*, bank: Bank = None, screen: ScreenArgument) -> None:
     rows = [(_when(melt.created_at), _money(melt.amount, melt.unit), melt.rail) for melt in pending]
     shown = table(("since", ("amount", "right"), "rail"), rows) if rows else "no payment is in flight"
     screen.answer({"running": False, "pending": len(pending)}, shown)
+
+
+@app.command
+async def reseal(
+    *,
+    new_passphrase_file: Annotated[
+        Path | None, Parameter(help="File with the passphrase that seals the keys from now on.")
+    ] = None,
+    new_keyring: Annotated[
+        bool, Parameter(negative="", show_default=False, help="From now on a key in the system's keyring seals them.")
+    ] = False,
+    bank: Bank = None,
+    screen: ScreenArgument,
+) -> None:
+    """Seal the bank's keys in another way. The bank must not run; give as usual how they are sealed now.
+
+    With neither option a random key file seals them, which is for play money only.
+    """
+    from specie.app.bank import reseal_bank
+    from specie.keys.sealing import SealSource
+
+    new = SealSource(passphrase_file=None if new_passphrase_file is None else str(new_passphrase_file), keyring=new_keyring)
+    sealed = reseal_bank(bank_settings(bank or BankOptions()), new)
+    screen.answer({"sealed": str(sealed.kind), "where": sealed.where}, _sentence(sealed.kind.label, sealed.where))
 
 
 @app.command
