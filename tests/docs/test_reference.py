@@ -15,6 +15,7 @@ import pytest
 from specie.cli.errors import EXIT_CODES
 from specie.ecash import codes
 from specie.kernel.errors import RefusedError
+from specie.server.pages.start import TOUR
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -179,3 +180,10 @@ def test_evidence_exists() -> None:
         if not path.is_file() or (name and not re.search(rf"^(async )?def {name}\(", path.read_text(), re.MULTILINE)):
             missing.append((file, name))
     assert missing == []
+
+
+def test_the_start_page_has_the_readmes_tour() -> None:
+    """Who copies the commands from the page types what the README says, and the README's are run by the tests."""
+    block = re.search(r"<!-- tour -->\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    assert block[1].splitlines() == [command for command, _ in TOUR]

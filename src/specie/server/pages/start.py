@@ -24,14 +24,14 @@ from specie.server.ports import BankFacts
 __all__ = ["FAVICON", "TOUR", "StartPage"]
 
 TOUR: tuple[tuple[str, str], ...] = (
-    ("specie wallet mint 100", "Ask for an invoice of 100 sat, see it paid, and hold the ecash."),
-    ("specie wallet balance", "What you hold, by mint and unit."),
-    ("specie wallet send 21", "Make a token of 21 sat: text to paste, and a QR code in the terminal."),
-    ("specie wallet receive TOKEN --name bob", "A second wallet takes it; the mint swaps it, so nobody else can."),
-    ("specie wallet pay INVOICE", "Pay bob's invoice (specie wallet invoice 10 --name bob) out of your ecash."),
-    ("specie wallet restore --name carol", "Bring a wallet back from its twelve words."),
+    ("./specie wallet mint 100", "Ask for an invoice of 100 sat, see it paid, and hold the ecash."),
+    ("./specie wallet balance", "What you hold, by mint and unit."),
+    ("token=$(./specie wallet send 21)", "Make a token of 21 sat: text to paste, and a QR code in the terminal."),
+    ('./specie wallet receive "$token" --name bob', "A second wallet takes it; the mint swaps it, so nobody else can."),
+    ("./specie wallet invoice 10 --name bob | ./specie wallet pay -", "Pay bob's invoice out of your ecash."),
+    ("./specie wallet words | ./specie wallet restore --name copy", "Bring the wallet back from its twelve words."),
 )
-"""Command, and what it does."""
+"""Command, and what it does: the tour of the README, in the same words (a test compares them)."""
 
 _STATES = {"ok": "All well", "degraded": "Needs a look", "down": "Not well"}
 _SEALING = "The keys of this bank are sealed by a random key on its machine: good enough for play money and for nothing else."
