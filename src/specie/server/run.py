@@ -160,11 +160,13 @@ def _handled(stop: asyncio.Event, servers: list[_Server]) -> Iterator[None]:
                 server.force_exit = True
         stop.set()
 
-    taken = (signal.SIGINT, signal.SIGTERM)
-    for number in taken:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
         loop.add_signal_handler(number, on_signal)
     try:
         yield
     finally:
-        for number in taken:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            if handler is not None:  # None: it was not set from Python, and cannot be put back from here
+                signal.signal(number, handler)

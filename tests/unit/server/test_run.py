@@ -126,7 +126,7 @@ async def test_a_running_request_ends_before_the_bank_does(served):
 
 
 async def test_signals_stop_it(served):
-    """SIGTERM begins the stop; the handlers are taken away afterwards."""
+    """SIGTERM begins the stop; afterwards the handlers are those that were there before."""
     before = signal.getsignal(signal.SIGTERM)
     async with running(served, signals=True) as (_, stop, task):
         os.kill(os.getpid(), signal.SIGTERM)
