@@ -21,8 +21,8 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml scripts/bootstrap.sh
 up: $(VENV)/.run ## install and run a play-money bank on http://127.0.0.1:3338 (ARGS="--port 4000")
 	@exec $(BIN)/specie up $(ARGS)
 
-test: $(VENV)/.dev ## install and run the whole test suite (PYTEST_ARGS="-k swap")
-	$(BIN)/python -m pytest -n $(JOBS) $(if $(COVERAGE),--cov --cov-report=) $(PYTEST_ARGS)
+test: $(VENV)/.dev ## install and run the whole test suite (PYTEST_ARGS="-k swap", SEED=2 for another order)
+	$(BIN)/python -m pytest -n $(JOBS) --randomly-seed=$(or $(SEED),1) $(if $(COVERAGE),--cov --cov-report=) $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## what must pass before anything lands: lint, types, room contracts, tests, documents
 	$(BIN)/ruff check .
