@@ -6,6 +6,7 @@ from specie.kernel.errors import PeerFaultError, RefusedError, UnavailableError,
 
 __all__ = [
     "BreakerOpenError",
+    "DeliveryFailedError",
     "DleqMissingError",
     "FeeExceedsLimitError",
     "FeeExceedsValueError",
@@ -18,8 +19,12 @@ __all__ = [
     "OperationOpenError",
     "PaymentPendingError",
     "QuoteUnknownError",
+    "RequestClosedError",
+    "RequestPaidError",
+    "RequestUnknownError",
     "TokenLockedError",
     "TokenUnknownError",
+    "TransportUnsupportedError",
     "UnsupportedError",
 ]
 
@@ -112,6 +117,33 @@ class UnsupportedError(RefusedError):
         self.nut = nut
 
 
+class RequestUnknownError(RefusedError):
+    """This wallet has not made a payment request of this id, or has not paid one."""
+
+
+class RequestClosedError(RefusedError):
+    """The payment request takes no (more) payments: it was for single use and is paid, or it was cancelled.
+
+    The coins that came were not touched, so the payer still has them.
+    """
+
+
+class RequestPaidError(RefusedError):
+    """This wallet has paid this single-use request before; nothing was done.
+
+    Attributes:
+        payment: id of that payment.
+    """
+
+    def __init__(self, payment: str) -> None:
+        super().__init__("this wallet has paid this request before, and it is for single use")
+        self.payment = payment
+
+
+class TransportUnsupportedError(RefusedError):
+    """The payment request can be delivered by no transport that this wallet has; nothing was done."""
+
+
 class OperationBusyError(RefusedError):
     """The quote is being worked on by another operation of this wallet."""
 
@@ -130,6 +162,14 @@ class OperationFailedError(RefusedError):
 
 class OperationOpenError(UncertainError):
     """It is not known yet what became of the operation: its coins stay locked, and `resume` will settle it."""
+
+
+class DeliveryFailedError(UncertainError):
+    """The coins of a payment are made, and were not delivered: deliver them again, or take them back. Do not pay again.
+
+    Attributes:
+        reference: id of the payment.
+    """
 
 
 class PaymentPendingError(UncertainError):

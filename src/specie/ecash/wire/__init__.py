@@ -5,6 +5,7 @@ exact to 2^64-1, booleans and floats are no integers.
 """
 
 from specie.ecash.wire.about import error_from_json, error_to_json, info_from_json, info_to_json
+from specie.ecash.wire.backup import mint_list_from_json, mint_list_to_json
 from specie.ecash.wire.coins import (
     check_state_request_from_json,
     check_state_request_to_json,
@@ -66,6 +67,8 @@ __all__ = [
     "melt_request_from_json",
     "melt_request_to_json",
     "method_checked",
+    "mint_list_from_json",
+    "mint_list_to_json",
     "mint_quote_from_json",
     "mint_quote_request_from_json",
     "mint_quote_request_to_json",

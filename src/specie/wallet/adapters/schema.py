@@ -151,9 +151,53 @@ CREATE TABLE wallet_history (
 );
 """
 
-MIGRATIONS = (
-    Migration(
-        "wallet", 1, _TABLES.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;"), _TABLES.replace("BLOB", "BYTEA")
-    ),
-)
+_REQUESTS = """
+CREATE TABLE wallet_request (
+  id TEXT PRIMARY KEY,
+  text TEXT NOT NULL,
+  key_number BIGINT,
+  created_at BIGINT NOT NULL,
+  cancelled_at BIGINT
+);
+CREATE TABLE wallet_request_receipt (
+  id TEXT PRIMARY KEY,
+  request TEXT NOT NULL,
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  fee TEXT NOT NULL,
+  memo TEXT,
+  created_at BIGINT NOT NULL,
+  operation TEXT NOT NULL,
+  coins BLOB NOT NULL UNIQUE,
+  single BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX wallet_request_receipt_once ON wallet_request_receipt (request) WHERE single = 1;
+CREATE INDEX wallet_request_receipt_of ON wallet_request_receipt (request);
+CREATE TABLE wallet_request_payment (
+  id TEXT PRIMARY KEY,
+  request TEXT NOT NULL,
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  memo TEXT,
+  created_at BIGINT NOT NULL,
+  operation TEXT NOT NULL,
+  delivered_by TEXT,
+  delivered_at BIGINT,
+  error TEXT NOT NULL,
+  fingerprint BLOB NOT NULL,
+  single BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX wallet_request_payment_once ON wallet_request_payment (fingerprint) WHERE single = 1;
+CREATE INDEX wallet_request_payment_of ON wallet_request_payment (fingerprint);
+"""
+
+
+def _migration(version: int, tables: str) -> Migration:
+    strict = tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;")
+    return Migration("wallet", version, strict, tables.replace("BLOB", "BYTEA"))
+
+
+MIGRATIONS = (_migration(1, _TABLES), _migration(2, _REQUESTS))
 """Steps of the wallet's schema, for `Storage.migrate`."""

@@ -25,6 +25,7 @@ from specie.ecash.conditions import (
 )
 from specie.ecash.conditions import open_pathways as pathways_of
 from specie.ecash.proof import BlindedMessage, Proof
+from specie.ecash.requests import LockOption, locked_secret
 from specie.kernel.encoding import hex_checked
 from specie.kernel.errors import MalformedError, RefusedError
 from specie.storage.ports import Transaction
@@ -50,20 +51,22 @@ async def fresh_key(ctx: Context) -> str:
     return public.hex()
 
 
-async def check_lock_supported(ctx: Context, mint: str, lock: P2PK | HTLC) -> None:
+async def check_lock_supported(ctx: Context, mint: str, lock: P2PK | HTLC | LockOption) -> None:
     """UnsupportedError unless the mint says it enforces such locks; elsewhere anybody could spend the coin."""
     info = await ctx.info(mint)
-    nut = 11 if isinstance(lock, P2PK) else 14
+    nut = 11 if isinstance(lock, P2PK) or (isinstance(lock, LockOption) and lock.kind == "P2PK") else 14
     if not (info.supports(10) and info.supports(nut)):
         raise UnsupportedError("the mint does not say that it enforces this lock, so anybody could spend the coins", nut=nut)
 
 
-def lock_secrets(ctx: Context, lock: P2PK | HTLC, count: int) -> list[str]:
+def lock_secrets(ctx: Context, lock: P2PK | HTLC | LockOption, count: int) -> list[str]:
     """Texts of `count` locked secrets, each with a FRESH nonce. ConditionMalformedError for what mints would refuse."""
     return [_secret(lock, ctx.entropy.bytes(_NONCE_BYTES)) for _ in range(count)]
 
 
-def _secret(lock: P2PK | HTLC, nonce: bytes) -> str:
+def _secret(lock: P2PK | HTLC | LockOption, nonce: bytes) -> str:
+    if isinstance(lock, LockOption):
+        return locked_secret(lock, nonce=nonce)
     flag = SigFlag.SIG_ALL if lock.sig_all else SigFlag.SIG_INPUTS
     n_sigs = lock.n_sigs if lock.n_sigs != 1 else None
     n_refund = lock.n_sigs_refund if lock.n_sigs_refund != 1 else None

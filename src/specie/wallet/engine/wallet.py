@@ -16,9 +16,11 @@ from specie.keys.ports import Signer
 from specie.storage.ports import Storage
 from specie.wallet.engine import issue, locks, mints, pay, receive, recover, reshape, restore, send
 from specie.wallet.engine.context import Context
+from specie.wallet.engine.mint_list import MintList
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
 from specie.wallet.engine.recover import CheckReport, ResumeReport
+from specie.wallet.engine.requests import Requests
 from specie.wallet.engine.restore import Progress, Restored
 from specie.wallet.errors import InsufficientFundsError, MintUnknownError, QuoteUnknownError
 from specie.wallet.history import HistoryEntry
@@ -32,7 +34,7 @@ from specie.wallet.holding import (
 )
 from specie.wallet.lock import HTLC, P2PK
 from specie.wallet.operation import Operation
-from specie.wallet.ports import MintClients, WalletStore
+from specie.wallet.ports import MintClients, Transports, WalletStore
 from specie.wallet.selection import spendable
 from specie.wallet.settings import WalletSettings
 from specie.wallet.states import CoinState, OperationState, TokenState
@@ -48,6 +50,10 @@ class Wallet:
 
     Verbs may run at the same time. Where `mint` is not given, the mint that fits is taken: of those with enough money the
     fullest, and for invoices the one added first. After a start, `resume` carries what a crash interrupted to its end.
+
+    Attributes:
+        requests: payment requests, ours and those we pay (NUT-18).
+        mint_list: the list of mints, kept on Nostr relays (NUT-27).
     """
 
     def __init__(
@@ -61,8 +67,9 @@ class Wallet:
         entropy: Entropy,
         telemetry: Telemetry = NULL_TELEMETRY,
         settings: WalletSettings | None = None,
+        transports: Transports | None = None,
     ) -> None:
-        """Take the ports; the store's schema must be up to date."""
+        """Take the ports; the store's schema must be up to date. `transports`: how payments of requests travel."""
         self._context = Context(
             storage=storage,
             store=store,
@@ -73,6 +80,8 @@ class Wallet:
             telemetry=telemetry,
             settings=settings or WalletSettings(),
         )
+        self.requests = Requests(self._context, transports or Transports())
+        self.mint_list = MintList(self._context, self.requests)
 
     # mints
 
@@ -346,6 +355,7 @@ class Wallet:
 
     async def close(self) -> None:
         """Let go of the mints' clients; storage and signer belong to whoever made them."""
+        await self.requests.close()
         await self._context.close()
 
 
