@@ -128,8 +128,11 @@ def _is_public(address: str) -> bool:
 
 
 async def _start_of(response: httpx2.Response) -> bytes:
+    """What is read of an answer; nothing of a compressed one, which was not asked for."""
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    if "content-encoding" in response.headers:
+        return b""
+    async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) >= _ANSWER_BYTES:
             break
