@@ -9,6 +9,7 @@ from cyclopts import App, Group
 
 from specie.cli.wallet import care, money
 from specie.cli.wallet.mints import app as mints
+from specie.cli.wallet.request import app as request
 
 __all__ = ["app"]
 
@@ -38,5 +39,7 @@ _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
 for _group, _commands in _GROUPS:
     for _place, _command in enumerate(_commands):
         app.command(_command, name="list" if _command is care.names else None, group=_group, sort_key=_place)
+request.group = (_MONEY,)
+app.command(request)
 mints.group = (_MORE,)
 app.command(mints)

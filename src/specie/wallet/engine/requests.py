@@ -16,7 +16,7 @@ payee is left with, so payers put the fee of the swap on top (`WalletSettings.re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from hashlib import sha256
 
 from specie.ecash import wire
@@ -339,7 +339,7 @@ class Requests:
         await swap_in(ctx, token, Purpose.RECEIVE, preimage=preimage, also=also)
         return next(one for one in (await self.show(own.request_id)).receipts if one.receipt_id == receipt_id)
 
-    async def watch(self, *, follow: bool = True) -> AsyncIterator[Arrival]:
+    async def watch(self, *, follow: bool = True) -> AsyncGenerator[Arrival, None]:
         """Take what comes over Nostr for our open requests: what relays hold, and with `follow` what is yet to come.
 
         Every message gives one `Arrival`, also one that is refused. What failed for a mint that could not be reached stays
