@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import nostr_sdk as sdk
@@ -104,6 +105,38 @@ async def test_forged_messages_are_passed_over() -> None:
         good = sdk.nip17_make_private_msg(mallory, me, "good")
         await publish(url, garbage, other_kind, forged, good)
         assert [message.text for message in await held(keys, ["nostr/0"], url)] == ["good"]
+
+
+async def test_events_that_no_filter_asked_for_are_passed_over() -> None:
+    """A relay may send what it likes: other kinds, wraps for others, changed ones, huge ones, and one twice."""
+    keys = signer()
+    ours = (await keys.public_key("nostr/0"))[1:].hex()
+    me, other, once = sdk.PublicKey.parse(ours), sdk.Keys.generate(), sdk.Keys.generate()
+    good = sdk.nip17_make_private_msg(other, me, "good")
+    body = json.loads(good.as_json())
+    changed = sdk.Event.from_json(json.dumps({**body, "content": body["content"][:-4] + "AAAA"}))
+    for_others = sdk.nip17_make_private_msg(once, other.public_key(), "not for us")
+    tag = sdk.Tag.parse(["p", ours])
+    other_kind = sdk.EventBuilder(sdk.Kind(1), "note").tags([tag]).finalize(other)
+    huge = sdk.EventBuilder(sdk.Kind(1059), "x" * 300_000).tags([tag]).finalize(other)
+    relays, seen = plug(keys), OrderedDict[str, None]()
+    for event in (changed, for_others, other_kind, huge):
+        assert await relays._opened(event, {ours: "nostr/0"}, seen) is None
+    message = await relays._opened(good, {ours: "nostr/0"}, OrderedDict())
+    assert message is not None
+    assert message.text == "good"
+    crowded: OrderedDict[str, None] = OrderedDict.fromkeys(map(str, range(20_000)))
+    assert await relays._opened(good, {ours: "nostr/0"}, crowded) is not None
+    assert await relays._opened(good, {ours: "nostr/0"}, crowded) is None
+    assert len(crowded) == 20_000
+
+
+async def test_names_of_relays_are_looked_up() -> None:
+    """Public addresses are written to; names that do not exist are not."""
+    from specie.wallet.adapters.nostr import _is_public
+
+    assert await _is_public("wss://93.184.215.14")
+    assert not await _is_public("wss://127.0.0.1:99999999")
 
 
 async def test_record_is_replaced_and_read_by_its_owner_alone() -> None:

@@ -333,8 +333,11 @@ class Requests:
             record = await ctx.store.request(tx, own.request_id)
             if record is None or record.cancelled_at is not None:
                 raise RequestClosedError("the payment request was cancelled")
-            if not await ctx.store.add_receipt(tx, claim, only=only):
-                raise RequestClosedError("another payment of this request is being redeemed, or these coins are")
+            if await ctx.store.add_receipt(tx, claim, only=only):
+                return
+            if any(receipt.coins == coins for receipt in await ctx.store.receipts(tx, own.request_id)):
+                raise OperationBusyError("this payment is being redeemed")
+            raise RequestClosedError("another payment of this request was faster, or these coins pay another one")
 
         await swap_in(ctx, token, Purpose.RECEIVE, preimage=preimage, also=also)
         return next(one for one in (await self.show(own.request_id)).receipts if one.receipt_id == receipt_id)
