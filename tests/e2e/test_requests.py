@@ -188,7 +188,7 @@ def test_request_in_the_terminal_in_band(specie: Run) -> None:
     assert token.startswith("cashuB")
     assert "coffee" in paid.err
     assert specie("request", "pay", request).code == 3
-    got = specie("request", "accept", number, "-", "--name", "bob", stdin=token)
+    got = specie("request", "accept", request, "-", "--name", "bob", stdin=token)
     assert "21 sat" in got.out
     assert "hi" in got.out
     shown = specie("request", "show", number, "--name", "bob")

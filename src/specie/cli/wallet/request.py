@@ -48,7 +48,7 @@ PrivateArgument = Annotated[
         help="Let the payee's addresses be on this machine or a private network, and plain http.",
     ),
 ]
-IdArgument = Annotated[str, Parameter(help="Id of the request, as list shows it.")]
+IdArgument = Annotated[str, Parameter(help="The request: its text, or its id as list shows it.")]
 
 
 def _money(amount: int, unit: str) -> str:
@@ -65,6 +65,15 @@ def _done(*parts: str | Text | tuple[str, str]) -> Text:
     from rich.text import Text
 
     return Text.assemble(("✓ ", "green"), *parts)
+
+
+def _id(request: str) -> str:
+    """The id of a request that is named by its text or its id."""
+    from specie.ecash import decode_payment_request
+
+    if ":" not in request and request[:4].lower() != "creq":
+        return request
+    return decode_payment_request(request).id or request
 
 
 def _receipt_facts(receipt: RequestReceipt) -> dict[str, object]:
@@ -216,7 +225,7 @@ def _list_paid(screen: Screen, payments: Sequence[RequestPayment]) -> None:
 async def show(request: IdArgument, /, *, wallet: Choice = None, screen: ScreenArgument) -> None:
     """One of my requests, its QR code, and its payments."""
     async with opened(wallet or WalletChoice(), screen, create=False) as purse:
-        own = await purse.requests.show(request)
+        own = await purse.requests.show(_id(request))
     _describe(screen, own)
 
 
@@ -243,7 +252,7 @@ def _describe(screen: Screen, own: OwnRequest) -> None:
 async def cancel(request: IdArgument, /, *, wallet: Choice = None, screen: ScreenArgument) -> None:
     """Take no more payments for a request."""
     async with opened(wallet or WalletChoice(), screen, create=False) as purse:
-        own = await purse.requests.cancel(request)
+        own = await purse.requests.cancel(_id(request))
     screen.answer(_request_facts(own), _done(f"{own.request_id} is {own.state}"))
 
 
@@ -263,7 +272,7 @@ async def accept(
     async with opened(wallet or WalletChoice(), screen, create=False) as purse:
         text = screen.read_word("payment") if payment == "-" else payment.strip()
         with screen.progress("swapping its coins for ours"):
-            receipt = await purse.requests.accept(text, request_id=request, preimage=preimage)
+            receipt = await purse.requests.accept(text, request_id=_id(request), preimage=preimage)
     screen.answer(_receipt_facts(receipt), _arrived(receipt))
 
 
