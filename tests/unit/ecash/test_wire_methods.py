@@ -38,7 +38,8 @@ def test_an_onchain_quote_has_options_and_no_preimage() -> None:
 def test_an_answer_without_options_keeps_those_known() -> None:
     """A pending answer may leave out what the wallet knows; an option of the text's example is numbered by its place."""
     assert wire.melt_quote_from_json(b'{"quote":"q","state":"PENDING"}', method="onchain", quote=ONCHAIN).fee_options == OPTIONS
-    bare = b'{"quote":"q","amount":1,"unit":"sat","state":"UNPAID","fee_options":[{"fee_reserve":5,"estimated_blocks":1},{"fee_reserve":2,"estimated_blocks":6}]}'
+    options = [{"fee_reserve": 5, "estimated_blocks": 1}, {"fee_reserve": 2, "estimated_blocks": 6}]
+    bare = json.dumps({"quote": "q", "amount": 1, "unit": "sat", "state": "UNPAID", "fee_options": options}).encode()
     found = wire.melt_quote_from_json(bare, method="onchain")
     assert [one.fee_index for one in found.fee_options] == [0, 1]
     assert found.fee_reserve == 5
