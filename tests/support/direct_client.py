@@ -61,9 +61,18 @@ class DirectClient:
         self.mint = mint
         self.url = url
         self.faults = faults or Faults()
+        self.pauses: Sequence[int] = ()
+        """Hundredths of a second that the n-th request and the n-th answer are on their way; repeated."""
+        self._legs = 0
+
+    async def _travel(self) -> None:
+        if self.pauses:
+            self._legs += 1
+            await asyncio.sleep(self.pauses[self._legs % len(self.pauses)] / 100)
 
     async def _call(self, verb: str, work: Callable[[], Awaitable[T]], *, moves_value: bool = False) -> T:
         self.faults.calls.append(verb)
+        await self._travel()
         self.faults.strike(self.faults.before, verb)
         try:
             answer = await work()
@@ -75,6 +84,7 @@ class DirectClient:
             raise
         except UncertainError:
             raise
+        await self._travel()
         self.faults.strike(self.faults.after, verb)
         if self.faults.change is not None:
             return self.faults.change(verb, answer)  # type: ignore[return-value]

@@ -123,7 +123,8 @@ class World:
         self.client = DirectClient(bank.mint, MINT_URL, self.faults)
         self.clients: dict[str, MintClient] = {MINT_URL: self.client}
         self.pages = Pages()
-        self._names = 0
+        self.words: list[str] = []
+        """The words of every wallet made so far, in order."""
 
     async def wallet(
         self,
@@ -135,14 +136,15 @@ class World:
         transports: Transports | None = None,
     ) -> Wallet:
         """A wallet; each has other words unless they are given. `trusted`: it has added the mint."""
-        self._names += 1
-        text = words if words is not None else words_from_entropy(self._names.to_bytes(16, "big"))
+        number = len(self.words) + 1
+        text = words if words is not None else words_from_entropy(number.to_bytes(16, "big"))
+        self.words.append(text)
         wallet = make_wallet(
             storage or await memory_storage(),
             self.clients,
             self.clock,
             words=text,
-            seed=f"wallet {self._names}",
+            seed=f"wallet {number}",
             settings=settings,
             telemetry=self.pages,
             transports=transports,

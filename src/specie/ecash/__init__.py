@@ -34,6 +34,7 @@ from specie.ecash.mint_url import join_url, mint_url_checked
 from specie.ecash.payload import PaymentPayload
 from specie.ecash.proof import BlindedMessage, BlindSignature, Dleq, Proof, ProofDleq, ProofState, State, sum_amounts, y
 from specie.ecash.quote import (
+    MeltFeeOption,
     MeltQuote,
     MeltQuoteRequest,
     MeltState,
@@ -71,7 +72,7 @@ from specie.ecash.token import (
     encode_token_raw,
     resolve_token,
 )
-from specie.ecash.transaction import MeltRequest, MintRequest, SwapRequest, blinded_message, unblind_signature
+from specie.ecash.transaction import MeltRequest, MintBatchRequest, MintRequest, SwapRequest, blinded_message, unblind_signature
 
 __all__ = [
     "PLACEHOLDER_AMOUNT",
@@ -83,11 +84,13 @@ __all__ = [
     "Dleq",
     "Keyset",
     "KeysetInfo",
+    "MeltFeeOption",
     "MeltQuote",
     "MeltQuoteRequest",
     "MeltRequest",
     "MeltState",
     "MethodSetting",
+    "MintBatchRequest",
     "MintInfo",
     "MintQuote",
     "MintQuoteRequest",

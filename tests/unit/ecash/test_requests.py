@@ -331,6 +331,8 @@ def test_payload_both_ways() -> None:
         {"unit": None},
         {"id": "x" * 1000},
         {"memo": "x" * 10_000},
+        {"memo": "a\0b"},
+        {"id": "\0"},
         {"id": 5},
     ):
         with pytest.raises(MalformedError):

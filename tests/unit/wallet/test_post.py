@@ -186,3 +186,18 @@ def test_whole_delivery_is_bounded_in_time(names: dict[str, list[str]]) -> None:
 
     with pytest.raises(UncertainError):
         post("https://shop.test/pay", lambda request: httpx2.Response(200, stream=Slow()), timeout_s=20)
+
+
+def test_next_address_is_tried(names: dict[str, list[str]]) -> None:
+    """Where one address of a name is not reached the next is, IPv6 among them; after a few it is given up."""
+    names["many.test"] = ["2606:4700:4700::1111", PUBLIC]
+    seen: list[str] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        seen.append(str(request.url))
+        if len(seen) == 1:
+            raise httpx2.ConnectError("no route")
+        return ok(request)
+
+    post("https://many.test/pay", handler)
+    assert seen == ["https://[2606:4700:4700::1111]/pay", f"https://{PUBLIC}/pay"]

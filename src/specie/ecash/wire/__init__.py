@@ -6,6 +6,14 @@ exact to 2^64-1, booleans and floats are no integers.
 
 from specie.ecash.wire.about import error_from_json, error_to_json, info_from_json, info_to_json
 from specie.ecash.wire.backup import mint_list_from_json, mint_list_to_json
+from specie.ecash.wire.batch import (
+    mint_batch_request_from_json,
+    mint_batch_request_to_json,
+    mint_quotes_from_json,
+    mint_quotes_to_json,
+    quote_check_request_from_json,
+    quote_check_request_to_json,
+)
 from specie.ecash.wire.coins import (
     check_state_request_from_json,
     check_state_request_to_json,
@@ -67,12 +75,16 @@ __all__ = [
     "melt_request_from_json",
     "melt_request_to_json",
     "method_checked",
+    "mint_batch_request_from_json",
+    "mint_batch_request_to_json",
     "mint_list_from_json",
     "mint_list_to_json",
     "mint_quote_from_json",
     "mint_quote_request_from_json",
     "mint_quote_request_to_json",
     "mint_quote_to_json",
+    "mint_quotes_from_json",
+    "mint_quotes_to_json",
     "mint_request_from_json",
     "mint_request_to_json",
     "notification_to_json",
@@ -81,6 +93,8 @@ __all__ = [
     "payment_payload_to_json",
     "proofs_from_json",
     "proofs_to_json",
+    "quote_check_request_from_json",
+    "quote_check_request_to_json",
     "restore_from_json",
     "restore_request_from_json",
     "restore_request_to_json",

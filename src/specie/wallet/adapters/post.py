@@ -1,6 +1,6 @@
 """`PaymentPost` over HTTPS. Its addresses come out of payment requests, so out of strangers' hands.
 
-A name is resolved once and every address it has must be public; the connection then goes to that very address, so that
+A name is resolved once and every address it has must be public; the connection then goes to one of those, so that
 a second answer of the name's server leads nowhere else. Redirects are not followed, proxies of the environment are not
 asked, and of the answer little is read. `allow_private` lifts the rule for shops on one's own machine or network, where plain
 HTTP is allowed, too.
@@ -23,6 +23,8 @@ from specie.kernel.errors import RefusedError, UnavailableError, UncertainError
 __all__ = ["HttpPaymentPost"]
 
 _ANSWER_BYTES = 65_536
+_ADDRESSES = 4
+"""Most addresses of a name that are tried."""
 _DETAIL_CHARS = 200
 _URL_CHARS = 2048
 
@@ -54,30 +56,27 @@ class HttpPaymentPost:
             raise UncertainError("the payee did not answer in time") from None
 
     async def _post(self, url: str, body: bytes) -> None:
-        address, host, netloc = await self._address(url)
-        request = self._http().build_request(
-            "POST",
-            httpx2.URL(url).copy_with(host=address, fragment=None),
-            content=body,
-            headers={"host": netloc, "content-type": "application/json"},
-            extensions={"sni_hostname": host},
-        )
-        try:
-            response = await self._http().send(request, stream=True)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
-            raise UnavailableError("the payee was not reached") from None
-        except httpx2.HTTPError:
-            raise UncertainError("the payee did not answer") from None
-        try:
-            answer = await _start_of(response)
-        except httpx2.HTTPError:
-            answer = b""
-        finally:
-            await response.aclose()
-        _judge(response.status_code, answer)
+        addresses, host, netloc = await self._addresses(url)
+        for address in addresses[:_ADDRESSES]:
+            request = self._http().build_request(
+                "POST",
+                httpx2.URL(url).copy_with(host=address, fragment=None),
+                content=body,
+                headers={"host": netloc, "content-type": "application/json"},
+                extensions={"sni_hostname": host},
+            )
+            try:
+                response = await self._http().send(request, stream=True)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
+                continue
+            except httpx2.HTTPError:
+                raise UncertainError("the payee did not answer") from None
+            await _finish(response)
+            return
+        raise UnavailableError("the payee was not reached")
 
-    async def _address(self, url: str) -> tuple[str, str, str]:
-        """Address to connect to, name for TLS, and the Host header. RefusedError for what is not gone to."""
+    async def _addresses(self, url: str) -> tuple[list[str], str, str]:
+        """Addresses to connect to, name for TLS, and the Host header. RefusedError for what is not gone to."""
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -99,7 +98,7 @@ class HttpPaymentPost:
             raise UnavailableError("the payee's name has no address")
         if not self._allow_private and not all(map(_is_public, addresses)):
             raise RefusedError("the payee's address is on this machine or on a private network")
-        return addresses[0], host, parts.netloc
+        return addresses, host, parts.netloc
 
     def _http(self) -> httpx2.AsyncClient:
         if self._client is None:
@@ -125,6 +124,17 @@ def _is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
     inner = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None)
     return parsed.is_global and not parsed.is_multicast and (inner is None or inner.is_global)
+
+
+async def _finish(response: httpx2.Response) -> None:
+    """Read the answer and say what it means."""
+    try:
+        answer = await _start_of(response)
+    except httpx2.HTTPError:
+        answer = b""
+    finally:
+        await response.aclose()
+    _judge(response.status_code, answer)
 
 
 async def _start_of(response: httpx2.Response) -> bytes:
