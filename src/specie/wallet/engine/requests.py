@@ -81,6 +81,8 @@ _NOSTR = "nostr"
 _WRAP_LAG_S = 3 * 86_400
 """Wrapped messages are dated up to two days before they are sent (NIP-59)."""
 _REFRESH_S = 30
+_SEEN = 20_000
+"""Messages that are remembered, lest they be told twice."""
 _LOOK_S = 3.0
 """How often one who listens looks for requests that were made meanwhile."""
 
@@ -358,12 +360,14 @@ class Requests:
         by_ref = await self._listening()
         if not by_ref:
             raise RefusedError("no open payment request is to be paid over Nostr")
-        seen: set[str] = set()
+        seen: dict[str, None] = {}
         while True:
             async with contextlib.aclosing(self._heard(by_ref, follow=follow)) as stream:
                 async for message in stream:
                     if message.message_id not in seen:
-                        seen.add(message.message_id)
+                        seen[message.message_id] = None
+                        if len(seen) > _SEEN:
+                            del seen[next(iter(seen))]
                         yield await self._arrival(message, by_ref[message.ref].request_id)
             if not follow:
                 return
