@@ -43,6 +43,7 @@ from specie.ecash.quote import (
     quote_signature_digests,
     verify_quote_signature,
 )
+from specie.ecash.quote_lookup import LOOKUP_WINDOW_S, QuoteLookup, QuotePage, quote_lookup_digest, verify_quote_lookup
 from specie.ecash.scheme import Scheme, scheme_for
 from specie.ecash.subscription import (
     Notification,
@@ -65,6 +66,7 @@ from specie.ecash.token import (
 from specie.ecash.transaction import MeltRequest, MintRequest, SwapRequest, blinded_message, unblind_signature
 
 __all__ = [
+    "LOOKUP_WINDOW_S",
     "PLACEHOLDER_AMOUNT",
     "BlindSignature",
     "BlindedMessage",
@@ -89,6 +91,8 @@ __all__ = [
     "Proof",
     "ProofDleq",
     "ProofState",
+    "QuoteLookup",
+    "QuotePage",
     "RpcError",
     "RpcResult",
     "Scheme",
@@ -125,6 +129,7 @@ __all__ = [
     "p2pk_secret",
     "p2pk_secret_key",
     "parse_secret",
+    "quote_lookup_digest",
     "quote_secret_key",
     "quote_signature_digest",
     "quote_signature_digests",
@@ -140,6 +145,7 @@ __all__ = [
     "verify_dleq",
     "verify_keyset_id",
     "verify_proof_dleq",
+    "verify_quote_lookup",
     "verify_quote_signature",
     "verify_spend",
     "wire",

@@ -325,6 +325,23 @@ class SqlMintStore:
         row = await tx.fetch_one(sql, payment_id, rail)
         return None if row is None else _mint_record(row)
 
+    async def mint_quotes_by_pubkey(
+        self, tx: Transaction, method: str, pubkeys: Sequence[str], after: str, limit: int
+    ) -> list[MintRecord]:
+        """Quotes locked to any of the keys with an id above `after`, in the order of ids."""
+        found: list[MintRecord] = []
+        for pubkey in pubkeys:  # one range of the index for each key, whatever the engine's planner thinks
+            rows = await tx.fetch(
+                f"SELECT {_MINT_COLUMNS} FROM mint_quote "  # noqa: S608
+                "WHERE pubkey = $1 AND quote > $2 AND method = $3 ORDER BY quote LIMIT $4",
+                pubkey,
+                after,
+                method,
+                limit,
+            )
+            found += map(_mint_record, rows)
+        return sorted(found, key=lambda record: record.quote)[:limit]
+
     async def change_mint_quote(self, tx: Transaction, old: MintRecord, new: MintRecord) -> bool:
         """Compare and swap of the accounting; False if it had changed."""
         changed = await tx.execute(
