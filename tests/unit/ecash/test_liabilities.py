@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ from specie.ecash.liabilities import (
     parent,
     path_spans,
     spans,
+    timestamp_read,
     timestamp_text,
     verify_consistency,
     verify_epoch,
@@ -119,8 +121,8 @@ def test_a_log_that_grew_is_proved_and_a_rewritten_one_is_not(old: int, more: in
     assert wire.consistency_from_json(wire.consistency_to_json(honest)) == honest
     with pytest.raises(CommitmentBrokenError):
         verify_consistency(honest, root(leaves, old), root(leaves, old))
+    short = msgspec.structs.replace(honest, appended=honest.appended[1:])
     with pytest.raises(CommitmentBrokenError):
-        short = msgspec.structs.replace(honest, appended=honest.appended[1:])
         verify_consistency(short, root(leaves, old), root(leaves, new))
     if not old:
         return
@@ -145,6 +147,23 @@ def test_trees_refuse_what_cannot_be() -> None:
         forest.append_subtree(EMPTY, 1)
     with pytest.raises(ValueError, match="no such leaf"):
         path_spans(3, 3)
+
+
+@given(st.integers(0, 253_402_300_799))
+def test_times_are_those_of_the_calendar(at: int) -> None:
+    """Manifest times are the standard library's, to the end of the year 9999, and are read back."""
+    text = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert timestamp_text(at) == text.zfill(20)
+    assert timestamp_read(timestamp_text(at)) == at
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-02-30T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-01T24:00:00Z", "1969-12-31T23:59:59Z"]
+)
+def test_times_that_are_none(text: str) -> None:
+    """Days, months and hours that do not exist are refused, and so is what lies before 1970."""
+    with pytest.raises(CommitmentBrokenError):
+        timestamp_read(text)
 
 
 def commitment(number: int = 1, keyset_id: str = "00aa", **changes: Any) -> KeysetCommitment:

@@ -6,8 +6,8 @@ and the digest of the epoch before. Texts and preimages are those of the draft o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
 
@@ -27,6 +27,7 @@ __all__ = [
     "Side",
     "manifest_digest",
     "manifest_message",
+    "timestamp_read",
     "timestamp_text",
     "verify_epoch",
     "verify_life",
@@ -44,6 +45,8 @@ _NODE = b"Cashu_PoL_Keyset_Node_v1"
 _NO_KEYSETS = b"Cashu_PoL_Keyset_Empty_v1"
 _EPOCH = b"Cashu_PoL_Epoch_v1"
 _MAX_KEYSETS = 2**16 - 1
+_MONTHS = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
+_TIMESTAMP = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
 _LATEST = 253_402_300_799
 """End of the year 9999, behind which RFC 3339 has no text."""
 
@@ -156,7 +159,35 @@ class Epoch(msgspec.Struct, frozen=True):
 
 def timestamp_text(at: int) -> str:
     """Unix time as the manifest writes it: RFC 3339, UTC, whole seconds, `Z`."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    days, second = divmod(at, 86_400)
+    year = 1970 + days // 366
+    while days >= _day_of(year + 1, 1):
+        year += 1
+    month = 12
+    while days < _day_of(year, month):
+        month -= 1
+    day = days - _day_of(year, month) + 1
+    return f"{year:04}-{month:02}-{day:02}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
+
+
+def timestamp_read(text: str) -> int:
+    """Unix time of what `timestamp_text` writes; CommitmentBrokenError for any other text."""
+    found = _TIMESTAMP.fullmatch(text)
+    if found is not None:
+        year, month, day, hour, minute, second = map(int, found.groups())
+        if 1970 <= year and 1 <= month <= 12:
+            at = (_day_of(year, month) + day - 1) * 86_400 + hour * 3600 + minute * 60 + second
+            if 0 <= at <= _LATEST and timestamp_text(at) == text:
+                return at
+    raise CommitmentBrokenError("timestamp is not RFC 3339 in UTC with whole seconds")
+
+
+def _day_of(year: int, month: int) -> int:
+    """Days from 1970-01-01 to the first of a month in the Gregorian calendar."""
+    before = year - 1
+    leaps = before // 4 - before // 100 + before // 400 - 477
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return (year - 1970) * 365 + leaps + _MONTHS[month - 1] + int(leap and month > 2)
 
 
 def manifest_message(epoch: Epoch, keyset: KeysetCommitment) -> str:

@@ -7,13 +7,13 @@ without naming the items one asks about.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from specie.ecash.keyset import Keyset
 from specie.ecash.liabilities import (
+    CommitmentBrokenError,
     ConsistencyProof,
     Epoch,
     Evidence,
@@ -26,6 +26,7 @@ from specie.ecash.liabilities import (
     Step,
     SumNode,
     spans,
+    timestamp_read,
     timestamp_text,
 )
 from specie.ecash.proof import BlindSignature, Dleq
@@ -216,12 +217,9 @@ def _signature(wire: _KeysetWire) -> bytes:
 def _at(text: str) -> int:
     """Unix time of a manifest's timestamp, which has one form only."""
     try:
-        at = int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
-    except (ValueError, OverflowError):
-        raise MalformedError("timestamp is not RFC 3339 in UTC with whole seconds") from None
-    if at < 0 or timestamp_text(at) != text:
-        raise MalformedError("timestamp is out of range")
-    return at
+        return timestamp_read(text)
+    except CommitmentBrokenError as error:
+        raise MalformedError(error.detail) from None
 
 
 def _epoch_from_wire(wire: _EpochWire) -> Epoch:
