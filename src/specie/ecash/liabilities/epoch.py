@@ -175,7 +175,7 @@ def timestamp_read(text: str) -> int:
     found = _TIMESTAMP.fullmatch(text)
     if found is not None:
         year, month, day, hour, minute, second = map(int, found.groups())
-        if 1970 <= year and 1 <= month <= 12:
+        if year >= 1970 and 1 <= month <= 12:
             at = (_day_of(year, month) + day - 1) * 86_400 + hour * 3600 + minute * 60 + second
             if 0 <= at <= _LATEST and timestamp_text(at) == text:
                 return at

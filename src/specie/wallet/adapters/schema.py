@@ -151,9 +151,34 @@ CREATE TABLE wallet_history (
 );
 """
 
-MIGRATIONS = (
-    Migration(
-        "wallet", 1, _TABLES.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;"), _TABLES.replace("BLOB", "BYTEA")
-    ),
-)
+_LIABILITIES = """
+CREATE TABLE wallet_liability (
+  mint TEXT PRIMARY KEY,
+  view BLOB NOT NULL
+);
+CREATE TABLE wallet_liability_leaf (
+  mint TEXT NOT NULL,
+  side TEXT NOT NULL,
+  item BLOB NOT NULL,
+  y BLOB NOT NULL,
+  keyset TEXT NOT NULL,
+  position TEXT NOT NULL,
+  PRIMARY KEY (mint, side, item)
+);
+CREATE TABLE wallet_evidence (
+  id TEXT PRIMARY KEY,
+  mint TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  body BLOB NOT NULL,
+  at BIGINT NOT NULL
+);
+"""
+
+
+def _step(version: int, tables: str) -> Migration:
+    sqlite = tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;")
+    return Migration("wallet", version, sqlite, tables.replace("BLOB", "BYTEA"))
+
+
+MIGRATIONS = (_step(1, _TABLES), _step(2, _LIABILITIES))
 """Steps of the wallet's schema, for `Storage.migrate`."""

@@ -16,6 +16,7 @@ from specie.keys.ports import Signer
 from specie.storage.ports import Storage
 from specie.wallet.engine import issue, locks, mints, pay, receive, recover, reshape, restore, send
 from specie.wallet.engine.context import Context
+from specie.wallet.engine.liabilities import MintLiabilities
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
 from specie.wallet.engine.recover import CheckReport, ResumeReport
@@ -73,6 +74,8 @@ class Wallet:
             telemetry=telemetry,
             settings=settings or WalletSettings(),
         )
+        self.liabilities = MintLiabilities(self._context)
+        """What mints prove of what they owe, checked against our coins (draft)."""
 
     # mints
 
