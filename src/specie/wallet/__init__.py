@@ -1,6 +1,7 @@
 """The wallet SDK: hold and spend ecash. Entry: `Wallet`; nobody else holds proofs."""
 
 from specie.wallet.engine import CheckReport, Payment, Progress, Receipt, Restored, ResumeReport, Wallet
+from specie.wallet.engine.deposits import DepositClaim
 from specie.wallet.errors import LiabilitiesBrokenError
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import Balance, MintView, SentToken, WalletMeltQuote, WalletMintQuote
@@ -16,6 +17,7 @@ __all__ = [
     "P2PK",
     "Balance",
     "CheckReport",
+    "DepositClaim",
     "HistoryEntry",
     "KeptEvidence",
     "LiabilitiesBrokenError",

@@ -155,6 +155,10 @@ class WalletStore(Protocol):
         """Advance the index of keys of a purpose (`p2pk`, `quote`); the number taken."""
         ...
 
+    async def key_index(self, tx: Transaction, purpose: str) -> int:
+        """The index that would be taken next; 0 if none was."""
+        ...
+
     async def save_key(self, tx: Transaction, purpose: str, index: int, public_key: bytes) -> None:
         """Remember the public key (33 bytes) of `{purpose}/{index}`; raises the purpose's next index beyond it."""
         ...

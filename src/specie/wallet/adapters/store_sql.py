@@ -157,10 +157,14 @@ class SqlWalletStore(SqlRecordStore, SqlLiabilityRecords):
 
     async def take_key_index(self, tx: Transaction, purpose: str) -> int:
         """Advance the index of a purpose; the number taken."""
-        row = await tx.fetch_one("SELECT next FROM wallet_key_index WHERE purpose = $1", purpose)
-        index = 0 if row is None else as_int(row[0])
+        index = await self.key_index(tx, purpose)
         await self._set_key_index(tx, purpose, index + 1)
         return index
+
+    async def key_index(self, tx: Transaction, purpose: str) -> int:
+        """The index that would be taken next; 0 if none was."""
+        row = await tx.fetch_one("SELECT next FROM wallet_key_index WHERE purpose = $1", purpose)
+        return 0 if row is None else as_int(row[0])
 
     async def _set_key_index(self, tx: Transaction, purpose: str, value: int) -> None:
         await tx.execute(
