@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from specie.ecash.liabilities import Epoch, KeysetCommitment, Root, Side, Span, SumNode
+from specie.mint.adapters.store_sql import insert_unique
 from specie.mint.ports import LoggedLeaf
 from specie.mint.states import EPOCH, EpochState
 from specie.storage import Row, Transaction
@@ -136,19 +137,8 @@ class SqlLiabilityStore:
 
     async def add_leaves(self, tx: Transaction, side: Side, leaves: Sequence[LoggedLeaf]) -> bool:
         """Append to logs; False if an item or a place is taken."""
-        for leaf in leaves:
-            inserted = await tx.execute(
-                "INSERT INTO mint_leaf (side, item, keyset, position, amount) VALUES ($1, $2, $3, $4, $5) "
-                "ON CONFLICT DO NOTHING",
-                side.value,
-                leaf.item,
-                leaf.keyset,
-                leaf.position,
-                str(leaf.amount),
-            )
-            if not inserted:
-                return False
-        return True
+        rows = [(side.value, leaf.item, leaf.keyset, leaf.position, str(leaf.amount)) for leaf in leaves]
+        return await insert_unique(tx, "mint_leaf", "side, item, keyset, position, amount", rows)
 
     async def leaves(self, tx: Transaction, side: Side, keyset: str, first: int, limit: int) -> list[LoggedLeaf]:
         """Leaves of a log from place `first` on, in order."""
