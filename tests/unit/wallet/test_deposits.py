@@ -11,7 +11,7 @@ import pytest
 
 from specie.ecash import wire
 from specie.ecash.codes import QuoteSignatureInvalidError
-from specie.kernel.errors import MalformedError, PeerFaultError, UncertainError
+from specie.kernel.errors import MalformedError, PeerFaultError, UnavailableError, UncertainError
 from specie.mint import MintSettings
 from specie.wallet import Wallet
 from specie.wallet.errors import UnsupportedError
@@ -77,6 +77,19 @@ async def test_words_bring_deposits_back() -> None:
         late = await new.mint_quote(5)
         assert late.key_index == 91
         assert len(await new.deposits.find(MINT_URL)) == 4
+
+
+@virtually
+async def test_coins_come_back_whatever_becomes_of_deposits() -> None:
+    """A mint that fails the question about deposits does not fail the restore of coins; it is noted."""
+    async with world(settings=ON) as w:
+        old = await w.wallet(words=WORDS)
+        await w.fund(old, 100)
+        new = await w.wallet(words=WORDS)
+        w.faults.plant("before", "ask", *[UnavailableError("gone", retry_after_s=0.01)] * 9)
+        (restored,) = await new.restore([MINT_URL])
+        assert restored.amount == 100
+        assert any(name == "wallet_deposits_not_found" for name, _ in w.pages.events)
 
 
 @virtually

@@ -19,6 +19,7 @@ an epoch adds is found by what the logs lack, so a switch that is off costs noth
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,8 @@ __all__ = ["EPOCHS_A_PAGE", "ITEMS_A_QUESTION", "LEAVES_A_PAGE", "Liabilities"]
 
 EPOCHS_A_PAGE = 50
 LEAVES_A_PAGE = 2000
+_KEYSETS_A_PAGE = 1000
+"""Keysets of all epochs of a page together, some 700 bytes each; one epoch is shown whole whatever it has."""
 ITEMS_A_QUESTION = 50
 _KEPT_HEIGHT = 8
 """Subtrees of at least 2^8 leaves are kept; smaller ones are made from their leaves again."""
@@ -194,7 +197,9 @@ class Liabilities:
     async def epochs(self, first: int, limit: int = EPOCHS_A_PAGE) -> list[Epoch]:
         """Signed epochs from number `first` on, at most a page."""
         count = max(0, min(limit, EPOCHS_A_PAGE))
-        return await self._context.storage.read(lambda tx: self._store.epochs(tx, max(first, 1), count))
+        found = await self._context.storage.read(lambda tx: self._store.epochs(tx, max(first, 1), count))
+        keysets = list(itertools.accumulate(len(epoch.keysets) for epoch in found))
+        return [epoch for place, epoch in enumerate(found) if not place or keysets[place] <= _KEYSETS_A_PAGE]
 
     async def epoch(self, number: int | None = None) -> Epoch:
         """A signed epoch, the newest if no number is given; RefusedError if there is none."""

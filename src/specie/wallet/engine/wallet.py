@@ -9,7 +9,7 @@ from dataclasses import replace
 from specie.ecash.mint_url import mint_url_checked
 from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
-from specie.kernel.errors import MalformedError, UnavailableError
+from specie.kernel.errors import MalformedError, SpecieError, UnavailableError
 from specie.kernel.money import unit_checked
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.keys.ports import Signer
@@ -331,6 +331,8 @@ class Wallet:
                 await self.deposits.find(url)
             except UnsupportedError:
                 continue
+            except SpecieError as error:  # the coins are back; the next `deposits.find` looks again
+                self._context.telemetry.event("wallet_deposits_not_found", mint=url, reason=error.detail)
         return restored
 
     async def resume(self, *, wait_s: float = 0.0) -> ResumeReport:
