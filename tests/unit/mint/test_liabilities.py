@@ -17,7 +17,7 @@ from specie.ecash.liabilities import (
     verify_inclusion,
     verify_successor,
 )
-from specie.kernel import InvariantError, MalformedError, RefusedError
+from specie.kernel import InvariantError, MalformedError, RefusedError, UnavailableError
 from specie.lightning.adapters.play import Fault, PlayFaults
 from specie.mint import Liabilities, Mint, MintSettings
 from specie.mint.adapters.liability_store import SqlLiabilityStore
@@ -272,6 +272,33 @@ def test_a_number_is_decided_once() -> None:
             assert signed[0] == signed[1]
             await liabilities.close_epoch()
             assert await liabilities.audit() == fresh.epoch.number + 1
+
+    run_virtual(body())
+
+
+def test_no_epoch_is_passed_over() -> None:
+    """While an epoch is decided and not signed no next one is decided; the next close and the audit sign it first."""
+
+    async def body() -> None:
+        async with house(settings=ON) as bank:
+            liabilities, purse = await begun(bank), Purse(bank)
+            for look in (liabilities.close_epoch, liabilities.audit):
+                await purse.mint(7)
+                decided = await bank.storage.read(lambda tx: liabilities._decide(tx, bank.clock.now()))
+                assert decided is not None
+                assert await bank.storage.transact(lambda tx, what=decided: liabilities._commit(tx, what))
+                assert await bank.storage.read(lambda tx: liabilities._decide(tx, bank.clock.now())) is None
+                await look()
+                assert (await liabilities.epochs(decided.epoch.number))[0].number == decided.epoch.number
+            numbers = [epoch.number for epoch in await liabilities.epochs(1)]
+            assert numbers == list(range(1, len(numbers) + 1))
+
+            async def busy(tx, now):  # type: ignore[no-untyped-def]
+                return None
+
+            liabilities._decide = busy  # type: ignore[method-assign]
+            with pytest.raises(UnavailableError):
+                await liabilities.close_epoch()
 
     run_virtual(body())
 

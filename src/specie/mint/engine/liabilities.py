@@ -46,7 +46,7 @@ from specie.ecash.liabilities import (
     verify_epoch,
     verify_successor,
 )
-from specie.kernel import InvariantError, MalformedError, RefusedError
+from specie.kernel import InvariantError, MalformedError, RefusedError, UnavailableError
 from specie.ledger import Books
 from specie.mint.engine.context import Context
 from specie.mint.ports import KeysetRecord, LiabilityStore, LoggedLeaf
@@ -62,6 +62,8 @@ ITEMS_A_QUESTION = 50
 _KEPT_HEIGHT = 8
 """Subtrees of at least 2^8 leaves are kept; smaller ones are made from their leaves again."""
 _LOOK_EVERY_S = 30.0
+_TRIES = 10
+"""Closes that find another process's epoch decided and not signed; it is signed and looked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +112,28 @@ class Liabilities:
 
         InvariantError, and nothing written, where the logs would not add up to the ledger's books.
         """
-        latest = await self.latest()
-        if latest is not None and not latest.signatures:
-            await self._sign(latest)
-        now = self._context.clock.now()
-        decided = await self._context.storage.read(lambda tx: self._decide(tx, now))
-        if await self._context.storage.transact(lambda tx: self._commit(tx, decided)):
-            self._context.telemetry.count("liability_epochs")
-            return await self._sign(decided.epoch)
-        other = await self.latest()
-        if other is None:
-            raise InvariantError("an epoch vanished")
-        return other if other.signatures else await self._sign(other)
+        for _ in range(_TRIES):
+            await self._finish()
+            now = self._context.clock.now()
+            decided = await self._context.storage.read(lambda tx, now=now: self._decide(tx, now))  # type: ignore[misc]
+            if decided is None:
+                continue
+            if await self._context.storage.transact(lambda tx, what=decided: self._commit(tx, what)):  # type: ignore[misc]
+                self._context.telemetry.count("liability_epochs")
+                return await self._sign(decided.epoch)
+            return await self._finish() or await self.epoch(decided.epoch.number)
+        raise UnavailableError("other processes close epochs all the time", retry_after_s=1.0)
 
-    async def _decide(self, tx: Transaction, now: int) -> _Decided:
+    async def _finish(self) -> Epoch | None:
+        """Sign the epoch that is decided and not signed; None if there is none."""
+        latest = await self.latest()
+        return await self._sign(latest) if latest is not None and not latest.signatures else None
+
+    async def _decide(self, tx: Transaction, now: int) -> _Decided | None:
+        """What the next epoch says; None while the one before is not signed, for none may be passed over."""
         last = await self._store.latest_epoch(tx)
+        if last is not None and not last.signatures:
+            return None
         books = await self._context.ledger.books(tx)
         promised = await self._store.promised_keysets(tx)
         growth: dict[tuple[Side, str], _Growth] = {}
@@ -190,7 +199,10 @@ class Liabilities:
         signed = msgspec.structs.replace(epoch, signatures=tuple(signatures))
         if await self._context.storage.transact(lambda tx: self._store.sign_epoch(tx, signed)):
             return signed
-        return await self.epoch(epoch.number)
+        stored = await self.epoch(epoch.number)
+        if not stored.signatures:
+            raise InvariantError(f"epoch {epoch.number} has lost its keysets")
+        return stored
 
     # reading
 
@@ -310,6 +322,7 @@ class Liabilities:
 
         Reads all history. InvariantError where anything differs.
         """
+        await self._finish()
         before: Epoch | None = None
         logs: dict[tuple[Side, str], Forest] = {}
         while True:
@@ -347,7 +360,7 @@ class Liabilities:
         """Logs against the coins' tables, and with what is not logged yet against the books, all on one snapshot."""
 
         async def body(tx: Transaction) -> int:
-            await self._decide(tx, self._context.clock.now())
+            await self._decide(tx, self._context.clock.now())  # for the sums it checks; not while an epoch waits to be signed
             return sum([await self._store.unbacked(tx, side) for side in Side])
 
         unbacked = await self._context.storage.read(body)

@@ -23,7 +23,7 @@ from typing import TypeVar
 import msgspec
 
 from specie.ecash import wire
-from specie.ecash.keyset import Keyset
+from specie.ecash.keyset import Keyset, is_expired
 from specie.ecash.liabilities import (
     NO_DIGEST,
     CommitmentBrokenError,
@@ -94,6 +94,8 @@ class _Check:
     receipts: dict[tuple[Side, bytes], LiabilityReceipt]
     logged: dict[tuple[Side, bytes], LoggedItem]
     keysets: dict[str, Keyset]
+    begun: int
+    """When, by our clock, before any epoch was asked for."""
     found: list[LoggedItem] = field(default_factory=list)
     whole: set[str] = field(default_factory=set)
     """Logs that are known to the end of the newest epoch."""
@@ -169,6 +171,7 @@ class MintLiabilities:
                 await ctx.store.logged_items(tx, mint),
             )
 
+        begun = ctx.clock.now()
         saved, coins, items = await ctx.storage.read(body)
         view = LiabilityView(pubkey) if saved is None else _view.decode(saved)
         report = LiabilityReport(mint)
@@ -183,7 +186,7 @@ class MintLiabilities:
                 if (receipt.side, receipt.y) not in known:
                     receipts[receipt.side, receipt.item] = receipt
         keysets = {known.keyset.id: known.keyset for known in await ctx.keysets(mint)}
-        check = _Check(mint, view, report, receipts, logged, keysets)
+        check = _Check(mint, view, report, receipts, logged, keysets, begun)
         if view.epoch is not None:
             check.before = view.checked_at, view.epoch.number
         if view.pubkey != pubkey:
@@ -196,18 +199,22 @@ class MintLiabilities:
         """All epochs behind the last one that was checked, each verified; _FaultError at the first that does not hold."""
         last = check.view.epoch
         found: list[Epoch] = []
+        try:
+            again = await self._page(check, 1 if last is None else last.number)
+        except RefusedError as error:
+            raise UnsupportedError(f"the mint does not list its epochs: {error.detail}", nut=_NUT) from error
         if last is not None:
-            again = await self._page(check, last.number)
             if not again:
                 check.caught(f"the mint shows epoch {last.number} no more")
                 raise _FaultError
             if msgspec.structs.replace(again[0], signatures=last.signatures) != last:
                 self._equivocation(check, last, again[0])
                 raise _FaultError
-            self._take(check, found, again[1:])
-        while len(found) < _MAX_EPOCHS:
-            newest = found[-1] if found else last
-            page = await self._page(check, 1 if newest is None else newest.number + 1)
+            again = again[1:]
+        self._take(check, found, again)
+        # a first page of one epoch that was known says nothing of the next
+        while (found or last is not None) and len(found) < _MAX_EPOCHS:
+            page = await self._page(check, (found[-1] if found else last).number + 1)  # type: ignore[union-attr]
             if not page:
                 break
             self._take(check, found, page)
@@ -234,7 +241,8 @@ class MintLiabilities:
             try:
                 verify_epoch(epoch, check.view.pubkey)
                 if before is not None:
-                    verify_successor(before, epoch)
+                    expired = [k.id for k in check.keysets.values() if is_expired(k, epoch.at)]
+                    verify_successor(before, epoch, expired=expired)
                 elif (epoch.number, epoch.previous_digest) != (1, NO_DIGEST):
                     raise CommitmentBrokenError("the mint's first epoch is not shown")
             except CommitmentBrokenError as error:
@@ -268,7 +276,7 @@ class MintLiabilities:
                 check.report.unread.append(name)
                 if ask:
                     logs[name] = await self._ask_about(check, keyset.keyset_id, side, log, newest)
-        check.view = LiabilityView(check.view.pubkey, newest, logs, self._ctx.clock.now())
+        check.view = LiabilityView(check.view.pubkey, newest, logs, check.begun)
 
     async def _read(
         self, check: _Check, keyset_id: str, side: Side, log: LogView, epochs: Sequence[Epoch], newest: Epoch
@@ -415,6 +423,9 @@ class MintLiabilities:
             if newest is None or not due or (said is not None and f"{receipt.keyset}/{receipt.side}" not in check.whole):
                 check.report.waiting += 1
                 continue
+            known = check.keysets.get(receipt.keyset)
+            if said is None and known is not None and is_expired(known, newest.at):
+                continue  # worthless, and the draft lets a mint forget it
             if said is None:
                 check.caught(f"keyset {receipt.keyset}, of which we have coins, is in no epoch")
                 continue
