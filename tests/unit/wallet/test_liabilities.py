@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from specie.ecash import wire
 from specie.ecash.liabilities import CommitmentBrokenError, EvidenceKind, Root, Side, verify_evidence
-from specie.kernel.errors import PeerFaultError
+from specie.kernel.errors import PeerFaultError, RefusedError
 from specie.mint import MintSettings
 from specie.wallet import LiabilitiesBrokenError, Wallet
 from specie.wallet.errors import UnsupportedError
@@ -368,6 +368,74 @@ async def test_a_coin_of_a_keyset_in_no_epoch() -> None:
         epoch = await liar.close()
         liar.shown = [await liar.signed(msgspec.structs.replace(epoch, keysets=(), signatures=()))]
         await caught(alice, None)
+
+
+@virtually
+async def test_a_keyset_that_expired_may_be_forgotten() -> None:
+    """The draft lets a mint leave out keysets whose final expiry has passed, and only those."""
+    async with deceived() as (w, liar):
+        expiry = w.clock.now() + 5000
+        await w.bank.mint.rotate_keyset("sat", final_expiry=expiry)
+        alice = await w.wallet()
+        await w.fund(alice, 100)
+        await later(w)
+        first = await liar.close()
+        clean(await alice.liabilities.verify(MINT_URL))
+        await w.bank.mint.rotate_keyset("sat")
+        kept = tuple(one for one in first.keysets if one.issued.size == 0)
+        forgetful = msgspec.structs.replace(
+            first, number=2, at=expiry - 1, previous_digest=first.digest, keysets=kept, signatures=()
+        )
+        liar.shown = [first, await liar.signed(forgetful)]
+        await caught(alice, None)
+        liar.shown = [first, await liar.signed(msgspec.structs.replace(forgetful, at=expiry + 1))]
+        clean(await alice.liabilities.verify(MINT_URL))
+
+
+@virtually
+async def test_a_mint_whose_clock_is_ahead() -> None:
+    """A clock that is an hour ahead, as the mint's own information says, makes no coin overdue that came after the epoch."""
+    async with deceived() as (w, liar):
+        alice = await w.wallet()
+        liar.at = w.clock.now() + 3600
+        await liar.close({})
+        await w.fund(alice, 100)
+        w.clock.skip(5)
+        w.faults.change = lambda verb, answer: (
+            msgspec.structs.replace(answer, time=w.clock.now() + 3600) if verb == "info" else answer
+        )
+        assert clean(await alice.liabilities.verify(MINT_URL)).waiting > 0
+        w.faults.change = None
+        await caught(alice, EvidenceKind.MISSING, conclusive=False)
+
+
+@virtually
+async def test_a_mint_of_another_making() -> None:
+    """A mint that announces the draft and does not list epochs cannot be checked here; that is no fault of its own."""
+    async with deceived() as (w, _):
+        alice = await w.wallet()
+        w.faults.plant("before", "ask", RefusedError("the mint answered HTTP 404"))
+        with pytest.raises(UnsupportedError):
+            await alice.liabilities.verify(MINT_URL)
+
+
+@virtually
+async def test_coins_without_a_proof_have_no_receipt() -> None:
+    """A coin whose DLEQ was not kept is counted, and nothing is claimed of it."""
+    async with world(settings=ON) as w:
+        assert w.bank.mint.liabilities is not None
+        alice = await w.wallet()
+        await w.fund(alice, 100)
+
+        async def forget(tx: Any) -> int:
+            count: int = await tx.execute("UPDATE wallet_proof SET dleq_e = NULL, dleq_s = NULL, dleq_r = NULL")
+            return count
+
+        coins = await alice._context.storage.transact(forget)
+        await later(w)
+        await w.bank.mint.liabilities.close_epoch()
+        report = clean(await alice.liabilities.verify(MINT_URL))
+        assert (report.unproven, report.issued) == (coins, 0)
 
 
 @virtually

@@ -96,6 +96,8 @@ class _Check:
     keysets: dict[str, Keyset]
     begun: int
     """When, by our clock, before any epoch was asked for."""
+    ahead_s: int = 0
+    """By how much the mint's clock is ahead of ours, as it tells the time in its information."""
     found: list[LoggedItem] = field(default_factory=list)
     whole: set[str] = field(default_factory=set)
     """Logs that are known to the end of the newest epoch."""
@@ -140,6 +142,7 @@ class MintLiabilities:
         if not info.supports(_NUT):
             raise UnsupportedError("the mint does not prove what it owes", nut=_NUT)
         check = await self._begin(mint, info.pubkey)
+        check.ahead_s = max(0, (info.time or 0) - check.begun)
         try:
             epochs = await self._epochs(check)
             self._age(check, info.nuts.get(str(_NUT)))
@@ -418,7 +421,7 @@ class MintLiabilities:
         """What the newest epoch would have to hold and does not."""
         newest = check.view.epoch
         for receipt in check.receipts.values():
-            due = newest is not None and (receipt.at + GRACE_S < newest.at or check.overdue(receipt, newest))
+            due = newest is not None and (receipt.at + GRACE_S + check.ahead_s < newest.at or check.overdue(receipt, newest))
             said = None if newest is None else newest.keyset(receipt.keyset)
             if newest is None or not due or (said is not None and f"{receipt.keyset}/{receipt.side}" not in check.whole):
                 check.report.waiting += 1
