@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from specie.ecash import (
@@ -185,6 +185,14 @@ class DirectClient:
         async for change in self.mint.changes():
             if change.kind == wanted and change.key == name:
                 yield
+
+    async def ask(self, verb: str, *path: str, content: bytes | None = None, query: Mapping[str, int] | None = None) -> bytes:
+        async def work() -> bytes:
+            from tests.support.questions import answered
+
+            return await answered(self.mint, verb, path, content, query)
+
+        return await self._call("ask", work)
 
     async def close(self) -> None:
         await asyncio.sleep(0)

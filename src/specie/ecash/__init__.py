@@ -45,6 +45,7 @@ from specie.ecash.quote import (
     quote_signature_digests,
     verify_quote_signature,
 )
+from specie.ecash.quote_lookup import LOOKUP_WINDOW_S, QuoteLookup, QuotePage, quote_lookup_digest, verify_quote_lookup
 from specie.ecash.requests import (
     PaymentMismatchError,
     PaymentRequest,
@@ -75,6 +76,7 @@ from specie.ecash.token import (
 from specie.ecash.transaction import MeltRequest, MintBatchRequest, MintRequest, SwapRequest, blinded_message, unblind_signature
 
 __all__ = [
+    "LOOKUP_WINDOW_S",
     "PLACEHOLDER_AMOUNT",
     "BlindSignature",
     "BlindedMessage",
@@ -104,6 +106,8 @@ __all__ = [
     "Proof",
     "ProofDleq",
     "ProofState",
+    "QuoteLookup",
+    "QuotePage",
     "RpcError",
     "RpcResult",
     "Scheme",
@@ -144,6 +148,7 @@ __all__ = [
     "p2pk_secret_key",
     "parse_secret",
     "payment_request_uri",
+    "quote_lookup_digest",
     "quote_secret_key",
     "quote_signature_digest",
     "quote_signature_digests",
@@ -160,6 +165,7 @@ __all__ = [
     "verify_keyset_id",
     "verify_payment",
     "verify_proof_dleq",
+    "verify_quote_lookup",
     "verify_quote_signature",
     "verify_spend",
     "wire",

@@ -13,8 +13,11 @@ from specie.wallet.engine import (
     ResumeReport,
     Wallet,
 )
+from specie.wallet.engine.deposits import DepositClaim
+from specie.wallet.errors import LiabilitiesBrokenError
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import Balance, MintView, SentToken, WalletMeltQuote, WalletMintQuote
+from specie.wallet.liabilities import KeptEvidence, LiabilityFault, LiabilityReport
 from specie.wallet.lock import HTLC, P2PK
 from specie.wallet.operation import Operation
 from specie.wallet.ports import MintClient, MintClients, NostrRelays, PaymentPost, Transports, WalletStore
@@ -36,7 +39,12 @@ __all__ = [
     "Arrival",
     "Balance",
     "CheckReport",
+    "DepositClaim",
     "HistoryEntry",
+    "KeptEvidence",
+    "LiabilitiesBrokenError",
+    "LiabilityFault",
+    "LiabilityReport",
     "MintBackup",
     "MintClient",
     "MintClients",

@@ -12,6 +12,7 @@ __all__ = [
     "FeeExceedsValueError",
     "InsufficientFundsError",
     "KeysetCollisionError",
+    "LiabilitiesBrokenError",
     "MintUnknownError",
     "MintUntrustedError",
     "OperationBusyError",
@@ -182,3 +183,7 @@ class KeysetCollisionError(PeerFaultError):
 
 class BreakerOpenError(UnavailableError):
     """The mint was unreachable several times in a row; it is asked again after `retry_after_s`."""
+
+
+class LiabilitiesBrokenError(PeerFaultError):
+    """What a mint proves of its liabilities does not hold, or leaves out or changes a coin of this wallet."""

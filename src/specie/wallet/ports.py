@@ -5,7 +5,7 @@ Besides these an engine takes the kernel's Clock, Entropy and Telemetry, a `stor
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from specie.ecash.requests import NostrProfile
 from specie.storage.ports import Transaction
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import KnownKeyset, MintRecord, SentToken, StoredProof, WalletMeltQuote, WalletMintQuote
+from specie.wallet.liabilities import CoinRecord, KeptEvidence, LoggedItem
 from specie.wallet.operation import Operation
 from specie.wallet.request import RequestPayment, RequestReceipt, RequestRecord
 from specie.wallet.states import CoinState, OperationState, TokenState
@@ -101,6 +102,10 @@ class MintClient(Protocol):
         News say that there is something to look at, not what: look with a GET. UnavailableError when the connection ends
         or cannot be had, UnsupportedError where the mint has none: poll then.
         """
+        ...
+
+    async def ask(self, verb: str, *path: str, content: bytes | None = None, query: Mapping[str, int] | None = None) -> bytes:
+        """A question of an optional part of the API, below /v1: the body of the answer, for the caller to read."""
         ...
 
     async def close(self) -> None:
@@ -287,6 +292,10 @@ class WalletStore(RequestStore, Protocol):
         """Advance the index of keys of a purpose (`p2pk`, `quote`); the number taken."""
         ...
 
+    async def key_index(self, tx: Transaction, purpose: str) -> int:
+        """The index that would be taken next; 0 if none was."""
+        ...
+
     async def save_key(self, tx: Transaction, purpose: str, index: int, public_key: bytes) -> None:
         """Remember the public key (33 bytes) of `{purpose}/{index}`; raises the purpose's next index beyond it."""
         ...
@@ -405,4 +414,34 @@ class WalletStore(RequestStore, Protocol):
 
     async def history(self, tx: Transaction, *, before: str | None, limit: int) -> list[HistoryEntry]:
         """Lines, newest first, those with an id below `before` if given."""
+        ...
+
+    # what mints owe
+
+    async def coin_records(self, tx: Transaction, mint: str) -> list[CoinRecord]:
+        """Every coin of a mint, spent ones too, with its times."""
+        ...
+
+    async def liability_view(self, tx: Transaction, mint: str) -> bytes | None:
+        """How far a mint's epochs were checked, as it was saved."""
+        ...
+
+    async def save_liability_view(self, tx: Transaction, mint: str, view: bytes) -> None:
+        """Remember how far a mint's epochs were checked."""
+        ...
+
+    async def logged_items(self, tx: Transaction, mint: str) -> list[LoggedItem]:
+        """Our items that were seen in a mint's logs."""
+        ...
+
+    async def add_logged_items(self, tx: Transaction, mint: str, items: Iterable[LoggedItem]) -> None:
+        """Remember items that were seen; those known already are left as they are."""
+        ...
+
+    async def add_evidence(self, tx: Transaction, kept: KeptEvidence) -> None:
+        """Keep evidence; the same is kept once."""
+        ...
+
+    async def evidence(self, tx: Transaction) -> list[KeptEvidence]:
+        """All evidence, oldest first."""
         ...

@@ -194,10 +194,34 @@ CREATE INDEX wallet_request_payment_of ON wallet_request_payment (fingerprint);
 """
 
 
+_LIABILITIES = """
+CREATE TABLE wallet_liability (
+  mint TEXT PRIMARY KEY,
+  view BLOB NOT NULL
+);
+CREATE TABLE wallet_liability_leaf (
+  mint TEXT NOT NULL,
+  side TEXT NOT NULL,
+  item BLOB NOT NULL,
+  y BLOB NOT NULL,
+  keyset TEXT NOT NULL,
+  position TEXT NOT NULL,
+  PRIMARY KEY (mint, side, item)
+);
+CREATE TABLE wallet_evidence (
+  id TEXT PRIMARY KEY,
+  mint TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  body BLOB NOT NULL,
+  at BIGINT NOT NULL
+);
+"""
+
+
 def _migration(version: int, tables: str) -> Migration:
     strict = tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;")
     return Migration("wallet", version, strict, tables.replace("BLOB", "BYTEA"))
 
 
-MIGRATIONS = (_migration(1, _TABLES), _migration(2, _REQUESTS))
+MIGRATIONS = tuple(_migration(number, tables) for number, tables in enumerate((_TABLES, _REQUESTS, _LIABILITIES), 1))
 """Steps of the wallet's schema, for `Storage.migrate`."""

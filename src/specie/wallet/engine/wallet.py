@@ -9,20 +9,22 @@ from dataclasses import replace
 from specie.ecash.mint_url import mint_url_checked
 from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
-from specie.kernel.errors import MalformedError, UnavailableError
+from specie.kernel.errors import MalformedError, SpecieError, UnavailableError
 from specie.kernel.money import unit_checked
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.keys.ports import Signer
 from specie.storage.ports import Storage
 from specie.wallet.engine import issue, locks, mints, pay, receive, recover, reshape, restore, send
 from specie.wallet.engine.context import Context
+from specie.wallet.engine.deposits import Deposits
+from specie.wallet.engine.liabilities import MintLiabilities
 from specie.wallet.engine.mint_list import MintList
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
 from specie.wallet.engine.recover import CheckReport, ResumeReport
 from specie.wallet.engine.requests import Requests
 from specie.wallet.engine.restore import Progress, Restored
-from specie.wallet.errors import InsufficientFundsError, MintUnknownError, QuoteUnknownError
+from specie.wallet.errors import InsufficientFundsError, MintUnknownError, QuoteUnknownError, UnsupportedError
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import (
     Balance,
@@ -82,6 +84,10 @@ class Wallet:
         )
         self.requests = Requests(self._context, transports or Transports())
         self.mint_list = MintList(self._context, self.requests)
+        self.deposits = Deposits(self._context)
+        """Mint quotes that others have locked to our keys (draft)."""
+        self.liabilities = MintLiabilities(self._context)
+        """What mints prove of what they owe, checked against our coins (draft)."""
 
     # mints
 
@@ -323,11 +329,20 @@ class Wallet:
     ) -> list[Restored]:
         """Bring back what the wallet's seed has at these mints (none given: at all known ones), which are added.
 
-        The first `p2pk_keys` keys for locks are known again too. Can be repeated at any time without harm.
+        The first `p2pk_keys` keys for locks are known again too, and quotes locked to our keys where a mint tells of them;
+        `check_pending` claims what was paid of those. Can be repeated at any time without harm.
         """
         urls = [mint_url_checked(url) for url in mints] or [view.url for view in await self.mints()]
         await restore.restore_p2pk_keys(self._context, p2pk_keys)
-        return [one for url in urls for one in await restore.restore_mint(self._context, url, progress)]
+        restored = [one for url in urls for one in await restore.restore_mint(self._context, url, progress)]
+        for url in urls:
+            try:
+                await self.deposits.find(url)
+            except UnsupportedError:
+                continue
+            except SpecieError as error:  # the coins are back; the next `deposits.find` looks again
+                self._context.telemetry.event("wallet_deposits_not_found", mint=url, reason=error.detail)
+        return restored
 
     async def resume(self, *, wait_s: float = 0.0) -> ResumeReport:
         """Carry interrupted operations to their end; call it after every start. Raises for none of them: read the report."""
