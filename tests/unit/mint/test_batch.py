@@ -64,7 +64,7 @@ async def test_a_look_at_several_is_in_their_order_or_none() -> None:
 @pytest.mark.parametrize("legacy", [False, True])
 @virtual
 async def test_locked_quotes_are_issued_together_and_answered_alike(legacy: bool) -> None:
-    """Signatures of either form over all outputs; asked again, also after a restart, the same signatures and no other effect."""
+    """Signatures of either form over all outputs; asked again, also after a restart, the same answer."""
     async with banking() as (bank, teller):
         quotes = await paid(teller, "bolt11", 3, 5, 8)
         request = teller.batch(quotes, 16, legacy=legacy)
@@ -189,9 +189,7 @@ async def test_overlapping_batches_and_single_issues_at_once() -> None:
             ]
             results = await asyncio.gather(*work, return_exceptions=True)
             for result in results:
-                assert not isinstance(result, BaseException) or isinstance(
-                    result, refused.QuoteIssuedError | UnavailableError
-                )
+                assert not isinstance(result, BaseException) or isinstance(result, refused.QuoteIssuedError | UnavailableError)
             found = await bank.mint.check_mint_quotes([one.quote for one in quotes], "bolt11")
             given = sum(sum(one.amount for one in result) for result in results if not isinstance(result, BaseException))
             assert given == sum(one.amount_issued for one in found)
