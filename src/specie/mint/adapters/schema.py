@@ -147,23 +147,27 @@ CREATE TABLE mint_leaf_node (
 ){strict_keyed};
 CREATE INDEX mint_quote_pubkey ON mint_quote (pubkey, quote) WHERE pubkey IS NOT NULL;
 """
+_METHODS = """
+ALTER TABLE mint_quote ADD COLUMN reusable {integer} NOT NULL DEFAULT 0;
+ALTER TABLE mint_quote ADD COLUMN lost TEXT NOT NULL DEFAULT '0';
+ALTER TABLE mint_deposit ADD COLUMN state TEXT NOT NULL DEFAULT 'counted';
+CREATE INDEX mint_deposit_quote ON mint_deposit (quote) WHERE quote IS NOT NULL;
+ALTER TABLE melt_quote ADD COLUMN partial {integer} NOT NULL DEFAULT 0;
+ALTER TABLE melt_quote ADD COLUMN fee_options TEXT NOT NULL DEFAULT '';
+ALTER TABLE melt_quote ADD COLUMN fee_index {integer};
+ALTER TABLE melt_quote ADD COLUMN outpoint TEXT;
+"""
+"""Methods beyond BOLT 11. `mint_quote.amount` is '' where there is none: no engine has to rebuild a table for that."""
 
 
-def _dialect(tables: str, integer: str, blob: str, strict: str, strict_keyed: str) -> str:
-    return tables.format(integer=integer, blob=blob, strict=strict, strict_keyed=strict_keyed)
-
-
-MIGRATIONS = (
-    Migration(
+def _migration(version: int, tables: str) -> Migration:
+    return Migration(
         room="mint",
-        version=1,
-        sqlite=_dialect(_TABLES, "INTEGER", "BLOB", " STRICT", " STRICT, WITHOUT ROWID"),
-        postgres=_dialect(_TABLES, "BIGINT", "BYTEA", "", ""),
-    ),
-    Migration(
-        room="mint",
-        version=2,
-        sqlite=_dialect(_LIABILITIES, "INTEGER", "BLOB", " STRICT", " STRICT, WITHOUT ROWID"),
-        postgres=_dialect(_LIABILITIES, "BIGINT", "BYTEA", "", ""),
-    ),
-)
+        version=version,
+        sqlite=tables.format(integer="INTEGER", blob="BLOB", strict=" STRICT", strict_keyed=" STRICT, WITHOUT ROWID"),
+        postgres=tables.format(integer="BIGINT", blob="BYTEA", strict="", strict_keyed=""),
+    )
+
+
+MIGRATIONS = tuple(_migration(number, tables) for number, tables in enumerate((_TABLES, _LIABILITIES, _METHODS), 1))
+"""Steps of the mint's schema, for `Storage.migrate`."""
