@@ -76,6 +76,7 @@ def operation(name: str = "01", **fields: Any) -> Operation:
     outputs = (
         Output(Role.KEEP, MAX_U64, "01" + "ab" * 32, "keep", b"r" * 32, POINT, MAX_U64),
         Output(Role.SEND, 2, "01" + "ab" * 32, '["P2PK",{}]', b"q" * 32, POINT[:-1] + b"\0", None),
+        Output(Role.SEND, 1, "01" + "ab" * 32, '["P2PK",{"nonce":""}]', b"p" * 32, POINT[:-1] + b"\1", None, POINT),
     )
     known: dict[str, Any] = {
         "operation_id": name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from specie.storage.ports import Value
 
-__all__ = ["as_bytes", "as_int", "as_text", "maybe_int", "maybe_text", "places"]
+__all__ = ["as_bytes", "as_int", "as_text", "maybe_bytes", "maybe_int", "maybe_text", "places"]
 
 
 def places(count: int) -> str:
@@ -37,3 +37,8 @@ def as_bytes(value: Value) -> bytes:
     if not isinstance(value, (bytes, bytearray, memoryview)):
         raise TypeError("the column holds no bytes")
     return bytes(value)
+
+
+def maybe_bytes(value: Value) -> bytes | None:
+    """A column of bytes that may be NULL."""
+    return None if value is None else as_bytes(value)

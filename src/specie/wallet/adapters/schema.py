@@ -151,9 +151,13 @@ CREATE TABLE wallet_history (
 );
 """
 
+_BLINDED_LOCKS = "ALTER TABLE wallet_output ADD COLUMN p2pk_e BLOB;\n"
+"""The ephemeral key of an output locked to blinded keys (NUT-28): journalled, since its coin is lost without it."""
+
 MIGRATIONS = (
     Migration(
         "wallet", 1, _TABLES.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;"), _TABLES.replace("BLOB", "BYTEA")
     ),
+    Migration("wallet", 2, _BLINDED_LOCKS, _BLINDED_LOCKS.replace("BLOB", "BYTEA")),
 )
 """Steps of the wallet's schema, for `Storage.migrate`."""

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from specie.ecash.keyset import Keyset
 from specie.ecash.proof import Proof, ProofDleq
 from specie.storage.ports import Row, Transaction, Value
-from specie.wallet.adapters.rows import as_bytes, as_int, as_text, maybe_int, maybe_text, places
+from specie.wallet.adapters.rows import as_bytes, as_int, as_text, maybe_bytes, maybe_int, maybe_text, places
 from specie.wallet.adapters.schema import MIGRATIONS
 from specie.wallet.adapters.store_records import SqlRecordStore
 from specie.wallet.holding import KnownKeyset, MintRecord, StoredProof
@@ -297,7 +297,8 @@ class SqlWalletStore(SqlRecordStore):
         if not inserted:
             return False
         await tx.execute_many(
-            "INSERT INTO wallet_output (operation, position, role, amount, keyset, secret, r, b_, counter) " + places(9),
+            "INSERT INTO wallet_output (operation, position, role, amount, keyset, secret, r, b_, counter, p2pk_e) "
+            + places(10),
             [
                 (
                     operation.operation_id,
@@ -309,6 +310,7 @@ class SqlWalletStore(SqlRecordStore):
                     output.r,
                     output.b_,
                     None if output.counter is None else str(output.counter),
+                    output.p2pk_e,
                 )
                 for position, output in enumerate(operation.outputs)
             ],
@@ -328,7 +330,8 @@ class SqlWalletStore(SqlRecordStore):
 
     async def _operation(self, tx: Transaction, row: Row) -> Operation:
         outputs = await tx.fetch(
-            "SELECT role, amount, keyset, secret, r, b_, counter FROM wallet_output WHERE operation = $1 ORDER BY position",
+            "SELECT role, amount, keyset, secret, r, b_, counter, p2pk_e FROM wallet_output "
+            "WHERE operation = $1 ORDER BY position",
             row[0],
         )
         inputs = as_bytes(row[8])
@@ -351,8 +354,9 @@ class SqlWalletStore(SqlRecordStore):
                     as_bytes(r),
                     as_bytes(b_),
                     maybe_int(counter),
+                    maybe_bytes(p2pk_e),
                 )
-                for role, amount, keyset, secret, r, b_, counter in outputs
+                for role, amount, keyset, secret, r, b_, counter, p2pk_e in outputs
             ),
             method=as_text(row[9]),
             quote=maybe_text(row[10]),
@@ -438,7 +442,7 @@ def _proof(row: Row) -> StoredProof:
             C=as_bytes(c),
             witness=maybe_text(witness),
             dleq=dleq,
-            p2pk_e=None if p2pk_e is None else as_bytes(p2pk_e),
+            p2pk_e=maybe_bytes(p2pk_e),
         ),
         y=as_bytes(y),
         mint=as_text(mint),
