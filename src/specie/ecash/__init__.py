@@ -16,7 +16,7 @@ from specie.ecash.conditions import (
     sig_inputs_digest,
     verify_spend,
 )
-from specie.ecash.derive import derive, p2pk_secret_key, quote_secret_key
+from specie.ecash.derive import derive, mint_backup_secret_key, p2pk_secret_key, quote_secret_key
 from specie.ecash.dleq import verify_dleq, verify_proof_dleq
 from specie.ecash.info import Contact, MethodSetting, MintInfo
 from specie.ecash.keyset import (
@@ -31,6 +31,7 @@ from specie.ecash.keyset import (
     verify_keyset_id,
 )
 from specie.ecash.mint_url import join_url, mint_url_checked
+from specie.ecash.payload import PaymentPayload
 from specie.ecash.proof import BlindedMessage, BlindSignature, Dleq, Proof, ProofDleq, ProofState, State, sum_amounts, y
 from specie.ecash.quote import (
     MeltQuote,
@@ -42,6 +43,14 @@ from specie.ecash.quote import (
     quote_signature_digest,
     quote_signature_digests,
     verify_quote_signature,
+)
+from specie.ecash.requests import (
+    PaymentMismatchError,
+    PaymentRequest,
+    decode_payment_request,
+    encode_payment_request,
+    payment_request_uri,
+    verify_payment,
 )
 from specie.ecash.scheme import Scheme, scheme_for
 from specie.ecash.subscription import (
@@ -86,6 +95,9 @@ __all__ = [
     "MintState",
     "Notification",
     "Payload",
+    "PaymentMismatchError",
+    "PaymentPayload",
+    "PaymentRequest",
     "Proof",
     "ProofDleq",
     "ProofState",
@@ -107,10 +119,12 @@ __all__ = [
     "blinded_message",
     "change_amounts",
     "codes",
+    "decode_payment_request",
     "decode_token",
     "decode_token_raw",
     "derive",
     "derive_keyset_id",
+    "encode_payment_request",
     "encode_token",
     "encode_token_raw",
     "error_from_code",
@@ -120,11 +134,13 @@ __all__ = [
     "is_expired",
     "join_url",
     "keyset_id_checked",
+    "mint_backup_secret_key",
     "mint_url_checked",
     "open_pathways",
     "p2pk_secret",
     "p2pk_secret_key",
     "parse_secret",
+    "payment_request_uri",
     "quote_secret_key",
     "quote_signature_digest",
     "quote_signature_digests",
@@ -139,6 +155,7 @@ __all__ = [
     "unblind_signature",
     "verify_dleq",
     "verify_keyset_id",
+    "verify_payment",
     "verify_proof_dleq",
     "verify_quote_signature",
     "verify_spend",

@@ -1,4 +1,4 @@
-"""Deterministic secrets and keys of a wallet's seed (NUT-13; NUT-11 and NUT-20 keys as merged since July 2026).
+"""Deterministic secrets and keys of a wallet's seed (NUT-13, NUT-27; NUT-11 and NUT-20 keys as merged since July 2026).
 
 Called by the holder of the seed alone (a `keys` adapter). The way is chosen by the version of the keyset id; a version
 unknown here is refused rather than guessed, since other secrets than those of issuance restore nothing.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from hashlib import sha256
 
 from specie.ecash.keyset import keyset_id_checked
 from specie.kernel import curve
 from specie.kernel.errors import MalformedError
 from specie.kernel.hd import HARDENED, ExtendedKey
 
-__all__ = ["derive", "derive_v1", "derive_v2", "p2pk_secret_key", "quote_secret_key"]
+__all__ = ["derive", "derive_v1", "derive_v2", "mint_backup_secret_key", "p2pk_secret_key", "quote_secret_key"]
 
+_BACKUP_TAG = b"cashu-mint-backup"
 _TAG = b"Cashu_KDF_HMAC_SHA256"
 _SECRET, _BLINDING = b"\x00", b"\x01"
 _PURPOSE_COINS = 129372 + HARDENED
@@ -67,6 +69,11 @@ def p2pk_secret_key(seed: bytes, counter: int) -> bytes:
 def quote_secret_key(seed: bytes, counter: int) -> bytes:
     """Secret key that locks a mint quote (NUT-20): m/129373'/20'/0'/0'/{counter}. MalformedError from 2^31."""
     return _wallet_key(seed, 20, counter)
+
+
+def mint_backup_secret_key(seed: bytes) -> bytes:
+    """Secret key under which a wallet keeps its list of mints on Nostr relays (NUT-27)."""
+    return sha256(seed + _BACKUP_TAG).digest()
 
 
 def _wallet_key(seed: bytes, use: int, counter: int) -> bytes:

@@ -6,13 +6,13 @@ with the keysets of the token's mint, and only its result may be spent. Not here
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import cbor2
 import msgspec
 
+from specie.ecash.cbor import decode_cbor
 from specie.ecash.codes import MixedUnitsError, UnitMismatchError
 from specie.ecash.keyset import Keyset, KeysetInfo, keyset_id_checked, resolve_keyset_id, short_keyset_id
 from specie.ecash.mint_url import mint_url_checked
@@ -227,7 +227,7 @@ def _draft_v3(data: bytes, limits: Limits) -> TokenDraft:
 
 def _draft_v4(data: bytes, limits: Limits) -> TokenDraft:
     try:
-        wire = msgspec.convert(_cbor_loads(data, limits), _TokenV4, builtin_types=(bytes,))
+        wire = msgspec.convert(decode_cbor(data, limits, "token"), _TokenV4, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
         raise MalformedError(f"token does not fit: {error}"[:200]) from None
     proofs = [
@@ -268,41 +268,3 @@ def _distinct(proofs: list[Proof], limits: Limits) -> tuple[Proof, ...]:
     if len({proof.secret for proof in proofs}) != len(proofs):
         raise MalformedError("token holds a coin twice")
     return tuple(proofs)
-
-
-def _refuse_tag(*_: object) -> Any:
-    raise ValueError("tag")
-
-
-# Every tag that the library would otherwise turn into an object (dates, patterns, decimals, shared references ...).
-_TAGS_KNOWN_TO_CBOR2 = (
-    0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 43, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799
-)  # fmt: skip
-_NO_TAGS = dict.fromkeys(_TAGS_KNOWN_TO_CBOR2, _refuse_tag)
-
-
-def _without_absent(item: Mapping[Any, Any], _immutable: bool) -> dict[Any, Any]:
-    """A map without its null and undefined values, which some wallets write for absent ones."""
-    return {key: value for key, value in item.items() if value is not None and value is not cbor2.undefined}
-
-
-def _cbor_loads(data: bytes, limits: Limits) -> Any:
-    """One CBOR item without tags, not nested too deeply, and nothing behind it."""
-    stream = cbor2.CBORDecoder(
-        io.BytesIO(data),
-        tag_hook=_refuse_tag,
-        object_hook=_without_absent,
-        semantic_decoders=_NO_TAGS,
-        max_depth=limits.json_depth,
-        allow_duplicate_keys=False,
-        strict_hashable_types=True,
-    )
-    try:
-        value = stream.decode()
-    except (cbor2.CBORDecodeError, ValueError, OverflowError, RecursionError):
-        raise MalformedError("token is not CBOR") from None
-    try:
-        stream.read(1)
-    except cbor2.CBORDecodeEOF:
-        return value
-    raise MalformedError("token has bytes behind its end")

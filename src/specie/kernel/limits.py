@@ -25,6 +25,8 @@ class Limits:
     """Deepest nesting of JSON or CBOR."""
     request_chars: int = 4096
     """Longest payment request (a BOLT 11 invoice) in a quote."""
+    payment_request_chars: int = 16_384
+    """Longest payment request of ecash (NUT-18, NUT-26), its URI included."""
     description_chars: int = 640
     """Longest description of a quote (BOLT 11 field `d` holds 639 bytes)."""
     subscriptions: int = 100

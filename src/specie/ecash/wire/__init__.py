@@ -46,6 +46,7 @@ from specie.ecash.wire.quotes import (
     mint_request_from_json,
     mint_request_to_json,
 )
+from specie.ecash.wire.requests import payment_payload_from_json, payment_payload_to_json
 
 __all__ = [
     "check_state_request_from_json",
@@ -73,6 +74,8 @@ __all__ = [
     "mint_request_to_json",
     "notification_to_json",
     "payload_from_json",
+    "payment_payload_from_json",
+    "payment_payload_to_json",
     "proofs_from_json",
     "proofs_to_json",
     "restore_from_json",
