@@ -200,6 +200,21 @@ def test_a_blinded_lock_hides_the_key_and_opens_for_it(specie: Run) -> None:
     assert _balance(specie, "bob") == 8
 
 
+def test_a_quote_is_claimed_by_its_id_after_a_restore(specie: Run, tmp_path: Path) -> None:
+    """The words and the quote's id bring back what was paid while the wallet was lost."""
+    from specie.app.wallet import SyncWallet
+
+    specie("wallet", "mint", "8")
+    words = specie("wallet", "words").out.strip()
+    mint = specie("wallet", "mints", "--json").json()["mints"][0]["url"]
+    with SyncWallet.open(tmp_path / "lost", words=words, mint=mint) as shadow:
+        quote = shadow.mint_quote(21)
+        shadow.wait(quote, timeout_s=20)
+    claimed = specie("wallet", "claim", quote.quote, "--json").json()
+    assert claimed["amount"] == 21
+    assert specie("wallet", "claim", quote.quote).code == 3
+
+
 def test_a_hash_locked_token_opens_with_its_preimage(specie: Run) -> None:
     """HTLC by `--htlc` and `--preimage`."""
     specie("wallet", "mint", "32")

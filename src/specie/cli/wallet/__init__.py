@@ -7,7 +7,7 @@ from typing import Any
 
 from cyclopts import App, Group
 
-from specie.cli.wallet import care, money
+from specie.cli.wallet import care, claim, money
 from specie.cli.wallet.mints import app as mints
 
 __all__ = ["app"]
@@ -32,7 +32,7 @@ _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
         _MONEY,
         (money.balance, money.mint, money.invoice, money.send, money.receive, money.pay, money.lock, money.reclaim),
     ),
-    (_CARE, (care.init, care.words, care.restore, care.backup, care.pending, care.resume, care.tidy)),
+    (_CARE, (care.init, care.words, care.restore, care.backup, care.pending, care.resume, care.tidy, claim.claim)),
     (_MORE, (care.history, care.names)),
 )
 for _group, _commands in _GROUPS:

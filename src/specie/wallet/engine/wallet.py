@@ -19,6 +19,7 @@ from specie.wallet.engine.context import Context
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
 from specie.wallet.engine.recover import CheckReport, ResumeReport
+from specie.wallet.engine.recovery import Recovery
 from specie.wallet.engine.restore import Progress, Restored
 from specie.wallet.errors import InsufficientFundsError, MintUnknownError, QuoteUnknownError
 from specie.wallet.history import HistoryEntry
@@ -73,6 +74,7 @@ class Wallet:
             telemetry=telemetry,
             settings=settings or WalletSettings(),
         )
+        self.recovery = Recovery(self._context)
 
     # mints
 
@@ -314,10 +316,12 @@ class Wallet:
     ) -> list[Restored]:
         """Bring back what the wallet's seed has at these mints (none given: at all known ones), which are added.
 
-        The first `p2pk_keys` keys for locks are known again too. Can be repeated at any time without harm.
+        The first `p2pk_keys` keys for locks are known again too, and the keys that lock quotes: a quote that was paid while
+        the wallet was lost comes back by its id (`recovery`). Can be repeated at any time without harm.
         """
         urls = [mint_url_checked(url) for url in mints] or [view.url for view in await self.mints()]
-        await restore.restore_p2pk_keys(self._context, p2pk_keys)
+        await restore.restore_keys(self._context, "p2pk", p2pk_keys)
+        await restore.restore_keys(self._context, "quote", self._context.settings.key_gap)
         return [one for url in urls for one in await restore.restore_mint(self._context, url, progress)]
 
     async def resume(self, *, wait_s: float = 0.0) -> ResumeReport:
