@@ -7,7 +7,7 @@ from typing import Any
 
 from cyclopts import App, Group
 
-from specie.cli.wallet import care, claim, money
+from specie.cli.wallet import care, claim, money, paid
 from specie.cli.wallet.mints import app as mints
 
 __all__ = ["app"]
@@ -25,7 +25,8 @@ app = App(
 )
 _MONEY = Group("Money", sort_key=1)
 _CARE = Group("Keep it safe", sort_key=2)
-_MORE = Group("More", sort_key=3)
+_PAID = Group("Paid HTTP", sort_key=3)
+_MORE = Group("More", sort_key=4)
 
 _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
     (
@@ -33,6 +34,7 @@ _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
         (money.balance, money.mint, money.invoice, money.send, money.receive, money.pay, money.lock, money.reclaim),
     ),
     (_CARE, (care.init, care.words, care.restore, care.backup, care.pending, care.resume, care.tidy, claim.claim)),
+    (_PAID, (paid.fetch, paid.paywall, paid.takings)),
     (_MORE, (care.history, care.names)),
 )
 for _group, _commands in _GROUPS:

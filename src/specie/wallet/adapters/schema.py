@@ -151,13 +151,42 @@ CREATE TABLE wallet_history (
 );
 """
 
-_BLINDED_LOCKS = "ALTER TABLE wallet_output ADD COLUMN p2pk_e BLOB;\n"
-"""The ephemeral key of an output locked to blinded keys (NUT-28): journalled, since its coin is lost without it."""
+_KEYS_AND_TOLLS = """
+ALTER TABLE wallet_output ADD COLUMN p2pk_e BLOB;
+CREATE TABLE wallet_taking (
+  name TEXT PRIMARY KEY,
+  resource TEXT NOT NULL,
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  settle TEXT NOT NULL,
+  state TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  deliveries BIGINT NOT NULL,
+  answered_at BIGINT
+);
+CREATE INDEX wallet_taking_created ON wallet_taking (created_at);
+CREATE TABLE wallet_toll (
+  id TEXT PRIMARY KEY,
+  host TEXT NOT NULL,
+  resource TEXT NOT NULL,
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  state TEXT NOT NULL,
+  token TEXT,
+  created_at BIGINT NOT NULL
+);
+CREATE INDEX wallet_toll_host ON wallet_toll (host, created_at);
+"""
+"""The ephemeral key of an output locked to blinded keys (NUT-28), and payments for resources on both sides (NUT-24)."""
 
-MIGRATIONS = (
-    Migration(
-        "wallet", 1, _TABLES.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;"), _TABLES.replace("BLOB", "BYTEA")
-    ),
-    Migration("wallet", 2, _BLINDED_LOCKS, _BLINDED_LOCKS.replace("BLOB", "BYTEA")),
-)
+
+def _migration(version: int, tables: str) -> Migration:
+    return Migration(
+        "wallet", version, tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;"), tables.replace("BLOB", "BYTEA")
+    )
+
+
+MIGRATIONS = (_migration(1, _TABLES), _migration(2, _KEYS_AND_TOLLS))
 """Steps of the wallet's schema, for `Storage.migrate`."""

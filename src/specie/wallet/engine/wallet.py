@@ -15,12 +15,14 @@ from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.keys.ports import Signer
 from specie.storage.ports import Storage
 from specie.wallet.engine import issue, locks, mints, pay, receive, recover, reshape, restore, send
+from specie.wallet.engine.allowance import Allowance
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
 from specie.wallet.engine.recover import CheckReport, ResumeReport
 from specie.wallet.engine.recovery import Recovery
 from specie.wallet.engine.restore import Progress, Restored
+from specie.wallet.engine.till import Till
 from specie.wallet.errors import InsufficientFundsError, MintUnknownError, QuoteUnknownError
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import (
@@ -75,6 +77,8 @@ class Wallet:
             settings=settings or WalletSettings(),
         )
         self.recovery = Recovery(self._context)
+        self.till = Till(self._context)
+        self.allowance = Allowance(self._context)
 
     # mints
 
