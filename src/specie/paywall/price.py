@@ -17,6 +17,7 @@ __all__ = ["HEADER", "Price", "paths_of", "price_for", "price_from_text"]
 HEADER = b"x-cashu"
 """Carries the request in a 402 answer, and the token in the request after it."""
 
+_DECODINGS = 8
 _METHOD = re.compile(r"\*|[A-Z]{1,20}")
 _TEXT = re.compile(r"(\*|[A-Z]+) (/\S*)=([0-9]{1,19})(?: ([a-z0-9_-]{1,20}))?")
 
@@ -77,12 +78,15 @@ def price_from_text(text: str, *, locked: bool = False, settle: Settle = Settle.
 
 
 def paths_of(path: str) -> tuple[str, ...]:
-    """A request's path in every form in which an application may read it: as it is, decoded once more, without dots and `//`.
+    """A request's path in every form in which an application may read it: decoded again and again, without dots and `//`.
 
     A price that fits any of them is charged, so that no spelling gets around it.
     """
-    forms = {path: None}
-    for form in (path, unquote(path), unquote(unquote(path))):
+    decoded = [path]
+    while len(decoded) < _DECODINGS and (further := unquote(decoded[-1])) != decoded[-1]:
+        decoded.append(further)
+    forms: dict[str, None] = {}
+    for form in decoded:
         plain = form.replace("\\", "/")
         forms |= dict.fromkeys((form, plain, posixpath.normpath("/" + plain.lstrip("/"))))
         if plain.endswith("/"):
