@@ -11,7 +11,8 @@
 
 A token that was refused leaves no trace and stays the payer's. Where the mint cannot say what became of a swap the taking
 stays BEGUN and the caller is told to come again. What is taken off-line is bounded by a cap, locked to a key of ours, and
-checked against keys that were known before.
+checked against keys that were known before. Every coin carries a DLEQ proof, now or later: made-up and spent coins are told
+apart before a swap is tried.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from hashlib import sha256
 
 from specie.ecash.codes import KeysetUnknownError, ProofsPendingError, ProofsSpentError
 from specie.ecash.payload import PaymentPayload
+from specie.ecash.proof import State
 from specie.ecash.requests import LockOption, Mismatch, PaymentMismatchError, PaymentRequest, verify_payment
 from specie.ecash.token import Token, TokenDraft, decode_token, encode_token, resolve_token
 from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError, UnavailableError, UncertainError
@@ -32,9 +34,8 @@ from specie.storage.ports import Transaction
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.locks import fresh_key
 from specie.wallet.engine.mints import fresh_keysets, known_mint, refresh
-from specie.wallet.engine.perform import perform, taken_up
+from specie.wallet.engine.perform import perform, states_of, taken_up
 from specie.wallet.engine.receive import receive, receive_offline
-from specie.wallet.engine.tokens import check_dleq
 from specie.wallet.errors import TokenUsedError
 from specie.wallet.operation import Operation
 from specie.wallet.paid import TAKING, Settle, Taking, TakingState
@@ -188,19 +189,14 @@ class Till:
         known = await fresh_keysets(ctx, token.mint)
         now = ctx.clock.now()
         later = settle is Settle.LATER and request.lock is not None
-        try:
-            verify_payment(
-                request,
-                PaymentPayload(token.mint, token.unit, token.proofs),
-                keysets={one.keyset.id: one.keyset for one in known},
-                now=now,
-                locktime_at_least=now + _LOCK_AHEAD_S,
-                payer_pays_fees=False,
-            )
-        except PaymentMismatchError as error:
-            if later or error.reason is not Mismatch.DLEQ:
-                raise
-            check_dleq(token.proofs, known, required=False)  # a proof may be absent where the mint is asked anyway
+        verify_payment(
+            request,
+            PaymentPayload(token.mint, token.unit, token.proofs),
+            keysets={one.keyset.id: one.keyset for one in known},
+            now=now,
+            locktime_at_least=now + _LOCK_AHEAD_S,
+            payer_pays_fees=False,
+        )
         taking = Taking(
             name=name,
             resource=resource,
@@ -225,7 +221,8 @@ class Till:
     async def _redeemed(self, token: Token, taking: Taking, cap: int) -> Taking:
         """The taking once its token is ours. What refuses the token, and what certainly had no effect, drops the taking."""
         try:
-            await self._redeem(encode_token(token, short_ids=False), taking, cap)
+            ys = [proof.y for proof in token.proofs]
+            await self._redeem(encode_token(token, short_ids=False), ys, taking, cap)
         except (PeerFaultError, UncertainError) as error:
             raise UnavailableError(f"what became of the token is not known yet: {error.detail}") from error
         except ProofsSpentError:
@@ -252,13 +249,22 @@ class Till:
 
         return await self._ctx.storage.transact(body)
 
-    async def _redeem(self, text: str, taking: Taking, cap: int) -> None:
+    async def _redeem(self, text: str, ys: Sequence[bytes], taking: Taking, cap: int) -> None:
         if taking.settle is Settle.LATER:
             async with self._offline:
                 if await self._unswapped(taking) + taking.amount <= cap:
                     await receive_offline(self._ctx, text, preimage=None)
                     return
+        await self._check_unspent(taking.mint, ys)
         await receive(self._ctx, text, preimage=None, trust=False)
+
+    async def _check_unspent(self, mint: str, ys: Sequence[bytes]) -> None:
+        """Ask before the swap: one that fails uses up secrets of the seed, and strangers must not make gaps in them."""
+        states = await states_of(self._ctx, mint, ys)
+        if State.SPENT in states.values():
+            raise ProofsSpentError
+        if State.PENDING in states.values():
+            raise ProofsPendingError
 
     async def _unswapped(self, taking: Taking) -> int:
         ctx = self._ctx
