@@ -26,6 +26,7 @@ from specie.wallet.holding import (
 from specie.wallet.operation import Kind, Operation, Output, Purpose, Role
 from specie.wallet.paid import Settle, Taking, TakingState, Toll, TollState
 from specie.wallet.ports import WalletStore
+from specie.wallet.request import RequestPayment, RequestReceipt, RequestRecord
 from specie.wallet.states import CoinState, OperationState, TokenState
 
 MAX_U64 = 2**64 - 1
@@ -343,3 +344,56 @@ async def test_tolls_move_by_compare_and_swap(bench: Bench) -> None:
     assert await bench.tolls(host="b.test") == [second]
     assert await bench.tolls(since=NOW + 1) == [second]
     assert await bench.tolls(states=(TollState.SENT, TollState.SPENT)) == [sent]
+
+
+def receipt(number: int, request: str, coins: bytes, operation: str) -> RequestReceipt:
+    return RequestReceipt(f"r{number}", request, MINT, "sat", MAX_U64, 1, "memo", NOW, operation, coins)
+
+
+async def test_requests_and_the_claims_on_them(bench: Bench) -> None:
+    """One claim for a single-use request, one for the same coins; one whose operation FAILED is none."""
+    one, two = RequestRecord("one", "creqA", 7, NOW), RequestRecord("two", "creqA", None, NOW + 1)
+    assert await bench.add_request(one)
+    assert not await bench.add_request(one)
+    assert await bench.add_request(two)
+    assert await bench.requests() == [two, one]
+    assert await bench.request("one") == one
+    assert await bench.request("three") is None
+    await bench.cancel_request("one", NOW + 5)
+    await bench.cancel_request("one", NOW + 9)
+    assert await bench.request("one") == replace(one, cancelled_at=NOW + 5)
+    for name in ("a", "b", "c"):
+        assert await bench.add_operation(operation(name))
+    first = receipt(1, "two", b"x" * 32, "a")
+    assert await bench.add_receipt(first, only=True)
+    assert not await bench.add_receipt(receipt(2, "two", b"y" * 32, "b"), only=True)
+    assert not await bench.add_receipt(receipt(3, "one", b"x" * 32, "b"), only=False)
+    assert await bench.receipts("two") == [first]
+    assert await bench.close_operation("a", OperationState.FAILED, "no", NOW)
+    assert await bench.receipts("two") == []
+    second = receipt(4, "two", b"y" * 32, "b")
+    assert await bench.add_receipt(second, only=True)
+    assert await bench.close_operation("b", OperationState.DONE, "", NOW)
+    assert await bench.receipts("two") == [replace(second, settled=True)]
+    assert await bench.add_receipt(receipt(5, "one", b"z" * 32, "c"), only=False)
+
+
+async def test_payments_of_requests(bench: Bench) -> None:
+    """One claim for a single-use request; the operation that makes the coins may change; what is delivered stays so."""
+    paid = RequestPayment("p1", "creqA", MINT, "sat", MAX_U64, None, NOW, "o1")
+    print_ = b"f" * 32
+    assert await bench.save_payment(paid, print_, only=True)
+    again = replace(paid, operation="o2")
+    assert await bench.save_payment(again, print_, only=True)
+    other = replace(paid, payment_id="p2", operation="o3")
+    assert not await bench.save_payment(other, print_, only=True)
+    assert await bench.save_payment(replace(other, payment_id="p3"), print_, only=False)
+    assert [one.payment_id for one in await bench.payments(print_)] == ["p1", "p3"]
+    await bench.release_payment("p1")
+    assert await bench.save_payment(other, print_, only=True)
+    assert await bench.payments(b"g" * 32) == []
+    await bench.note_delivery("p1", by=None, at=None, error="away")
+    assert (await bench.payments())[0] == replace(again, error="away")
+    await bench.note_delivery("p1", by="post", at=NOW, error="")
+    await bench.note_delivery("p1", by=None, at=None, error="late news")
+    assert (await bench.payments())[0] == replace(again, delivered_by="post", delivered_at=NOW)

@@ -90,6 +90,36 @@ def test_the_wallet_guide_works_as_pasted(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
+def test_the_guide_to_drafts_works_as_pasted(tmp_path: Path) -> None:
+    """Its commands for operator and holder, at a bank with both drafts switched on by the variables it names."""
+    starting, *blocks = _blocks("guides/liabilities.md", "sh")
+    variables, command = starting.strip().rsplit(" specie ", 1)
+    assert command == "up"
+    switches = dict(variable.split("=", 1) for variable in variables.split())
+    (tmp_path / "evidence.json").write_text("{}")
+    lines = "".join(blocks)
+    asked = re.search(r"specie mint prove (\w+)", lines)
+    assert asked is not None
+    environment = home_environment(tmp_path, **switches)
+    with running_bank(tmp_path, "--autopay-delay", "0.2", environment=environment) as bank:
+        lines = lines.replace(asked[0], f"{asked[0]} || test $? = 3")  # no such coin is in this bank's log
+        lines = re.sub(r"(\|\| test \$\? = 3) (> answer\.json)", r"\2 \1", lines)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", FUNCTION + "specie wallet mint 10\n" + lines],
+            env=environment | {"SPECIE_WALLET_MINT_URL": bank.url},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "agree with all leaves" in done.stdout
+    assert "it holds" in done.stdout
+    assert "it does not show what it says" in done.stdout
+
+
+@pytest.mark.e2e
 def test_a_backup_comes_back_as_the_operator_guide_says(tmp_path: Path) -> None:
     """Sealed by a passphrase made as told, copied while it runs, restored elsewhere, verified, started again."""
     blocks = _blocks("guides/operator.md", "sh")

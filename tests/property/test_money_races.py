@@ -7,10 +7,7 @@ at each of its transactions: the order in which they meet is the test's input, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from hypothesis import given, settings
@@ -20,69 +17,15 @@ from specie.ecash import MeltQuote, MeltRequest, MeltState, MintQuoteRequest, Mi
 from specie.ecash import codes as refused
 from specie.kernel import RefusedError, UnavailableError, split_amount
 from specie.lightning.adapters.play import Fault, PlayFaults
-from specie.mint import MintSettings
-from specie.storage import Body, Migration, Storage, StorageStatus
 from specie.storage.adapters.sqlite import SqliteStorage
 from tests.support.house import House, Purse, house
 from tests.support.orders import foreign_invoice, watch_orders
+from tests.support.slow import Slow, two_banks
 from tests.support.virtual import run_virtual
 
 T = TypeVar("T")
 
 few = settings(max_examples=40)
-
-
-class Slow:
-    """A store at which every transaction waits its turn: the n-th for `pauses[n]` hundredths of a second."""
-
-    def __init__(self, inner: Storage, pauses: Sequence[int]) -> None:
-        self.inner = inner
-        self.pauses = pauses
-        self.count = 0
-        self.awake = False
-
-    async def _wait(self) -> None:
-        if self.awake and self.pauses:
-            self.count += 1
-            await asyncio.sleep(self.pauses[self.count % len(self.pauses)] / 100)
-
-    async def transact(self, body: Body[T]) -> T:
-        await self._wait()
-        result = await self.inner.transact(body)
-        await self._wait()
-        return result
-
-    async def read(self, body: Body[T]) -> T:
-        await self._wait()
-        return await self.inner.read(body)
-
-    async def migrate(self, migrations: Sequence[Migration]) -> list[Migration]:
-        return await self.inner.migrate(migrations)
-
-    def listen(self, channel: str) -> AsyncIterator[str]:
-        return self.inner.listen(channel)
-
-    async def backup(self, target: Path) -> None:
-        await self.inner.backup(target)
-
-    def status(self) -> StorageStatus:
-        return self.inner.status()
-
-    async def close(self) -> None:
-        await self.inner.close()
-
-
-@asynccontextmanager
-async def two_banks(pauses: Sequence[int]) -> AsyncIterator[tuple[Slow, list[House]]]:
-    """Two processes of one bank on one slow store."""
-    store = Slow(SqliteStorage(":memory:", inline=True), pauses)
-    calm = MintSettings(reconcile_every_s=20, pay_deadline_s=5)
-    async with (
-        house(storage=store, exclusive=False, settings=calm) as one,
-        house(storage=store, exclusive=False, settings=calm, clock=one.clock, seed="two") as two,
-    ):
-        yield store, [one, two]
-    await store.close()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from specie.ledger.adapters.store_sql import SqlLedgerStore
 from specie.lightning import InvoiceDraft, Network, decode_invoice, encode_invoice
 from specie.lightning.adapters.play import Answer, Fault, PlayFaults, PlayRail
 from specie.mint import Mint, MintSettings
+from specie.mint.adapters.liability_store import SqlLiabilityStore
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.storage import Body, Migration, Storage, StorageStatus
 from specie.storage.adapters.sqlite import SqliteStorage
@@ -160,7 +161,11 @@ class World:
         self.pages = Pages()
         self.processes: list[Process | None] = [None] * self.rng.choice((1, 1, 1, 2))
         self.settings = MintSettings(
-            input_fee_ppk=self.rng.choice((0, 0, 100, 1000)), pay_deadline_s=self.rng.choice((2.0, 30.0)), reconcile_every_s=5.0
+            input_fee_ppk=self.rng.choice((0, 0, 100, 1000)),
+            pay_deadline_s=self.rng.choice((2.0, 30.0)),
+            reconcile_every_s=5.0,
+            liabilities=seed % 3 == 0,
+            liabilities_every_s=20,
         )
         self.bank_deadliness = self.rng.choice((0.0, 0.005, 0.02, 0.05))
         self.bank_drowsiness = self.rng.choice((0.0, 0.003, 0.01)) if len(self.processes) > 1 else 0.0
@@ -200,6 +205,7 @@ class World:
             entropy=entropy,
             telemetry=self.pages,
             exclusive=len(self.processes) == 1,
+            liability_store=SqlLiabilityStore(),
         )
         await mint.start()
         self.processes[slot] = Process(life, mint, rail)
@@ -379,6 +385,10 @@ class World:
         await self.check_step()
         mint = self.alive()[0].mint
         books = await mint.audit()
+        if mint.liabilities is not None:
+            closed = await mint.liabilities.close_epoch()
+            assert await mint.liabilities.audit() == closed.number
+            assert all(keyset.outstanding == books.outstanding(keyset.keyset_id, "sat") for keyset in closed.keysets)
         owed = sum(books.outstanding(keyset, "sat") for keyset in books.keysets("sat"))
         held = 0
         ys: list[bytes] = []

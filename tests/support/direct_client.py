@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from specie.ecash import (
@@ -61,9 +61,18 @@ class DirectClient:
         self.mint = mint
         self.url = url
         self.faults = faults or Faults()
+        self.pauses: Sequence[int] = ()
+        """Hundredths of a second that the n-th request and the n-th answer are on their way; repeated."""
+        self._legs = 0
+
+    async def _travel(self) -> None:
+        if self.pauses:
+            self._legs += 1
+            await asyncio.sleep(self.pauses[self._legs % len(self.pauses)] / 100)
 
     async def _call(self, verb: str, work: Callable[[], Awaitable[T]], *, moves_value: bool = False) -> T:
         self.faults.calls.append(verb)
+        await self._travel()
         self.faults.strike(self.faults.before, verb)
         try:
             answer = await work()
@@ -75,6 +84,7 @@ class DirectClient:
             raise
         except UncertainError:
             raise
+        await self._travel()
         self.faults.strike(self.faults.after, verb)
         if self.faults.change is not None:
             return self.faults.change(verb, answer)  # type: ignore[return-value]
@@ -175,6 +185,14 @@ class DirectClient:
         async for change in self.mint.changes():
             if change.kind == wanted and change.key == name:
                 yield
+
+    async def ask(self, verb: str, *path: str, content: bytes | None = None, query: Mapping[str, int] | None = None) -> bytes:
+        async def work() -> bytes:
+            from tests.support.questions import answered
+
+            return await answered(self.mint, verb, path, content, query)
+
+        return await self._call("ask", work)
 
     async def close(self) -> None:
         await asyncio.sleep(0)

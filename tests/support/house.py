@@ -30,6 +30,7 @@ from specie.ledger.adapters.store_sql import SqlLedgerStore
 from specie.lightning.adapters.play import MIGRATIONS as PLAY_MIGRATIONS
 from specie.lightning.adapters.play import PlayRail
 from specie.mint import Mint, MintSettings
+from specie.mint.adapters.liability_store import SqlLiabilityStore
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.storage import Storage
@@ -117,7 +118,7 @@ async def house(
         clock=clock,
         entropy=entropy,
         telemetry=pages,
-        **mint,
+        **{"liability_store": SqlLiabilityStore()} | mint,
     )
     await running.start()
     try:

@@ -16,7 +16,7 @@ from specie.lightning import InvoiceDraft, Network, decode_invoice, encode_invoi
 from specie.lightning.adapters.play import Fault, PlayFaults
 from specie.storage import Body, Migration, Storage, StorageStatus
 from specie.storage.adapters.sqlite import SqliteStorage
-from specie.wallet import MintClient, RetryPolicy, Wallet, WalletSettings
+from specie.wallet import MintClient, RetryPolicy, Transports, Wallet, WalletSettings
 from specie.wallet.adapters.schema import MIGRATIONS
 from specie.wallet.adapters.store_sql import SqlWalletStore
 from tests.support.direct_client import DirectClient, Faults
@@ -92,6 +92,7 @@ def make_wallet(
     seed: object = "wallet",
     settings: WalletSettings = SETTINGS,
     telemetry: object = None,
+    transports: Transports | None = None,
 ) -> Wallet:
     """A wallet over these plugs; `seed` seeds its entropy, `words` are its money."""
     entropy = SeededEntropy(seed)
@@ -104,6 +105,7 @@ def make_wallet(
         clock=clock,
         entropy=entropy,
         settings=settings,
+        transports=transports,
         **extra,  # type: ignore[arg-type]
     )
 
@@ -121,7 +123,8 @@ class World:
         self.client = DirectClient(bank.mint, MINT_URL, self.faults)
         self.clients: dict[str, MintClient] = {MINT_URL: self.client}
         self.pages = Pages()
-        self._names = 0
+        self.words: list[str] = []
+        """The words of every wallet made so far, in order."""
 
     async def wallet(
         self,
@@ -130,18 +133,21 @@ class World:
         words: str | None = None,
         settings: WalletSettings = SETTINGS,
         trusted: bool = True,
+        transports: Transports | None = None,
     ) -> Wallet:
         """A wallet; each has other words unless they are given. `trusted`: it has added the mint."""
-        self._names += 1
-        text = words if words is not None else words_from_entropy(self._names.to_bytes(16, "big"))
+        number = len(self.words) + 1
+        text = words if words is not None else words_from_entropy(number.to_bytes(16, "big"))
+        self.words.append(text)
         wallet = make_wallet(
             storage or await memory_storage(),
             self.clients,
             self.clock,
             words=text,
-            seed=f"wallet {self._names}",
+            seed=f"wallet {number}",
             settings=settings,
             telemetry=self.pages,
+            transports=transports,
         )
         if trusted:
             await wallet.add_mint(MINT_URL)

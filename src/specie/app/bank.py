@@ -23,6 +23,7 @@ from specie.ledger.adapters.store_sql import SqlLedgerStore
 from specie.lightning.adapters.play import MIGRATIONS as PLAY_MIGRATIONS
 from specie.lightning.adapters.play import PlayRail
 from specie.mint import Mint
+from specie.mint.adapters.liability_store import SqlLiabilityStore
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.ops.settings import BankSettings, RailKind, RailSettings, SealingSource
@@ -139,6 +140,7 @@ async def open_bank(
             telemetry=telemetry,
             version=f"specie/{__version__}",
             exclusive=embedded,
+            liability_store=SqlLiabilityStore(),
         )
         await mint.start(serve=serve)
         stack.push_async_callback(mint.close)

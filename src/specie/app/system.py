@@ -1,12 +1,18 @@
-"""The real clock and the real entropy; the only place in the house that asks the machine for either."""
+"""The real clock, the real entropy, and a process that leaves no picture of its memory: what the house asks of the machine."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
+import resource
 import secrets
+import sys
 import time
 
-__all__ = ["SystemClock", "SystemEntropy"]
+__all__ = ["SystemClock", "SystemEntropy", "forbid_memory_dumps"]
+
+_PR_SET_DUMPABLE = 4
 
 
 class SystemClock:
@@ -35,3 +41,16 @@ class SystemEntropy:
     def bytes(self, count: int) -> bytes:
         """`count` FRESH random bytes."""
         return secrets.token_bytes(count)
+
+
+def forbid_memory_dumps() -> None:
+    """From now on no crash of this process writes its memory to disk, and on Linux no other process of its user reads it.
+
+    Keys and coins are in that memory (prctl(2) PR_SET_DUMPABLE, setrlimit(2) RLIMIT_CORE). What the machine refuses stays
+    as it was.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

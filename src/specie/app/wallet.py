@@ -29,7 +29,7 @@ from specie.kernel.entropy import Entropy
 from specie.kernel.errors import MalformedError
 from specie.kernel.hd import entropy_from_words, seed_from_words, words_from_entropy
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
-from specie.keys import OpenedSeed, SealSource
+from specie.keys import MessageSigner, OpenedSeed, SealSource
 from specie.keys.adapters.seed_store import SeedStore
 from specie.keys.adapters.software import SoftwareSigner
 from specie.keys.errors import SeedExistsError, SeedMissingError
@@ -43,6 +43,7 @@ from specie.wallet import (
     HistoryEntry,
     MintClient,
     MintView,
+    NostrRelays,
     Operation,
     Payment,
     Progress,
@@ -50,12 +51,14 @@ from specie.wallet import (
     Restored,
     ResumeReport,
     SentToken,
+    Transports,
     WalletMeltQuote,
     WalletMintQuote,
     WalletSettings,
 )
 from specie.wallet import Wallet as WalletEngine
 from specie.wallet.adapters.http import HttpMintClient
+from specie.wallet.adapters.post import HttpPaymentPost
 from specie.wallet.adapters.store_sql import MIGRATIONS, SqlWalletStore
 
 __all__ = ["Opening", "SyncWallet", "Wallet", "wallet_directory", "wallet_names"]
@@ -117,13 +120,15 @@ class Wallet(WalletEngine):
         entropy: Entropy | None = None,
         home: Path | None = None,
         config_home: Path | None = None,
+        private_payees: bool = False,
     ) -> Opening:
         """Open a wallet, or make it: `async with Wallet.open("alice") as wallet`, or `await` it and `close` it yourself.
 
         `words`: BIP 39 words to make it from (fresh ones if None); for an existing wallet they must be its own. `sealed`:
         how the seed is sealed, by default with a key file in the user's config home. `mint`: a mint to trust from the
         start. With `create` False a missing wallet is SeedMissingError. With `resume` interrupted operations are taken up
-        at once. MalformedError for wrong words; SeedExistsError for words of another wallet; errors of sealing.
+        at once. `private_payees`: payments of requests may go to addresses on this machine or a private network, and by plain
+        http. MalformedError for wrong words; SeedExistsError for words of another wallet; errors of sealing.
         """
         source = sealed or SealSource()
         plugs = (clock or SystemClock(), entropy or SystemEntropy())
@@ -138,7 +143,8 @@ class Wallet(WalletEngine):
                 storage = await asyncio.to_thread(SqliteStorage, directory / "wallet.db")
                 stack.push_async_callback(storage.close)
                 await storage.migrate(MIGRATIONS)
-                wallet = cls._assembled(storage, signer, plugs, telemetry, settings or WalletSettings(), clients)
+                transports = _transports(signer, private_payees)
+                wallet = cls._assembled(storage, signer, plugs, telemetry, settings or WalletSettings(), clients, transports)
                 stack.push_async_callback(WalletEngine.close, wallet)
                 wallet.directory = directory
                 wallet.created = opened.created
@@ -165,6 +171,7 @@ class Wallet(WalletEngine):
         telemetry: Telemetry,
         settings: WalletSettings,
         clients: Callable[[str], MintClient] | None,
+        transports: Transports,
     ) -> Wallet:
         def over_http(url: str) -> MintClient:
             return HttpMintClient(url, limits=settings.limits)
@@ -178,6 +185,7 @@ class Wallet(WalletEngine):
             entropy=plugs[1],
             telemetry=telemetry,
             settings=settings,
+            transports=transports,
         )
 
     def words(self) -> str:
@@ -200,6 +208,17 @@ class Wallet(WalletEngine):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _transports(signer: MessageSigner, private_payees: bool) -> Transports:
+    """How payments of requests travel. The Nostr library is loaded where it is asked for, since it costs start-up time."""
+
+    def nostr() -> NostrRelays:
+        from specie.wallet.adapters.nostr import SdkNostrRelays
+
+        return SdkNostrRelays(signer, allow_private=private_payees)
+
+    return Transports(post=HttpPaymentPost(allow_private=private_payees), nostr=nostr)
 
 
 def _open_seed(

@@ -174,6 +174,60 @@ async def liabilities(
 
 
 @app.command
+async def epochs(
+    *,
+    close: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Close the epoch that runs first; a bank does so by itself.")
+    ] = False,
+    verify: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="Check every epoch, leaf and sum first (exit code 70 if they differ)."),
+    ] = False,
+    bank: Bank = None,
+    screen: ScreenArgument,
+) -> None:
+    """What the bank has proved it owes, epoch by epoch (draft NUT-388). The digest is what one would have timestamped."""
+    async with _reach(bank) as client:
+        if close:
+            await client.close_epoch()
+        with screen.progress("reading all history" if verify else "reading the epochs"):
+            checked = await client.audit_epochs() if verify else None
+            found = await client.epochs()
+    rows = [
+        (
+            epoch["number"],
+            _when(epoch["at"]),
+            "  ".join(_money(amount, unit) for unit, amount in epoch["outstanding"].items()),
+            f"{epoch['issued']:,}",
+            f"{epoch['spent']:,}",
+            f"{epoch['digest'][:16]}…",
+        )
+        for epoch in found["epochs"]
+    ]
+    columns = (("epoch", "right"), "closed", ("owed", "right"), ("issued", "right"), ("spent", "right"), "digest")
+    screen.answer(
+        found if checked is None else found | {"verified": checked["epochs"]},
+        table(columns, rows) if rows else "[dim]no epoch was closed yet[/dim]",
+        "" if checked is None else _sentence("✓", f"{checked['epochs']:,} epochs agree with all leaves, coins and books"),
+    )
+
+
+@app.command
+async def prove(
+    item: Annotated[str, Parameter(help="B_ of an output or Y of a coin, 33 bytes in hex.")],
+    *,
+    bank: Bank = None,
+    screen: ScreenArgument,
+) -> None:
+    """Print the signed manifest and the inclusion proof of one item, as JSON: what answers a holder who misses a coin."""
+    import json
+
+    async with _reach(bank) as client:
+        found = await client.prove(item)
+    screen.bare(found, json.dumps(found, indent=2))
+
+
+@app.command
 async def backup(
     target: Annotated[Path, Parameter(help="File to make; it must not exist.")], *, bank: Bank = None, screen: ScreenArgument
 ) -> None:

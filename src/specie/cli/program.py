@@ -172,5 +172,8 @@ def _tell(screen: Screen, error: Exception) -> int:
 
 
 def main() -> None:
-    """The console script: run `sys.argv` and leave with its exit code."""
+    """The console script: run `sys.argv` and leave with its exit code. Nothing of its memory is left on disk by a crash."""
+    from specie.app.system import forbid_memory_dumps
+
+    forbid_memory_dumps()
     sys.exit(run(sys.argv[1:]))

@@ -34,6 +34,7 @@ from specie.ecash.mint_url import join_url, mint_url_checked
 from specie.ecash.payload import PaymentPayload
 from specie.ecash.proof import BlindedMessage, BlindSignature, Dleq, Proof, ProofDleq, ProofState, State, sum_amounts, y
 from specie.ecash.quote import (
+    MeltFeeOption,
     MeltQuote,
     MeltQuoteRequest,
     MeltState,
@@ -44,6 +45,7 @@ from specie.ecash.quote import (
     quote_signature_digests,
     verify_quote_signature,
 )
+from specie.ecash.quote_lookup import LOOKUP_WINDOW_S, QuoteLookup, QuotePage, quote_lookup_digest, verify_quote_lookup
 from specie.ecash.requests import (
     PaymentMismatchError,
     PaymentRequest,
@@ -71,9 +73,10 @@ from specie.ecash.token import (
     encode_token_raw,
     resolve_token,
 )
-from specie.ecash.transaction import MeltRequest, MintRequest, SwapRequest, blinded_message, unblind_signature
+from specie.ecash.transaction import MeltRequest, MintBatchRequest, MintRequest, SwapRequest, blinded_message, unblind_signature
 
 __all__ = [
+    "LOOKUP_WINDOW_S",
     "PLACEHOLDER_AMOUNT",
     "BlindSignature",
     "BlindedMessage",
@@ -83,11 +86,13 @@ __all__ = [
     "Dleq",
     "Keyset",
     "KeysetInfo",
+    "MeltFeeOption",
     "MeltQuote",
     "MeltQuoteRequest",
     "MeltRequest",
     "MeltState",
     "MethodSetting",
+    "MintBatchRequest",
     "MintInfo",
     "MintQuote",
     "MintQuoteRequest",
@@ -101,6 +106,8 @@ __all__ = [
     "Proof",
     "ProofDleq",
     "ProofState",
+    "QuoteLookup",
+    "QuotePage",
     "RpcError",
     "RpcResult",
     "Scheme",
@@ -141,6 +148,7 @@ __all__ = [
     "p2pk_secret_key",
     "parse_secret",
     "payment_request_uri",
+    "quote_lookup_digest",
     "quote_secret_key",
     "quote_signature_digest",
     "quote_signature_digests",
@@ -157,6 +165,7 @@ __all__ = [
     "verify_keyset_id",
     "verify_payment",
     "verify_proof_dleq",
+    "verify_quote_lookup",
     "verify_quote_signature",
     "verify_spend",
     "wire",

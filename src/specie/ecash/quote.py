@@ -1,4 +1,4 @@
-"""Mint and melt quotes as values, and the signature that unlocks a locked mint quote (NUT-04, 05, 20, 23).
+"""Mint and melt quotes as values, and the signature that unlocks a locked mint quote (NUT-04, 05, 20, 23, 25, 30).
 
 Not here: when a quote may move on to its next state (`mint` has that table).
 """
@@ -20,6 +20,7 @@ from specie.kernel.errors import MalformedError
 __all__ = [
     "LEGACY_SIGNATURE_VERSION",
     "QUOTE_SIGNATURE_VERSION",
+    "MeltFeeOption",
     "MeltQuote",
     "MeltQuoteRequest",
     "MeltState",
@@ -83,6 +84,14 @@ class MintQuote(msgspec.Struct, frozen=True):
         return MintState.PAID if self.mintable else MintState.ISSUED
 
 
+class MeltFeeOption(msgspec.Struct, frozen=True):
+    """One of the prices at which an on-chain payment can be had (NUT-30); `fee_reserve` is in the quote's unit."""
+
+    fee_index: int
+    fee_reserve: int
+    estimated_blocks: int
+
+
 class MeltQuote(msgspec.Struct, frozen=True):
     """An offer to make a payment for ecash (NUT-05). Amounts are in the minor unit, times Unix seconds."""
 
@@ -99,6 +108,22 @@ class MeltQuote(msgspec.Struct, frozen=True):
     change: tuple[BlindSignature, ...] | None = None
     """Signatures on the first blank outputs (NUT-08), in order; None where there is none."""
     updated_at: int | None = None
+    fee_options: tuple[MeltFeeOption, ...] = ()
+    """The prices to choose from (NUT-30), at least one where the method has them; `fee_reserve` is then the largest or, once
+    one is chosen, the chosen one's."""
+    selected_fee_index: int | None = None
+    """The option that was chosen; fixed from the first melt on."""
+    outpoint: str | None = None
+    """`txid:vout` of an on-chain payment once it was broadcast."""
+
+    def reserve(self, fee_index: int | None) -> int:
+        """Fee reserve with an option, or of a quote without options; MalformedError for an option that is not there."""
+        if fee_index is None and not self.fee_options:
+            return self.fee_reserve
+        for option in self.fee_options:
+            if option.fee_index == fee_index:
+                return option.fee_reserve
+        raise MalformedError("fee_index must name one of the quote's fee_options")
 
 
 class MintQuoteRequest(msgspec.Struct, frozen=True):
@@ -113,7 +138,7 @@ class MintQuoteRequest(msgspec.Struct, frozen=True):
 
 
 class MeltQuoteRequest(msgspec.Struct, frozen=True):
-    """What a wallet asks to have paid (NUT-05, NUT-23). At most one of the two amounts is set."""
+    """What a wallet asks to have paid (NUT-05, 15, 23, 25, 30). At most one of the three amounts is set."""
 
     method: str
     request: str
@@ -122,6 +147,8 @@ class MeltQuoteRequest(msgspec.Struct, frozen=True):
     """For an invoice without an amount (`options.amountless`)."""
     mpp_msat: int | None = None
     """The part of the invoice to pay (NUT-15, `options.mpp`)."""
+    amount: int | None = None
+    """Amount in the unit's minor unit, for methods where the payer names it (NUT-30)."""
 
 
 LEGACY_SIGNATURE_VERSION = 0

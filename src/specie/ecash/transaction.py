@@ -13,7 +13,7 @@ from specie.ecash.proof import BlindedMessage, BlindSignature, Proof, ProofDleq
 from specie.ecash.scheme import scheme_for
 from specie.kernel.errors import MalformedError
 
-__all__ = ["MeltRequest", "MintRequest", "SwapRequest", "blinded_message", "unblind_signature"]
+__all__ = ["MeltRequest", "MintBatchRequest", "MintRequest", "SwapRequest", "blinded_message", "unblind_signature"]
 
 
 class SwapRequest(msgspec.Struct, frozen=True):
@@ -32,14 +32,28 @@ class MintRequest(msgspec.Struct, frozen=True):
     signature: str | None = None
 
 
+class MintBatchRequest(msgspec.Struct, frozen=True):
+    """Ecash for several paid quotes at once (NUT-29). `amounts` and `signatures` stand in the order of `quotes`, or are None.
+
+    Each signature (hex) covers its quote id and all outputs; None stands for a quote that is not locked.
+    """
+
+    method: str
+    quotes: tuple[str, ...]
+    outputs: tuple[BlindedMessage, ...]
+    amounts: tuple[int, ...] | None = None
+    signatures: tuple[str | None, ...] | None = None
+
+
 class MeltRequest(msgspec.Struct, frozen=True):
-    """A payment for coins (NUT-05); `outputs` are blank and take the change (NUT-08)."""
+    """A payment for coins (NUT-05); `outputs` are blank and take the change (NUT-08), `fee_index` chooses a price (NUT-30)."""
 
     method: str
     quote: str
     inputs: tuple[Proof, ...]
     outputs: tuple[BlindedMessage, ...] = ()
     prefer_async: bool = False
+    fee_index: int | None = None
 
 
 def blinded_message(amount: int, keyset_id: str, secret: str, r: bytes) -> BlindedMessage:

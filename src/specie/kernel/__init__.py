@@ -14,6 +14,7 @@ from specie.kernel.errors import (
 from specie.kernel.limits import DEFAULT_LIMITS, Limits
 from specie.kernel.money import MAX_AMOUNT, amount_checked, format_amount, split_amount, unit_checked
 from specie.kernel.rail import (
+    FeeOption,
     IncomingPayment,
     IncomingRequest,
     OutgoingQuote,
@@ -22,6 +23,7 @@ from specie.kernel.rail import (
     PaymentState,
     Rail,
     RailHealth,
+    RailTerms,
 )
 from specie.kernel.telemetry import NULL_TELEMETRY, NullTelemetry, Telemetry
 
@@ -31,6 +33,7 @@ __all__ = [
     "NULL_TELEMETRY",
     "Clock",
     "Entropy",
+    "FeeOption",
     "IncomingPayment",
     "IncomingRequest",
     "InvariantError",
@@ -44,6 +47,7 @@ __all__ = [
     "PeerFaultError",
     "Rail",
     "RailHealth",
+    "RailTerms",
     "RefusedError",
     "SpecieError",
     "Telemetry",

@@ -13,6 +13,8 @@ class Limits:
 
     array_length: int = 1000
     """Largest array in any request: inputs, outputs, Ys (announced as `max_array_length`, NUT-06)."""
+    batch_quotes: int = 100
+    """Largest batch of mint quotes (announced as `max_batch_size`, NUT-29)."""
     body_bytes: int = 2_000_000
     """Largest HTTP body, request or answer."""
     secret_chars: int = 8192

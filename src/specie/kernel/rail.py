@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 __all__ = [
+    "FeeOption",
     "IncomingPayment",
     "IncomingRequest",
     "OutgoingQuote",
@@ -20,7 +21,34 @@ __all__ = [
     "PaymentState",
     "Rail",
     "RailHealth",
+    "RailTerms",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class RailTerms:
+    """What a rail can do, said once at start and announced as it is (NUT-04 and NUT-05 options). The defaults are BOLT 11's."""
+
+    incoming_amount: Literal["required", "optional", "never"] = "required"
+    """Whether a request for payment names its amount: an invoice must, an offer may, an address does not."""
+    reusable: bool = False
+    """True if one request may be paid any number of times (offers, addresses); each arrival counts."""
+    description: bool = True
+    """Whether a request can carry a description."""
+    pubkey_required: bool = False
+    """Whether a mint quote must be locked to a key (NUT-25, NUT-30)."""
+    outgoing_amount: Literal["request", "either", "payer"] = "either"
+    """Who names the amount of an outgoing payment: the request, whichever of the two does, or the payer always."""
+    partial: bool = False
+    """Whether a part of an invoice can be paid, others paying the rest at the same time (NUT-15)."""
+    asynchronous: bool = False
+    """True if a payment takes so long that a melt is always answered PENDING (NUT-30)."""
+    confirmations: int | None = None
+    """Depth at which an arrival is told; None where that has no meaning."""
+    expiry_cuts: bool = False
+    """True if what was first seen after a request's expiry does not count (NUT-30); on Lightning it does."""
+    method_name: str | None = None
+    """What people call the method (NUT-04); None: wallets make it from the method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +73,21 @@ class IncomingPayment:
     """Names this arrival: equal arrivals have equal ids, so crediting can be made unique."""
     amount_msat: int
     cursor: str
+    first_seen: int | None = None
+    """Unix seconds at which the rail first saw it, unconfirmed perhaps; None where it arrives at once."""
+    reference: str = ""
+    """Where it can be looked up by others: an outpoint `txid:vout`."""
+    withdrawn: bool = False
+    """True if an arrival that was told before is there no more: a reorganisation undid it. `amount_msat` is what it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeeOption:
+    """One of the prices at which a payment can be made (NUT-30). `fee_index` is unique in its quote."""
+
+    fee_index: int
+    fee_reserve_msat: int
+    estimated_blocks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +95,15 @@ class OutgoingQuote:
     """What a payment would cost: `amount_msat` to the payee, at most `fee_reserve_msat` on top."""
 
     payment_id: str
-    """The payee's id of the payment (BOLT 11: payment hash), equal for equal invoices."""
+    """The payee's id of the payment (BOLT 11: payment hash), equal for equal invoices. A request that may be paid any number of
+    times (an offer, an address) gets a FRESH one for each quote."""
     amount_msat: int
     fee_reserve_msat: int
     expiry: int | None
     own: bool
     """True if this rail itself issued the request."""
+    fee_options: tuple[FeeOption, ...] = ()
+    """Where there is a choice: at least one, fixed for the quote's life; `fee_reserve_msat` is then the largest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +121,10 @@ class PaymentOrder:
     amount_msat: int
     max_fee_msat: int
     deadline_s: float = 60.0
+    fee_index: int | None = None
+    """Which of the quote's fee options was chosen; `max_fee_msat` is that option's reserve."""
+    partial: bool = False
+    """True if `amount_msat` is a part of what the request asks for; others pay the rest (NUT-15)."""
 
 
 class PaymentState(StrEnum):
@@ -99,6 +149,8 @@ class PaymentOutcome:
     preimage: str | None = None
     fee_msat: int = 0
     reason: str = ""
+    outpoint: str | None = None
+    """`txid:vout` once the payment was broadcast, also while PENDING."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +180,16 @@ class Rail(Protocol):
         """True if its money is play money; shown wherever its money is shown."""
         ...
 
-    async def request(self, amount_msat: int, *, description: str, expiry_s: int) -> IncomingRequest:
-        """Issue a FRESH request for payment. `description` may be empty. RefusedError if the amount cannot be asked for."""
+    @property
+    def terms(self) -> RailTerms:
+        """What it can do; never changes while it is open."""
+        ...
+
+    async def request(self, amount_msat: int | None, *, description: str, expiry_s: int) -> IncomingRequest:
+        """Issue a FRESH request for payment. `description` may be empty; `amount_msat` None where the terms allow it.
+
+        RefusedError if the amount cannot be asked for.
+        """
         ...
 
     async def incoming(self, payment_id: str) -> list[IncomingPayment]:
@@ -140,8 +200,11 @@ class Rail(Protocol):
         """Stream of arrivals behind `after` (None: from the start), without end; replays what it is unsure of."""
         ...
 
-    async def quote(self, request: str, *, amount_msat: int | None = None) -> OutgoingQuote:
-        """Price a payment. `amount_msat` is for requests without an amount. RefusedError if it can never be paid."""
+    async def quote(self, request: str, *, amount_msat: int | None = None, partial: bool = False) -> OutgoingQuote:
+        """Price a payment. `amount_msat` is for requests without an amount, or, with `partial`, the part to pay.
+
+        RefusedError if it can never be paid. `partial` is asked for only where the terms allow it.
+        """
         ...
 
     async def pay(self, order: PaymentOrder) -> PaymentOutcome:

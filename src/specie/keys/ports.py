@@ -17,6 +17,7 @@ __all__ = [
     "DerivedSecret",
     "KeyRef",
     "KeysetRef",
+    "MessageSigner",
     "ProofToVerify",
     "Signer",
     "ToBlindSign",
@@ -99,6 +100,29 @@ class Capabilities:
     ecdsa: bool
     derivation: bool
     wrapping: bool
+
+
+class MessageSigner(Protocol):
+    """Signs and decrypts messages of Nostr with keys that stay here; a wallet's signer is one, too."""
+
+    async def public_key(self, ref: KeyRef) -> bytes:
+        """Public key of a ref (33 bytes)."""
+        ...
+
+    async def sign_schnorr(self, ref: KeyRef, digests: Sequence[bytes]) -> list[bytes]:
+        """BIP 340 signatures (64 bytes) over 32-byte digests."""
+        ...
+
+    async def nip44_encrypt(self, ref: KeyRef, peer: bytes, text: str) -> str:
+        """Encrypt to the x-only key `peer` (32 bytes), which may be our own (NIP-44 version 2, FRESH nonce).
+
+        MalformedError for a peer that is no key, and for a text that is empty or above 65,535 bytes.
+        """
+        ...
+
+    async def nip44_decrypt(self, ref: KeyRef, peer: bytes, payload: str) -> str:
+        """Decrypt what `peer` encrypted to us. MalformedError if it was changed, or is for somebody else."""
+        ...
 
 
 class Signer(Protocol):

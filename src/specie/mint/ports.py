@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from specie.ecash import BlindSignature
+from specie.ecash.liabilities import Epoch, Side, Span, SumNode
 from specie.mint.quotes import MeltRecord, MintRecord
 from specie.storage import Transaction
 
-__all__ = ["Claim", "KeysetRecord", "MintStore", "Promise", "ProofRecord", "SignedRecord"]
+__all__ = ["Claim", "KeysetRecord", "LiabilityStore", "LoggedLeaf", "MintStore", "Promise", "ProofRecord", "SignedRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,68 @@ class Promise:
     b_: bytes
     keyset: str
     position: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedLeaf:
+    """A leaf of a keyset's log: B_ or Y, its amount, and its place from 0."""
+
+    keyset: str
+    item: bytes
+    amount: int
+    position: int
+
+
+class LiabilityStore(Protocol):
+    """The tables of proved liabilities (draft 388). Rows are added and never changed, but for an epoch's signatures."""
+
+    async def latest_epoch(self, tx: Transaction) -> Epoch | None:
+        """The newest epoch, signed or only decided (then without signatures)."""
+        ...
+
+    async def epochs(self, tx: Transaction, first: int, limit: int) -> list[Epoch]:
+        """Signed epochs from number `first` on, ascending."""
+        ...
+
+    async def add_epoch(self, tx: Transaction, epoch: Epoch) -> bool:
+        """Write an epoch down as decided; False, and nothing written, if its number is taken."""
+        ...
+
+    async def sign_epoch(self, tx: Transaction, epoch: Epoch) -> bool:
+        """Give a decided epoch its signatures; False if it has them."""
+        ...
+
+    async def unlogged(self, tx: Transaction, side: Side) -> list[tuple[str, bytes, int]]:
+        """Everything issued or spent that no log holds, as (keyset, item, amount), sorted."""
+        ...
+
+    async def add_leaves(self, tx: Transaction, side: Side, leaves: Sequence[LoggedLeaf]) -> bool:
+        """Append to logs. False, and the caller must raise, if an item or a place is taken."""
+        ...
+
+    async def leaves(self, tx: Transaction, side: Side, keyset: str, first: int, limit: int) -> list[LoggedLeaf]:
+        """Leaves of a log from place `first` on, in order."""
+        ...
+
+    async def find_leaves(self, tx: Transaction, side: Side, items: Sequence[bytes]) -> dict[bytes, LoggedLeaf]:
+        """Those of the items that are in a log."""
+        ...
+
+    async def add_nodes(self, tx: Transaction, side: Side, keyset: str, nodes: Sequence[tuple[Span, SumNode]]) -> None:
+        """Keep complete subtrees, so that no proof reads a whole log."""
+        ...
+
+    async def node(self, tx: Transaction, side: Side, keyset: str, span: Span) -> SumNode | None:
+        """A complete subtree that was kept."""
+        ...
+
+    async def promised_keysets(self, tx: Transaction) -> set[str]:
+        """Keysets under which change of a running payment may still be signed."""
+        ...
+
+    async def unbacked(self, tx: Transaction, side: Side) -> int:
+        """How many leaves the mint's tables of coins do not bear out; 0 unless somebody tampered with them."""
+        ...
 
 
 class MintStore(Protocol):
@@ -146,6 +209,12 @@ class MintStore(Protocol):
 
     async def mint_quote_by_payment(self, tx: Transaction, rail: str, payment_id: str) -> MintRecord | None:
         """The mint quote a rail's payment belongs to."""
+        ...
+
+    async def mint_quotes_by_pubkey(
+        self, tx: Transaction, method: str, pubkeys: Sequence[str], after: str, limit: int
+    ) -> list[MintRecord]:
+        """Quotes locked to any of the keys (lower-case hex) with an id above `after`, in the order of ids."""
         ...
 
     async def change_mint_quote(self, tx: Transaction, old: MintRecord, new: MintRecord) -> bool:

@@ -59,6 +59,12 @@ class MintSettings:
     """Whether new mint quotes are made. Off: quotes that were paid already are still issued."""
     melting: bool = True
     """Whether payments are made. Off: no new melt quotes, and no payments of old ones."""
+    liabilities: bool = False
+    """Whether the mint proves what it owes, by the open draft NUT-388: epochs, logs of what was issued and spent, proofs."""
+    liabilities_every_s: int = 3600
+    """Length of an epoch of proved liabilities."""
+    quote_lookup: bool = False
+    """Whether owners of keys may find the mint quotes locked to them, by an open draft (pull request 341 of the NUTs)."""
     limits: Limits = field(default=DEFAULT_LIMITS)
 
     def __post_init__(self) -> None:
@@ -77,5 +83,7 @@ class MintSettings:
                 raise ValueError(f"{name}_min and {name}_max: 1 <= min <= max <= 2^64-1 must hold")
         if self.quote_expiry_s < 1 or self.melt_quote_expiry_s < 1:
             raise ValueError("quote_expiry_s and melt_quote_expiry_s: must be at least 1")
+        if self.liabilities_every_s < 1:
+            raise ValueError("liabilities_every_s: must be at least 1")
         if self.pay_deadline_s <= 0 or self.reconcile_every_s <= 0:
             raise ValueError("pay_deadline_s and reconcile_every_s: must be positive")

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from specie.ecash import MeltState, MintState, State
 from specie.kernel.machine import Machine
 
-__all__ = ["COIN", "MACHINES", "MELT_QUOTE", "MINT_QUOTE"]
+__all__ = ["COIN", "EPOCH", "MACHINES", "MELT_QUOTE", "MINT_QUOTE", "EpochState"]
+
+
+class EpochState(StrEnum):
+    """State of an epoch of liabilities: what it says is fixed before anything of it is signed."""
+
+    DECIDED = "DECIDED"
+    SIGNED = "SIGNED"
+
 
 MINT_QUOTE = Machine(
     name="mint quote",
@@ -44,4 +54,11 @@ COIN = Machine(
 )
 """NUT-07."""
 
-MACHINES = (MINT_QUOTE, MELT_QUOTE, COIN)
+EPOCH = Machine(
+    name="epoch",
+    initial=EpochState.DECIDED,
+    table={(EpochState.DECIDED, "sign"): EpochState.SIGNED},
+)
+"""Draft 388. Only what is SIGNED is shown; neither is ever changed again."""
+
+MACHINES = (MINT_QUOTE, MELT_QUOTE, COIN, EPOCH)

@@ -20,6 +20,7 @@ from specie.ecash.keyset import Keyset
 from specie.kernel.errors import MalformedError, RefusedError
 from specie.ledger import Books
 from specie.mint import MeltRecord, MintRecord
+from specie.server.admin_liabilities import LiabilityOperator
 from specie.server.errors import answer_error
 from specie.server.ports import ServerContext
 
@@ -179,6 +180,7 @@ def _books(books: Books) -> dict[str, Any]:
 def build_admin(context: ServerContext) -> Starlette:
     """The operator's ASGI application; give it to `run.serve` as `admin` and to nothing else."""
     operator = _Operator(context)
+    liabilities = LiabilityOperator(context)
 
     def guarded(name: str, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -201,6 +203,10 @@ def build_admin(context: ServerContext) -> Starlette:
         ("GET", "/quotes", operator.quotes),
         ("GET", "/books", operator.books),
         ("POST", "/audit", operator.audit),
+        ("GET", "/epochs", liabilities.epochs),
+        ("POST", "/epochs/close", liabilities.close),
+        ("POST", "/epochs/audit", liabilities.audit),
+        ("GET", "/epochs/prove", liabilities.prove),
         ("POST", "/backup", operator.backup),
         ("POST", "/play/settle", operator.settle),
         ("POST", "/stop", operator.stop),

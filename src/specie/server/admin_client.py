@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx2
 
@@ -55,6 +56,22 @@ class AdminClient:
     async def audit(self) -> dict[str, Any]:
         """Books checked against all history; InvariantError if they differ."""
         return await self._ask("POST", "/audit")
+
+    async def epochs(self) -> dict[str, Any]:
+        """The newest epochs of proved liabilities, newest first, and the key that signs them."""
+        return await self._ask("GET", "/epochs")
+
+    async def close_epoch(self) -> dict[str, Any]:
+        """Close the epoch that runs, now."""
+        return await self._ask("POST", "/epochs/close")
+
+    async def audit_epochs(self) -> dict[str, Any]:
+        """Every epoch and leaf checked against coins and books; InvariantError if they differ."""
+        return await self._ask("POST", "/epochs/audit")
+
+    async def prove(self, item: str) -> dict[str, Any]:
+        """The newest manifest and the inclusion proof of one B_ or Y, given in hex."""
+        return await self._ask("GET", f"/epochs/prove?{urlencode({'item': item})}")
 
     async def backup(self, path: Path) -> Path:
         """A consistent copy of the store in the new file `path`, which is absolute."""

@@ -13,6 +13,7 @@ from specie.ecash.keyset import Keyset
 from specie.server.errors import Answer
 from specie.server.front import UNKNOWN, Front, Route
 from specie.server.http import SECURITY_HEADERS, Receive, Request, Scope, Send, send_answer
+from specie.server.liabilities import LiabilityRoutes
 from specie.server.peers import header
 from specie.server.ports import ServerContext
 
@@ -41,6 +42,8 @@ class CashuApi:
         self._mint = context.mint
         self._limits = context.limits
         self._front = front
+        self._liabilities = LiabilityRoutes(context.mint, context.limits)
+        self._lookup = Route("/v1/mint/quote/{method}/pubkey", {"POST": self._find_mint_quotes})
         self._keys_kept: dict[str, tuple[tuple[object, ...], Answer]] = {}
         self._exact = {
             "/v1/info": Route("/v1/info", {"GET": self._info}),
@@ -75,6 +78,10 @@ class CashuApi:
         pieces = path.split("/")[2:]
         if not all(pieces) or len(pieces) > 4:
             return UNKNOWN, ()
+        if pieces[0] == "pol":
+            return self._liabilities.route(pieces[1:])
+        if len(pieces) == 4 and pieces[3] == "pubkey" and pieces[:2] == ["mint", "quote"]:
+            return self._lookup, (pieces[2],)
         if len(pieces) >= 3 and pieces[1] == "quote":
             return self._by_shape.get((f"{pieces[0]}/quote", len(pieces) - 2), UNKNOWN), tuple(pieces[2:])
         return self._by_shape.get((pieces[0], len(pieces) - 1), UNKNOWN), tuple(pieces[1:])
@@ -139,6 +146,12 @@ class CashuApi:
         method, quote_id = request.parts
         quote = await self._mint.mint_quote(quote_id, wire.method_checked(method))
         return Answer(wire.mint_quote_to_json(quote), headers=[_NO_STORE])
+
+    async def _find_mint_quotes(self, request: Request) -> Answer:
+        asked = wire.quote_lookup_from_json(
+            await request.body(), method=wire.method_checked(request.parts[0]), limits=self._limits
+        )
+        return Answer(wire.quote_page_to_json(await self._mint.find_mint_quotes(asked)), headers=[_NO_STORE])
 
     async def _melt_quote(self, request: Request) -> Answer:
         method, quote_id = request.parts

@@ -19,11 +19,13 @@ from specie.ecash import (
     MintQuoteRequest,
     MintRequest,
     ProofState,
+    QuoteLookup,
+    QuotePage,
     SwapRequest,
 )
 from specie.kernel import Clock, Entropy, Limits, RailHealth
 from specie.ledger import Books
-from specie.mint import MeltRecord, MintRecord
+from specie.mint import Liabilities, MeltRecord, MintRecord
 from specie.ops.health import Health
 from specie.ops.metrics import Metrics
 from specie.ops.settings import ServerSettings
@@ -57,6 +59,11 @@ class MintFace(Protocol):
     async def request_mint_quote(self, request: MintQuoteRequest) -> MintQuote: ...
 
     async def mint_quote(self, quote_id: str, method: str) -> MintQuote: ...
+
+    async def find_mint_quotes(self, request: QuoteLookup) -> QuotePage: ...
+
+    @property
+    def liabilities(self) -> Liabilities | None: ...
 
     async def issue(self, request: MintRequest) -> Sequence[BlindSignature]: ...
 

@@ -1,31 +1,74 @@
 """The wallet SDK: hold and spend ecash. Entry: `Wallet`; nobody else holds proofs."""
 
-from specie.wallet.engine import CheckReport, Payment, Progress, Receipt, Restored, ResumeReport, Wallet
+from specie.wallet.engine import (
+    CheckReport,
+    MintBackup,
+    MintList,
+    Payment,
+    PaymentReceiver,
+    Progress,
+    Receipt,
+    Requests,
+    Restored,
+    ResumeReport,
+    Wallet,
+)
+from specie.wallet.engine.deposits import DepositClaim
+from specie.wallet.errors import LiabilitiesBrokenError
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import Balance, MintView, SentToken, WalletMeltQuote, WalletMintQuote
+from specie.wallet.liabilities import KeptEvidence, LiabilityFault, LiabilityReport
 from specie.wallet.lock import HTLC, P2PK
 from specie.wallet.operation import Operation
-from specie.wallet.ports import MintClient, MintClients, WalletStore
+from specie.wallet.ports import MintClient, MintClients, NostrRelays, PaymentPost, Transports, WalletStore
+from specie.wallet.request import (
+    Arrival,
+    OwnRequest,
+    PaymentPlan,
+    PaymentState,
+    RequestPayment,
+    RequestReceipt,
+    RequestState,
+)
 from specie.wallet.retry import RetryPolicy
 from specie.wallet.settings import WalletSettings
 
 __all__ = [
     "HTLC",
     "P2PK",
+    "Arrival",
     "Balance",
     "CheckReport",
+    "DepositClaim",
     "HistoryEntry",
+    "KeptEvidence",
+    "LiabilitiesBrokenError",
+    "LiabilityFault",
+    "LiabilityReport",
+    "MintBackup",
     "MintClient",
     "MintClients",
+    "MintList",
     "MintView",
+    "NostrRelays",
     "Operation",
+    "OwnRequest",
     "Payment",
+    "PaymentPlan",
+    "PaymentPost",
+    "PaymentReceiver",
+    "PaymentState",
     "Progress",
     "Receipt",
+    "RequestPayment",
+    "RequestReceipt",
+    "RequestState",
+    "Requests",
     "Restored",
     "ResumeReport",
     "RetryPolicy",
     "SentToken",
+    "Transports",
     "Wallet",
     "WalletMeltQuote",
     "WalletMintQuote",

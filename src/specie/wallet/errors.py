@@ -6,11 +6,13 @@ from specie.kernel.errors import PeerFaultError, RefusedError, UnavailableError,
 
 __all__ = [
     "BreakerOpenError",
+    "DeliveryFailedError",
     "DleqMissingError",
     "FeeExceedsLimitError",
     "FeeExceedsValueError",
     "InsufficientFundsError",
     "KeysetCollisionError",
+    "LiabilitiesBrokenError",
     "MintUnknownError",
     "MintUntrustedError",
     "OperationBusyError",
@@ -19,10 +21,14 @@ __all__ = [
     "PaymentPendingError",
     "PaymentUnfitError",
     "QuoteUnknownError",
+    "RequestClosedError",
+    "RequestPaidError",
+    "RequestUnknownError",
     "SpendingLimitError",
     "TokenLockedError",
     "TokenUnknownError",
     "TokenUsedError",
+    "TransportUnsupportedError",
     "UnsupportedError",
 ]
 
@@ -139,6 +145,33 @@ class UnsupportedError(RefusedError):
         self.nut = nut
 
 
+class RequestUnknownError(RefusedError):
+    """This wallet has not made a payment request of this id, or has not paid one."""
+
+
+class RequestClosedError(RefusedError):
+    """The payment request takes no (more) payments: it was for single use and is paid, or it was cancelled.
+
+    The coins that came were not touched, so the payer still has them.
+    """
+
+
+class RequestPaidError(RefusedError):
+    """This wallet has paid this single-use request before; nothing was done.
+
+    Attributes:
+        payment: id of that payment.
+    """
+
+    def __init__(self, payment: str) -> None:
+        super().__init__("this wallet has paid this request before, and it is for single use")
+        self.payment = payment
+
+
+class TransportUnsupportedError(RefusedError):
+    """The payment request can be delivered by no transport that this wallet has; nothing was done."""
+
+
 class OperationBusyError(RefusedError):
     """The quote is being worked on by another operation of this wallet."""
 
@@ -159,6 +192,14 @@ class OperationOpenError(UncertainError):
     """It is not known yet what became of the operation: its coins stay locked, and `resume` will settle it."""
 
 
+class DeliveryFailedError(UncertainError):
+    """The coins of a payment are made, and were not delivered: deliver them again, or take them back. Do not pay again.
+
+    Attributes:
+        reference: id of the payment.
+    """
+
+
 class PaymentPendingError(UncertainError):
     """The payment is on its way; its coins stay locked until the mint knows the end."""
 
@@ -169,3 +210,7 @@ class KeysetCollisionError(PeerFaultError):
 
 class BreakerOpenError(UnavailableError):
     """The mint was unreachable several times in a row; it is asked again after `retry_after_s`."""
+
+
+class LiabilitiesBrokenError(PeerFaultError):
+    """What a mint proves of its liabilities does not hold, or leaves out or changes a coin of this wallet."""

@@ -1,25 +1,39 @@
-"""What the wallet needs from outside: a mint to talk to and tables to remember in.
+"""What the wallet needs from outside: a mint to talk to, tables to remember in, and ways for payments to travel.
 
 Besides these an engine takes the kernel's Clock, Entropy and Telemetry, a `storage.Storage` and a `keys.Signer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from specie.ecash.info import MintInfo
 from specie.ecash.keyset import Keyset, KeysetInfo
 from specie.ecash.proof import BlindedMessage, BlindSignature, ProofState
 from specie.ecash.quote import MeltQuote, MeltQuoteRequest, MintQuote, MintQuoteRequest
+from specie.ecash.requests import NostrProfile
 from specie.storage.ports import Transaction
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import KnownKeyset, MintRecord, SentToken, StoredProof, WalletMeltQuote, WalletMintQuote
+from specie.wallet.liabilities import CoinRecord, KeptEvidence, LoggedItem
 from specie.wallet.operation import Operation
 from specie.wallet.paid import PaidStore
+from specie.wallet.request import RequestPayment, RequestReceipt, RequestRecord
 from specie.wallet.states import CoinState, OperationState, TokenState
 
-__all__ = ["MintClient", "MintClients", "WalletStore"]
+__all__ = [
+    "MintClient",
+    "MintClients",
+    "NostrMessage",
+    "NostrRecord",
+    "NostrRelays",
+    "PaymentPost",
+    "RequestStore",
+    "Transports",
+    "WalletStore",
+]
 
 
 class MintClient(Protocol):
@@ -91,6 +105,10 @@ class MintClient(Protocol):
         """
         ...
 
+    async def ask(self, verb: str, *path: str, content: bytes | None = None, query: Mapping[str, int] | None = None) -> bytes:
+        """A question of an optional part of the API, below /v1: the body of the answer, for the caller to read."""
+        ...
+
     async def close(self) -> None:
         """Let go of connections."""
         ...
@@ -100,7 +118,129 @@ MintClients = Callable[[str], MintClient]
 """Makes the client of a mint's normalised URL; the wallet closes what it made."""
 
 
-class WalletStore(PaidStore, Protocol):
+class PaymentPost(Protocol):
+    """Hands a payment over by HTTP POST (NUT-18). The address comes from a stranger: see the adapter for what it refuses."""
+
+    async def post(self, url: str, body: bytes) -> None:
+        """Deliver; on return the payee has answered that it took the payment.
+
+        RefusedError for an address that is not gone to, and where the payee refuses the payment (with its words);
+        UnavailableError where it was not reached; UncertainError where it may have arrived and no answer came.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NostrMessage:
+    """A private message (NIP-17) to one of our keys, decrypted, its signatures checked. `text` is hostile."""
+
+    message_id: str
+    ref: str
+    """Our key that it was sent to, as the signer knows it."""
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NostrRecord:
+    """What relays keep under one of our keys: the newest `text` (None if there is none).
+
+    `created_at`: Unix seconds, as the event says. `answered`: the relays that answered; `holding`: how many of them had it.
+    """
+
+    text: str | None = field(repr=False)
+    created_at: int
+    answered: tuple[str, ...]
+    holding: int
+
+
+class NostrRelays(Protocol):
+    """Nostr relays (NIP-01), for private messages (NIP-17) and for records that only we can read (NIP-78).
+
+    Keys are named as the signer names them; none leaves it. Relays are strangers: what they send is verified, and bounded
+    in size and number. UnavailableError where no relay answers.
+    """
+
+    async def send(self, to: NostrProfile, text: str) -> int:
+        """Send a private message from a key made for it alone; how many relays took it, at least one."""
+        ...
+
+    def messages(self, refs: Sequence[str], relays: Sequence[str], *, since: int, follow: bool) -> AsyncIterator[NostrMessage]:
+        """Messages to our keys that relays hold, from `since` (Unix seconds) on; with `follow` also those yet to come."""
+        ...
+
+    async def read_record(self, ref: str, relays: Sequence[str], *, kind: int, name: str) -> NostrRecord:
+        """The newest addressable event `kind` with tag `d` = `name` of our key, decrypted (NIP-44)."""
+        ...
+
+    async def write_record(self, ref: str, relays: Sequence[str], text: str, *, kind: int, name: str, at: int) -> int:
+        """Replace the event, encrypted to ourselves and dated `at` (Unix seconds); how many relays took it, at least one."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Transports:
+    """How payments of requests travel; what is None is not to be had. `nostr` is made on first use, since it costs start-up."""
+
+    post: PaymentPost | None = None
+    nostr: Callable[[], NostrRelays] | None = None
+
+
+class RequestStore(Protocol):
+    """The wallet's tables of payment requests. Every method works inside the caller's transaction."""
+
+    async def add_request(self, tx: Transaction, record: RequestRecord) -> bool:
+        """Insert a request of ours; False if the id is taken."""
+        ...
+
+    async def requests(self, tx: Transaction) -> list[RequestRecord]:
+        """All requests of ours, newest first."""
+        ...
+
+    async def request(self, tx: Transaction, request_id: str) -> RequestRecord | None:
+        """One request of ours."""
+        ...
+
+    async def cancel_request(self, tx: Transaction, request_id: str, now: int) -> None:
+        """Take no more payments for a request; the first time counts."""
+        ...
+
+    async def add_receipt(self, tx: Transaction, receipt: RequestReceipt, *, only: bool) -> bool:
+        """Claim a request for these coins; False, and nothing written, if they, or (`only`) the request, are claimed already.
+
+        A claim whose operation FAILED is none.
+        """
+        ...
+
+    async def receipts(self, tx: Transaction, request_id: str) -> list[RequestReceipt]:
+        """What was taken for a request, oldest first; claims whose operation FAILED are left out."""
+        ...
+
+    async def save_payment(self, tx: Transaction, payment: RequestPayment, fingerprint: bytes, *, only: bool) -> bool:
+        """Insert a payment, or note the operation that makes its coins now; False if (`only`) another one holds the claim."""
+        ...
+
+    async def release_payment(self, tx: Transaction, payment_id: str) -> None:
+        """Give up the claim of a payment that came to nothing, or was taken back."""
+        ...
+
+    async def note_delivery(self, tx: Transaction, payment_id: str, *, by: str | None, at: int | None, error: str) -> None:
+        """Remember how a delivery went; one that was delivered stays delivered."""
+        ...
+
+    async def payments(self, tx: Transaction, fingerprint: bytes | None = None) -> list[RequestPayment]:
+        """Payments as stored, oldest first: all, or those of one request. State and token are not filled in."""
+        ...
+
+
+class WalletStore(RequestStore, PaidStore, Protocol):
     """The wallet's tables. Every method works inside the caller's transaction and commits nothing itself."""
 
     # mints and keysets
@@ -149,6 +289,10 @@ class WalletStore(PaidStore, Protocol):
 
     async def take_key_index(self, tx: Transaction, purpose: str) -> int:
         """Advance the index of keys of a purpose (`p2pk`, `quote`); the number taken."""
+        ...
+
+    async def key_index(self, tx: Transaction, purpose: str) -> int:
+        """The index that would be taken next; 0 if none was."""
         ...
 
     async def save_key(self, tx: Transaction, purpose: str, index: int, public_key: bytes) -> None:
@@ -269,4 +413,34 @@ class WalletStore(PaidStore, Protocol):
 
     async def history(self, tx: Transaction, *, before: str | None, limit: int) -> list[HistoryEntry]:
         """Lines, newest first, those with an id below `before` if given."""
+        ...
+
+    # what mints owe
+
+    async def coin_records(self, tx: Transaction, mint: str) -> list[CoinRecord]:
+        """Every coin of a mint, spent ones too, with its times."""
+        ...
+
+    async def liability_view(self, tx: Transaction, mint: str) -> bytes | None:
+        """How far a mint's epochs were checked, as it was saved."""
+        ...
+
+    async def save_liability_view(self, tx: Transaction, mint: str, view: bytes) -> None:
+        """Remember how far a mint's epochs were checked."""
+        ...
+
+    async def logged_items(self, tx: Transaction, mint: str) -> list[LoggedItem]:
+        """Our items that were seen in a mint's logs."""
+        ...
+
+    async def add_logged_items(self, tx: Transaction, mint: str, items: Iterable[LoggedItem]) -> None:
+        """Remember items that were seen; those known already are left as they are."""
+        ...
+
+    async def add_evidence(self, tx: Transaction, kept: KeptEvidence) -> None:
+        """Keep evidence; the same is kept once."""
+        ...
+
+    async def evidence(self, tx: Transaction) -> list[KeptEvidence]:
+        """All evidence, oldest first."""
         ...

@@ -26,6 +26,7 @@ class WalletSettings:
         quote_patience_s: unpaid quotes are asked about until this long after they ran out.
         poll_s, longest_poll_s: first and longest pause between two looks at a quote.
         breaker_threshold, breaker_pause_s: see `breaker.Breaker`.
+        request_payer_pays_fees: whether a payment of our request must leave its amount once its coins are swapped.
         retry: see `retry.RetryPolicy`.
         limits: bounds on everything from outside.
     """
@@ -43,5 +44,6 @@ class WalletSettings:
     longest_poll_s: float = 10.0
     breaker_threshold: int = 5
     breaker_pause_s: float = 5.0
+    request_payer_pays_fees: bool = True
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = DEFAULT_LIMITS

@@ -162,6 +162,22 @@ class Peer {
     return { spent };
   }
 
+  async pay_request({ text }) {
+    const asked = cashu.PaymentRequest.fromEncodedRequest(text);
+    const options = asked.toP2PKOptions();
+    const output = options && { send: { type: 'p2pk', options }, keep: { type: 'deterministic', counter: 0 } };
+    const { keep, send } = await this.wallet.send(asked.amount, this.proofs, { includeFees: true }, output);
+    this.proofs = keep;
+    const proofs = send.map((proof) => ({ ...proof, amount: proof.amount.toNumber() }));
+    const payload = { id: asked.id, unit: asked.unit, mint: this.wallet.mint.mintUrl, memo: 'from cashu-ts', proofs };
+    return { payload: JSON.stringify(payload), balance: total(keep) };
+  }
+
+  async take_payload({ payload }) {
+    const { mint, unit, proofs } = JSON.parse(payload);
+    return this.receive({ token: cashu.getEncodedToken({ mint, unit, proofs }) });
+  }
+
   async states({ token }) {
     const proofs = token ? this.wallet.decodeToken(token).proofs : this.proofs;
     return (await this.wallet.checkProofsStates(proofs)).map((state) => state.state);
@@ -202,6 +218,14 @@ const calls = {
     const handle = wallets.size;
     wallets.set(handle, peer);
     return { wallet: handle, ...peer.info() };
+  },
+  async request_encode({ request, form }) {
+    const made = cashu.PaymentRequest.fromRawRequest(request);
+    return form === 'creqA' ? made.toEncodedCreqA() : made.toEncodedCreqB();
+  },
+  async request_decode({ text }) {
+    const raw = cashu.PaymentRequest.fromEncodedRequest(text).toRawRequest();
+    return JSON.parse(JSON.stringify(raw, (_, value) => (typeof value === 'bigint' ? Number(value) : value)));
   },
   async version() {
     return { node: process.version };

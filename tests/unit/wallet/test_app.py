@@ -21,11 +21,21 @@ from tests.support.wallets import MINT_URL, SETTINGS
 
 WORDS = "legal winner thank year wave sausage worth useful legal winner thank yellow"
 OTHER_WORDS = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
-FOREIGN = ("starlette", "uvicorn", "specie.server", "specie.mint", "specie.cli", "specie.ops", "asyncpg", "prometheus_client")
+FOREIGN = (
+    "starlette",
+    "uvicorn",
+    "specie.server",
+    "specie.mint",
+    "specie.cli",
+    "specie.ops",
+    "asyncpg",
+    "prometheus_client",
+    "nostr_sdk",
+)
 
 
 def test_import_loads_no_server() -> None:
-    """`specie.Wallet` pulls in no web framework, no mint and no database server's driver."""
+    """`specie.Wallet` pulls in no web framework, no mint, no database server's driver and no Nostr library."""
     code = "import sys, specie; specie.Wallet; specie.SyncWallet; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout.split()
     assert not [name for name in loaded if name.startswith(FOREIGN)]

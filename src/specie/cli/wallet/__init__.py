@@ -7,8 +7,9 @@ from typing import Any
 
 from cyclopts import App, Group
 
-from specie.cli.wallet import care, claim, money, paid
+from specie.cli.wallet import audits, care, claim, deposits, money, paid
 from specie.cli.wallet.mints import app as mints
+from specie.cli.wallet.request import app as request
 
 __all__ = ["app"]
 
@@ -33,12 +34,16 @@ _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
         _MONEY,
         (money.balance, money.mint, money.invoice, money.send, money.receive, money.pay, money.lock, money.reclaim),
     ),
+    (_MONEY, (deposits.deposits, deposits.deposit_key, deposits.deposit_for)),
     (_CARE, (care.init, care.words, care.restore, care.backup, care.pending, care.resume, care.tidy, claim.claim)),
+    (_CARE, (audits.verify_mint, audits.verify_evidence)),
     (_PAID, (paid.fetch, paid.paywall, paid.takings)),
     (_MORE, (care.history, care.names)),
 )
-for _group, _commands in _GROUPS:
+for _row, (_group, _commands) in enumerate(_GROUPS):
     for _place, _command in enumerate(_commands):
-        app.command(_command, name="list" if _command is care.names else None, group=_group, sort_key=_place)
+        app.command(_command, name="list" if _command is care.names else None, group=_group, sort_key=20 * _row + _place)
+request.group = (_MONEY,)
+app.command(request)
 mints.group = (_MORE,)
 app.command(mints)

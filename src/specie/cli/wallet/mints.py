@@ -6,11 +6,14 @@ from cyclopts import App
 
 from specie.cli.arguments import ScreenArgument
 from specie.cli.screen import shown, table
+from specie.cli.wallet.mint_backup import backup, restore
 from specie.cli.wallet.opening import WalletChoice, badge, opened, play_mints
 
 __all__ = ["app"]
 
-app = App(name="mints", help="The mints this wallet trusts: list, add.", help_epilogue="")
+app = App(name="mints", help="The mints this wallet trusts: list, add, backup, restore.", help_epilogue="")
+app.command(backup)
+app.command(restore)
 
 
 @app.default

@@ -92,13 +92,21 @@ def _is_here(url: str) -> bool:
 
 @asynccontextmanager
 async def opened(
-    choice: WalletChoice, screen: Screen, *, words: str | None = None, create: bool = True, quiet: bool = False
+    choice: WalletChoice,
+    screen: Screen,
+    *,
+    words: str | None = None,
+    create: bool = True,
+    quiet: bool = False,
+    private_payees: bool = False,
 ) -> AsyncIterator[Wallet]:
     """The wallet, made if there is none yet (a notice says so); what a crash interrupted is taken up on the way."""
     from specie.app.wallet import Wallet
     from specie.kernel.errors import UnavailableError
 
-    async with Wallet.open(choice.name, words=words, sealed=seal_source(choice), create=create) as wallet:
+    async with Wallet.open(
+        choice.name, words=words, sealed=seal_source(choice), create=create, private_payees=private_payees
+    ) as wallet:
         if wallet.created and not quiet:
             screen.say(
                 f"[green]✓[/green] made wallet [bold]{choice.name}[/bold] [dim]· its words are its only copy, see them with"

@@ -1,4 +1,4 @@
-"""JSON of quotes and of the requests on them (NUT-04, 05, 08, 15, 20, 23), both ways."""
+"""JSON of quotes and of the requests on them (NUT-04, 05, 08, 15, 20, 23, 25, 30), both ways. Batches (NUT-29): `batch`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from specie.ecash.quote import (
+    MeltFeeOption,
     MeltQuote,
     MeltQuoteRequest,
     MeltState,
@@ -51,7 +52,9 @@ __all__ = [
 ]
 
 _METHOD = re.compile(r"[a-z0-9_-]{1,64}")
+_OUTPOINT_CHARS = 100
 _SIGNATURE_CHARS = 128
+_MAX_FEE_OPTIONS = 32
 
 
 class _MintQuoteRequestWire(msgspec.Struct, omit_defaults=True):
@@ -100,6 +103,15 @@ class _MeltQuoteRequestWire(msgspec.Struct, omit_defaults=True):
     request: str
     unit: str
     options: _MeltOptionsWire | None = None
+    amount: int | None = None
+
+
+class FeeOptionWire(msgspec.Struct):
+    """One of an on-chain melt quote's prices (NUT-30); an example of the text lacks the index."""
+
+    fee_reserve: int
+    estimated_blocks: int
+    fee_index: int | None = None
 
 
 class MeltQuoteWire(msgspec.Struct):
@@ -117,6 +129,9 @@ class MeltQuoteWire(msgspec.Struct):
     payment_preimage: str | None = None
     change: list[SignatureWire] | None = None
     updated_at: int | None = None
+    fee_options: list[FeeOptionWire] | None = None
+    selected_fee_index: int | None = None
+    outpoint: str | None = None
 
 
 class _MeltRequestWire(msgspec.Struct, omit_defaults=True):
@@ -124,6 +139,7 @@ class _MeltRequestWire(msgspec.Struct, omit_defaults=True):
     inputs: list[InputWire]
     outputs: list[OutputWire] | None = None
     prefer_async: bool | None = None
+    fee_index: int | None = None
 
 
 _mint_quote_request = msgspec.json.Decoder(_MintQuoteRequestWire)
@@ -257,17 +273,20 @@ def mint_request_to_json(request: MintRequest) -> bytes:
 
 
 def melt_quote_request_from_json(data: bytes, *, method: str = "bolt11", limits: Limits = DEFAULT_LIMITS) -> MeltQuoteRequest:
-    """Body of POST /v1/melt/quote/{method}. MalformedError, also for `amountless` together with `mpp`."""
+    """Body of POST /v1/melt/quote/{method}. MalformedError, also for more than one amount of `amountless`, `mpp`, `amount`."""
     wire = decode(data, _melt_quote_request, limits)
     options = wire.options or _MeltOptionsWire()
     if options.amountless is not None and options.mpp is not None:
         raise MalformedError("options amountless and mpp exclude each other")
+    if wire.amount is not None and (options.amountless or options.mpp):
+        raise MalformedError("amount and an amount in the options exclude each other")
     return MeltQuoteRequest(
         method=method_checked(method),
         request=bounded_text(wire.request, limits.request_chars, "payment request"),
         unit=unit_checked(wire.unit),
         amount_msat=None if options.amountless is None else _positive(options.amountless.amount_msat),
         mpp_msat=None if options.mpp is None else _positive(options.mpp.amount),
+        amount=None if wire.amount is None else _positive(wire.amount),
     )
 
 
@@ -284,22 +303,33 @@ def melt_quote_request_to_json(request: MeltQuoteRequest) -> bytes:
         options = _MeltOptionsWire(amountless=_AmountlessWire(request.amount_msat))
     elif request.mpp_msat is not None:
         options = _MeltOptionsWire(mpp=_MppWire(request.mpp_msat))
-    return encode(_MeltQuoteRequestWire(request.request, request.unit, options))
+    return encode(_MeltQuoteRequestWire(request.request, request.unit, options, request.amount))
 
 
 def melt_quote_to_wire(quote: MeltQuote) -> dict[str, Any]:
-    """A melt quote for JSON; `change` and `updated_at` are left out where there are none."""
+    """A melt quote for JSON; `change` and `updated_at` are left out where there are none.
+
+    With fee options (NUT-30) it has those, the chosen one and the outpoint in place of one reserve and a preimage.
+    """
     body: dict[str, Any] = {
         "quote": quote.quote,
         "request": quote.request,
         "method": quote.method,
         "amount": quote.amount,
         "unit": quote.unit,
-        "fee_reserve": quote.fee_reserve,
         "state": quote.state.value,
         "expiry": quote.expiry,
-        "payment_preimage": quote.payment_preimage,
     }
+    if quote.fee_options:
+        body["fee_options"] = [
+            {"fee_index": o.fee_index, "fee_reserve": o.fee_reserve, "estimated_blocks": o.estimated_blocks}
+            for o in quote.fee_options
+        ]
+        body["selected_fee_index"] = quote.selected_fee_index
+        body["outpoint"] = quote.outpoint
+    else:
+        body["fee_reserve"] = quote.fee_reserve
+        body["payment_preimage"] = quote.payment_preimage
     if quote.change is not None:
         body["change"] = signatures_to_wire(quote.change)
     if quote.updated_at is not None:
@@ -347,6 +377,13 @@ def melt_quote_from_wire(
         reserve = quote.fee_reserve if reserve is None else reserve
     if value is None:
         raise MalformedError("melt quote has no amount")
+    options = quote.fee_options if wire.fee_options is None and quote is not None else _fee_options(wire.fee_options)
+    chosen = None if wire.selected_fee_index is None else count(wire.selected_fee_index)
+    if options:
+        reserves = {option.fee_index: option.fee_reserve for option in options}
+        if chosen is not None and chosen not in reserves:
+            raise MalformedError("selected_fee_index names none of the fee_options")
+        reserve = max(reserves.values()) if chosen is None else reserves[chosen]
     text = wire.request or request or (quote.request if quote else "")
     return MeltQuote(
         quote=quote_id(name or ""),
@@ -360,7 +397,36 @@ def melt_quote_from_wire(
         payment_preimage=wire.payment_preimage and bounded_text(wire.payment_preimage, 1024, "preimage"),
         change=None if wire.change is None else signatures_from_wire(wire.change, limits),
         updated_at=seconds(wire.updated_at),
+        fee_options=options,
+        selected_fee_index=chosen,
+        outpoint=_outpoint(wire.outpoint),
     )
+
+
+def _fee_options(options: list[FeeOptionWire] | None) -> tuple[MeltFeeOption, ...]:
+    """Bounded, each index once; an option without an index is numbered by its place, as the text's example has it."""
+    if options is None:
+        return ()
+    if len(options) > _MAX_FEE_OPTIONS:
+        raise MalformedError(f"a melt quote has at most {_MAX_FEE_OPTIONS} fee_options")
+    found = tuple(
+        MeltFeeOption(
+            fee_index=count(place if one.fee_index is None else one.fee_index),
+            fee_reserve=count(one.fee_reserve),
+            estimated_blocks=count(one.estimated_blocks),
+        )
+        for place, one in enumerate(options)
+    )
+    if len({one.fee_index for one in found}) != len(found):
+        raise MalformedError("two fee_options have one fee_index")
+    return found
+
+
+def _outpoint(text: str | None) -> str | None:
+    """Shown to people and never acted on, so only bounded; empty is none."""
+    if text and not (text.isascii() and text.isprintable()):
+        raise MalformedError("outpoint is not printable")
+    return bounded_text(text, _OUTPOINT_CHARS, "outpoint") if text else None
 
 
 def _melt_state(wire: MeltQuoteWire) -> MeltState:
@@ -381,16 +447,18 @@ def melt_request_from_json(data: bytes, *, method: str = "bolt11", limits: Limit
         inputs=inputs_from_wire(wire.inputs, limits),
         outputs=outputs_from_wire(wire.outputs or (), limits),
         prefer_async=bool(wire.prefer_async),
+        fee_index=None if wire.fee_index is None else count(wire.fee_index),
     )
 
 
 def melt_request_to_json(request: MeltRequest) -> bytes:
-    """Body of POST /v1/melt/{method}; `outputs` and `prefer_async` are left out where they say nothing."""
+    """Body of POST /v1/melt/{method}; `outputs`, `prefer_async` and `fee_index` are left out where they say nothing."""
     return encode(
         _MeltRequestWire(
             request.quote,
             inputs_to_wire(request.inputs),
             outputs_to_wire(request.outputs) or None,
             request.prefer_async or None,
+            request.fee_index,
         )
     )

@@ -29,7 +29,7 @@ _payload = msgspec.json.Decoder(_PayloadWire)
 def payment_payload_from_json(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> PaymentPayload:
     """A PaymentRequestPayload (NUT-18). Nothing in it has been verified.
 
-    MalformedError for no coins, more than `limits.array_length`, a coin twice, and texts beyond their bounds.
+    MalformedError for no coins, more than `limits.array_length`, a coin twice, and texts beyond their bounds or with U+0000.
     """
     wire = decode(data, _payload, limits)
     if not 0 < len(wire.proofs) <= limits.array_length:
@@ -41,9 +41,15 @@ def payment_payload_from_json(data: bytes | str, *, limits: Limits = DEFAULT_LIM
         mint_url_checked(wire.mint),
         unit_checked(wire.unit),
         proofs,
-        None if wire.id is None else bounded_text(wire.id, limits.description_chars, "id"),
-        None if wire.memo is None else bounded_text(wire.memo, limits.secret_chars, "memo"),
+        None if wire.id is None else _text(wire.id, limits.description_chars, "id"),
+        None if wire.memo is None else _text(wire.memo, limits.secret_chars, "memo"),
     )
+
+
+def _text(text: str, limit: int, name: str) -> str:
+    if "\0" in text:  # which not every store takes
+        raise MalformedError(f"{name} holds U+0000")
+    return bounded_text(text, limit, name)
 
 
 def payment_payload_to_json(payload: PaymentPayload) -> bytes:

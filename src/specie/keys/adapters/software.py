@@ -5,11 +5,13 @@
 | `mint/{unit}/{keyset index}/{amount}`| m/0'/{unit index}'/{keyset index}'/{log2(amount)}'                             |
 | `p2pk/{counter}`                     | m/129373'/10'/0'/0'/{counter} (NUT-11, derived keys)                           |
 | `quote/{counter}`                    | m/129373'/20'/0'/0'/{counter} (NUT-20, derived keys)                           |
-| any other (`node`, `wallet/auth`)    | m/1936745827'/{i0}'/.../{i7}'                                                  |
+| `mint-backup`                        | none: SHA-256 of the seed and `cashu-mint-backup` (NUT-27)                     |
+| any other (`node`, `nostr/{counter}`)| m/1936745827'/{i0}'/.../{i7}'                                                  |
 
 The unit's index is the first four bytes of sha256(unit), big-endian, without its top bit. i0 to i7 are the eight
 big-endian words of sha256(ref), each without its top bit; 1936745827 is "spec" in ASCII. NUT-13 secrets stand below
-m/129372' (id version 00) or come from an HMAC of the seed (01), see `ecash.derive`.
+m/129372' (id version 00) or come from an HMAC of the seed (01), see `ecash.derive`. `nostr/{counter}` are the keys
+to which payments of requests are sent (NUT-18), one a request, so that nobody can tell that they belong together.
 
 Not here: where the seed comes from (`adapters.seed_store`). Python cannot wipe memory for certain; `close` drops every
 reference to the seed and its keys, and neither repr, pickle nor an exception shows them.
@@ -30,7 +32,7 @@ from typing import NoReturn, TypeVar
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from specie.ecash.derive import derive, p2pk_secret_key, quote_secret_key
+from specie.ecash.derive import derive, mint_backup_secret_key, p2pk_secret_key, quote_secret_key
 from specie.ecash.dleq import prove
 from specie.ecash.p2bk import shared_x, unblinded_secret
 from specie.kernel import curve, hd, seal
@@ -55,6 +57,7 @@ R = TypeVar("R")
 
 _REF_PURPOSE = 0x73706563  # "spec"
 _REF = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
+_MINT_BACKUP = "mint-backup"
 _COUNTER = re.compile(r"0|[1-9][0-9]{0,9}")
 _AMOUNT = re.compile(r"[1-9][0-9]{0,18}")
 _REF_CHARS = 200
@@ -164,6 +167,26 @@ class SoftwareSigner:
         tasks = [(secret, _digest_checked(digest)) for digest in digests]
         return await self._run(_sign_recoverable, tasks, weight=1)
 
+    async def nip44_encrypt(self, ref: KeyRef, peer: bytes, text: str) -> str:
+        """Encrypt to an x-only key (NIP-44 version 2, by the Nostr library). Refuses mint keys; errors as the port says."""
+        from nostr_sdk import Nip44Version, NostrSdkError, PublicKey, SecretKey, nip44_encrypt
+
+        secret = self._signing_key(ref)
+        try:
+            return str(nip44_encrypt(SecretKey.parse(secret.hex()), PublicKey.parse(peer.hex()), text, Nip44Version.V2))
+        except NostrSdkError:
+            raise MalformedError("the text or the key it is for cannot be used") from None
+
+    async def nip44_decrypt(self, ref: KeyRef, peer: bytes, payload: str) -> str:
+        """Decrypt from an x-only key. Refuses mint keys; errors as the port says."""
+        from nostr_sdk import NostrSdkError, PublicKey, SecretKey, nip44_decrypt
+
+        secret = self._signing_key(ref)
+        try:
+            return str(nip44_decrypt(SecretKey.parse(secret.hex()), PublicKey.parse(peer.hex()), payload))
+        except NostrSdkError:
+            raise MalformedError("the message is for somebody else, or was changed") from None
+
     async def derive_secrets(self, keyset_id: str, counters: Sequence[int]) -> list[DerivedSecret]:
         """NUT-13 secrets and blinding factors, for keyset ids of both versions."""
         self._open()
@@ -216,7 +239,9 @@ class SoftwareSigner:
         pair = self._refs.get(ref)
         if pair is None:
             branch, _, rest = ref.partition("/")
-            if (derive_key := _WALLET_KEYS.get(branch)) is not None:
+            if ref == _MINT_BACKUP:
+                secret = mint_backup_secret_key(self._seed)
+            elif (derive_key := _WALLET_KEYS.get(branch)) is not None:
                 secret = derive_key(self._seed, _counter_checked(branch, rest))
             else:
                 secret = master.derive(_ref_path(ref)).secret

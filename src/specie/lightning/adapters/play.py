@@ -36,6 +36,7 @@ from specie.kernel.rail import (
     PaymentOutcome,
     PaymentState,
     RailHealth,
+    RailTerms,
 )
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.keys.ports import KeyRef, Signer
@@ -113,11 +114,18 @@ class PlayRail:
         """True: its money is play money."""
         return True
 
-    async def request(self, amount_msat: int, *, description: str, expiry_s: int) -> IncomingRequest:
+    @property
+    def terms(self) -> RailTerms:
+        """Those of BOLT 11, without partial payments."""
+        return RailTerms()
+
+    async def request(self, amount_msat: int | None, *, description: str, expiry_s: int) -> IncomingRequest:
         """Issue a FRESH regtest invoice. RefusedError for an amount, expiry or description that cannot be asked for."""
         self._check_available()
         if self._faults.refuse_requests:
             raise RefusedError("play rail: told to refuse requests")
+        if amount_msat is None:
+            raise RefusedError("an invoice of the play rail names its amount")
         if not 1 <= amount_msat <= self._settings.max_amount_msat:
             raise RefusedError("the play rail does not ask for this amount")
         if not 1 <= expiry_s <= _MAX_EXPIRY_S:
@@ -168,7 +176,7 @@ class PlayRail:
                 if not page:
                     await self._wait(event, self._settings.poll_s)
 
-    async def quote(self, request: str, *, amount_msat: int | None = None) -> OutgoingQuote:
+    async def quote(self, request: str, *, amount_msat: int | None = None, partial: bool = False) -> OutgoingQuote:
         """Price a payment; autopay lets go of an own invoice that is quoted.
 
         RefusedError and its leaves: not an invoice, another network, expired, paid before, no or another amount.
@@ -176,6 +184,8 @@ class PlayRail:
         self._check_available()
         if self._faults.refuse_quotes:
             raise RefusedError("play rail: told to refuse quotes")
+        if partial:
+            raise RefusedError("the play rail pays invoices whole")
         invoice = decode_invoice(request)
         amount = amount_of(invoice, amount_msat, self._settings)
         own, paid = await self._storage.read(lambda tx: _known(tx, invoice.payment_id))

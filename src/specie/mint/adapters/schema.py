@@ -105,16 +105,65 @@ CREATE TABLE melt_payment (
 ){strict};
 """
 
+_LIABILITIES = """
+CREATE TABLE mint_epoch (
+  number {integer} PRIMARY KEY,
+  at {integer} NOT NULL,
+  previous_digest {blob} NOT NULL,
+  state TEXT NOT NULL
+){strict};
+CREATE TABLE mint_epoch_keyset (
+  epoch {integer} NOT NULL,
+  keyset TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  issued_size {integer} NOT NULL,
+  issued_hash {blob} NOT NULL,
+  issued_sum TEXT NOT NULL,
+  spent_size {integer} NOT NULL,
+  spent_hash {blob} NOT NULL,
+  spent_sum TEXT NOT NULL,
+  active {integer} NOT NULL,
+  deactivation TEXT NOT NULL,
+  signature {blob},
+  PRIMARY KEY (epoch, keyset)
+){strict_keyed};
+CREATE TABLE mint_leaf (
+  side TEXT NOT NULL,
+  item {blob} NOT NULL,
+  keyset TEXT NOT NULL,
+  position {integer} NOT NULL,
+  amount TEXT NOT NULL,
+  PRIMARY KEY (side, item)
+){strict_keyed};
+CREATE UNIQUE INDEX mint_leaf_position ON mint_leaf (side, keyset, position);
+CREATE TABLE mint_leaf_node (
+  side TEXT NOT NULL,
+  keyset TEXT NOT NULL,
+  height {integer} NOT NULL,
+  start {integer} NOT NULL,
+  hash {blob} NOT NULL,
+  total TEXT NOT NULL,
+  PRIMARY KEY (side, keyset, height, start)
+){strict_keyed};
+CREATE INDEX mint_quote_pubkey ON mint_quote (pubkey, quote) WHERE pubkey IS NOT NULL;
+"""
 
-def _dialect(integer: str, blob: str, strict: str, strict_keyed: str) -> str:
-    return _TABLES.format(integer=integer, blob=blob, strict=strict, strict_keyed=strict_keyed)
+
+def _dialect(tables: str, integer: str, blob: str, strict: str, strict_keyed: str) -> str:
+    return tables.format(integer=integer, blob=blob, strict=strict, strict_keyed=strict_keyed)
 
 
 MIGRATIONS = (
     Migration(
         room="mint",
         version=1,
-        sqlite=_dialect("INTEGER", "BLOB", " STRICT", " STRICT, WITHOUT ROWID"),
-        postgres=_dialect("BIGINT", "BYTEA", "", ""),
+        sqlite=_dialect(_TABLES, "INTEGER", "BLOB", " STRICT", " STRICT, WITHOUT ROWID"),
+        postgres=_dialect(_TABLES, "BIGINT", "BYTEA", "", ""),
+    ),
+    Migration(
+        room="mint",
+        version=2,
+        sqlite=_dialect(_LIABILITIES, "INTEGER", "BLOB", " STRICT", " STRICT, WITHOUT ROWID"),
+        postgres=_dialect(_LIABILITIES, "BIGINT", "BYTEA", "", ""),
     ),
 )

@@ -26,7 +26,7 @@ from specie.mint.ports import Claim, KeysetRecord, Promise, ProofRecord, SignedR
 from specie.mint.quotes import MeltRecord, MintRecord
 from specie.storage import Row, Transaction, Value
 
-__all__ = ["MIGRATIONS", "SqlMintStore"]
+__all__ = ["MIGRATIONS", "SqlMintStore", "insert_unique"]
 
 _PENDING, _SPENT = 1, 2
 _ROWS_A_STATEMENT = 500
@@ -49,7 +49,7 @@ def _insert_sql(table: str, columns: str, rows: int) -> str:
     return f"INSERT INTO {table} ({columns}) VALUES {marks} ON CONFLICT DO NOTHING"  # noqa: S608
 
 
-async def _insert_unique(tx: Transaction, table: str, columns: str, rows: Sequence[tuple[Value, ...]]) -> bool:
+async def insert_unique(tx: Transaction, table: str, columns: str, rows: Sequence[tuple[Value, ...]]) -> bool:
     """Insert rows, skipping none: False if any key was taken (the caller then raises, which undoes the rest)."""
     for start in range(0, len(rows), _ROWS_A_STATEMENT):
         chunk = rows[start : start + _ROWS_A_STATEMENT]
@@ -168,7 +168,7 @@ class SqlMintStore:
             (claim.y, claim.keyset, str(claim.amount), state, operation, quote, claim.witness, at)
             for claim in sorted(claims, key=lambda claim: claim.y)
         ]
-        return await _insert_unique(tx, "mint_proof", "y, keyset, amount, state, operation, quote, witness, at", rows)
+        return await insert_unique(tx, "mint_proof", "y, keyset, amount, state, operation, quote, witness, at", rows)
 
     async def proofs(self, tx: Transaction, ys: Sequence[bytes]) -> dict[bytes, ProofRecord]:
         """Records of those Ys that were ever claimed and not released."""
@@ -219,7 +219,7 @@ class SqlMintStore:
             )
             for b_, signature in sorted(signed, key=lambda pair: pair[0])
         ]
-        return await _insert_unique(
+        return await insert_unique(
             tx, "mint_output", "b_, keyset, amount, c_, dleq_e, dleq_s, operation, quote, position, at", rows
         )
 
@@ -231,7 +231,7 @@ class SqlMintStore:
             (promise.b_, promise.keyset, "0", operation, quote, promise.position, at)
             for promise in sorted(promises, key=lambda promise: promise.b_)
         ]
-        return await _insert_unique(tx, "mint_output", "b_, keyset, amount, operation, quote, position, at", rows)
+        return await insert_unique(tx, "mint_output", "b_, keyset, amount, operation, quote, position, at", rows)
 
     async def promises(self, tx: Transaction, quote: str) -> list[Promise]:
         """Unsigned blank outputs of a quote, in request order."""
@@ -324,6 +324,23 @@ class SqlMintStore:
         sql = f"SELECT {_MINT_COLUMNS} FROM mint_quote WHERE payment_id = $1 AND rail = $2"  # noqa: S608
         row = await tx.fetch_one(sql, payment_id, rail)
         return None if row is None else _mint_record(row)
+
+    async def mint_quotes_by_pubkey(
+        self, tx: Transaction, method: str, pubkeys: Sequence[str], after: str, limit: int
+    ) -> list[MintRecord]:
+        """Quotes locked to any of the keys with an id above `after`, in the order of ids."""
+        found: list[MintRecord] = []
+        for pubkey in pubkeys:  # one range of the index for each key, whatever the engine's planner thinks
+            rows = await tx.fetch(
+                f"SELECT {_MINT_COLUMNS} FROM mint_quote "  # noqa: S608
+                "WHERE pubkey = $1 AND quote > $2 AND method = $3 ORDER BY quote LIMIT $4",
+                pubkey,
+                after,
+                method,
+                limit,
+            )
+            found += map(_mint_record, rows)
+        return sorted(found, key=lambda record: record.quote)[:limit]
 
     async def change_mint_quote(self, tx: Transaction, old: MintRecord, new: MintRecord) -> bool:
         """Compare and swap of the accounting; False if it had changed."""

@@ -22,6 +22,8 @@ from specie.ecash import (
     MintQuoteRequest,
     MintRequest,
     ProofState,
+    QuoteLookup,
+    QuotePage,
     SwapRequest,
 )
 from specie.ecash.codes import (
@@ -41,10 +43,11 @@ from specie.kernel import (
 )
 from specie.keys import Signer
 from specie.ledger import Books, Ledger
-from specie.mint.engine import issue, melt, recover, restore, swap
+from specie.mint.engine import issue, lookup, melt, recover, restore, swap
 from specie.mint.engine.catalogue import Catalogue
 from specie.mint.engine.context import CHANGES, Context
-from specie.mint.ports import MintStore
+from specie.mint.engine.liabilities import Liabilities
+from specie.mint.ports import LiabilityStore, MintStore
 from specie.mint.quotes import MeltRecord, MintRecord
 from specie.mint.settings import MintSettings
 from specie.storage import Storage, Transaction
@@ -85,6 +88,7 @@ class Mint:
         telemetry: Telemetry = NULL_TELEMETRY,
         version: str = "specie",
         exclusive: bool = True,
+        liability_store: LiabilityStore | None = None,
     ) -> None:
         self._context = Context(
             settings=settings,
@@ -103,6 +107,9 @@ class Mint:
         )
         self._version = version
         self._pubkey = b""
+        self._liability_store = liability_store
+        self.liabilities: Liabilities | None = None
+        """Epochs and proofs of what is owed, once started; None unless that is switched on."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._paying: dict[str, asyncio.Task[MeltRecord]] = {}
         self._stopped: dict[str, str] = {}
@@ -118,6 +125,10 @@ class Mint:
         if not context.signer.capabilities().bdhke:
             raise InvariantError("the signer cannot sign ecash")
         self._pubkey = await context.signer.public_key("mint")
+        if context.settings.liabilities:
+            if self._liability_store is None:
+                raise InvariantError("liabilities are to be proved, and there is no store for them")
+            self.liabilities = Liabilities(context, self._liability_store, self._pubkey)
         await self._check_books()
         if not serve:
             await context.catalogue.load()
@@ -131,6 +142,8 @@ class Mint:
         self._spawn(functools.partial(recover.follow_keysets, context))
         for rail in context.rails:
             self._spawn(functools.partial(recover.follow_arrivals, context, rail))
+        if self.liabilities is not None:
+            self._spawn(self.liabilities.follow)
 
     async def close(self) -> None:
         """Stop the background work and wait for payments being ordered; those without an end stay PENDING."""
@@ -211,6 +224,11 @@ class Mint:
             for method in sorted({method for method, _ in pairs})
             for verb in ("mint", "melt")
         ]
+        drafts: dict[str, object] = {}
+        if settings.liabilities:
+            drafts["388"] = {"supported": True, "draft": True, "epoch_s": settings.liabilities_every_s}
+        if settings.quote_lookup:
+            drafts[lookup.DRAFT_KEY] = lookup.announced()
         supported = {"supported": True}
         dleq = self._context.signer.capabilities().dleq
         return MintInfo(
@@ -239,7 +257,8 @@ class Mint:
                 "17": {"supported": [{"method": method, "unit": unit, "commands": commands} for method, unit in pairs]},
                 "19": {"ttl": None, "cached_endpoints": cached},
                 "20": supported,
-            },
+            }
+            | drafts,
         )
 
     def keysets(self) -> list[Keyset]:
@@ -275,6 +294,10 @@ class Mint:
     async def mint_quote(self, quote_id: str, method: str) -> MintQuote:
         """A mint quote as it stands now."""
         return await issue.mint_quote(self._context, quote_id, method)
+
+    async def find_mint_quotes(self, request: QuoteLookup) -> QuotePage:
+        """Quotes locked to keys whose owner signs (draft); RefusedError where that is not switched on."""
+        return await lookup.find_mint_quotes(self._context, request, self._pubkey)
 
     async def issue(self, request: MintRequest) -> list[BlindSignature]:
         """Ecash for a paid quote (NUT-04, NUT-20); the same request again gets the same answer."""

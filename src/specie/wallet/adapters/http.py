@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote as quoted
+from urllib.parse import urlencode
 
 import httpx2
 from websockets.asyncio.client import connect
@@ -190,6 +191,10 @@ class HttpMintClient:
             raise UnavailableError(f"no WebSocket: {type(error).__name__}") from error
         raise UnavailableError("the mint closed the WebSocket")
 
+    async def ask(self, verb: str, *path: str, content: bytes | None = None, query: Mapping[str, int] | None = None) -> bytes:
+        """A question below /v1."""
+        return await self._question(verb, "v1", *path, content=content, query=query)
+
     async def close(self) -> None:
         """Close connections."""
         client, self._client = self._client, None
@@ -198,10 +203,12 @@ class HttpMintClient:
 
     # one exchange
 
-    async def _question(self, verb: str, *path: str, content: bytes | None = None) -> bytes:
+    async def _question(
+        self, verb: str, *path: str, content: bytes | None = None, query: Mapping[str, int] | None = None
+    ) -> bytes:
         """A request that moves nothing, so that not knowing its fate is the same as being unavailable."""
         try:
-            return await self._exchange(verb, path, content, self._timeouts.answer_s)
+            return await self._exchange(verb, path, content, self._timeouts.answer_s, query)
         except UncertainError as error:
             raise UnavailableError(error.detail) from error
 
@@ -209,8 +216,17 @@ class HttpMintClient:
         """A request that moves value."""
         return await self._exchange("POST", path, content, timeout_s or self._timeouts.answer_s)
 
-    async def _exchange(self, verb: str, path: Sequence[str], content: bytes | None, timeout_s: float) -> bytes:
+    async def _exchange(
+        self,
+        verb: str,
+        path: Sequence[str],
+        content: bytes | None,
+        timeout_s: float,
+        query: Mapping[str, int] | None = None,
+    ) -> bytes:
         url = join_url(self._url, *(quoted(part, safe="") for part in path))
+        if query:
+            url += "?" + urlencode(query)
         try:
             async with asyncio.timeout(timeout_s + self._timeouts.connect_s):
                 return await self._stream(verb, url, content, timeout_s)

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from specie.storage.ports import Value
+from specie.ecash.proof import Proof, ProofDleq
+from specie.storage.ports import Row, Value
+from specie.wallet.holding import StoredProof
+from specie.wallet.states import CoinState
 
-__all__ = ["as_bytes", "as_int", "as_text", "maybe_bytes", "maybe_int", "maybe_text", "places"]
+__all__ = [
+    "PROOF_COLUMNS",
+    "as_bytes",
+    "as_int",
+    "as_text",
+    "maybe_bytes",
+    "maybe_int",
+    "maybe_text",
+    "places",
+    "proof_from_row",
+]
+
+PROOF_COLUMNS = (
+    "y, mint, unit, keyset, amount, secret, c, witness, dleq_e, dleq_s, dleq_r, p2pk_e, state, operation, token, unswapped"
+)
+"""What `proof_from_row` reads, in its order."""
 
 
 def places(count: int) -> str:
@@ -42,3 +60,27 @@ def as_bytes(value: Value) -> bytes:
 def maybe_bytes(value: Value) -> bytes | None:
     """A column of bytes that may be NULL."""
     return None if value is None else as_bytes(value)
+
+
+def proof_from_row(row: Row) -> StoredProof:
+    """A coin of the columns `PROOF_COLUMNS`."""
+    y, mint, unit, keyset, amount, secret, c, witness, dleq_e, dleq_s, dleq_r, p2pk_e, state, operation, token, unswapped = row
+    dleq = None if dleq_e is None else ProofDleq(as_bytes(dleq_e), as_bytes(dleq_s), as_bytes(dleq_r))
+    return StoredProof(
+        proof=Proof(
+            amount=as_int(amount),
+            id=as_text(keyset),
+            secret=as_text(secret),
+            C=as_bytes(c),
+            witness=maybe_text(witness),
+            dleq=dleq,
+            p2pk_e=maybe_bytes(p2pk_e),
+        ),
+        y=as_bytes(y),
+        mint=as_text(mint),
+        unit=as_text(unit),
+        state=CoinState(as_text(state)),
+        operation=maybe_text(operation),
+        token=maybe_text(token),
+        unswapped=bool(unswapped),
+    )

@@ -151,6 +151,73 @@ CREATE TABLE wallet_history (
 );
 """
 
+_REQUESTS = """
+CREATE TABLE wallet_request (
+  id TEXT PRIMARY KEY,
+  text TEXT NOT NULL,
+  key_number BIGINT,
+  created_at BIGINT NOT NULL,
+  cancelled_at BIGINT
+);
+CREATE TABLE wallet_request_receipt (
+  id TEXT PRIMARY KEY,
+  request TEXT NOT NULL,
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  fee TEXT NOT NULL,
+  memo TEXT,
+  created_at BIGINT NOT NULL,
+  operation TEXT NOT NULL,
+  coins BLOB NOT NULL UNIQUE,
+  single BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX wallet_request_receipt_once ON wallet_request_receipt (request) WHERE single = 1;
+CREATE INDEX wallet_request_receipt_of ON wallet_request_receipt (request);
+CREATE TABLE wallet_request_payment (
+  id TEXT PRIMARY KEY,
+  request TEXT NOT NULL,
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  memo TEXT,
+  created_at BIGINT NOT NULL,
+  operation TEXT NOT NULL,
+  delivered_by TEXT,
+  delivered_at BIGINT,
+  error TEXT NOT NULL,
+  fingerprint BLOB NOT NULL,
+  single BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX wallet_request_payment_once ON wallet_request_payment (fingerprint) WHERE single = 1;
+CREATE INDEX wallet_request_payment_of ON wallet_request_payment (fingerprint);
+"""
+
+
+_LIABILITIES = """
+CREATE TABLE wallet_liability (
+  mint TEXT PRIMARY KEY,
+  view BLOB NOT NULL
+);
+CREATE TABLE wallet_liability_leaf (
+  mint TEXT NOT NULL,
+  side TEXT NOT NULL,
+  item BLOB NOT NULL,
+  y BLOB NOT NULL,
+  keyset TEXT NOT NULL,
+  position TEXT NOT NULL,
+  PRIMARY KEY (mint, side, item)
+);
+CREATE TABLE wallet_evidence (
+  id TEXT PRIMARY KEY,
+  mint TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  body BLOB NOT NULL,
+  at BIGINT NOT NULL
+);
+"""
+
+
 _KEYS_AND_TOLLS = """
 ALTER TABLE wallet_output ADD COLUMN p2pk_e BLOB;
 CREATE TABLE wallet_taking (
@@ -183,10 +250,11 @@ CREATE INDEX wallet_toll_host ON wallet_toll (host, created_at);
 
 
 def _migration(version: int, tables: str) -> Migration:
-    return Migration(
-        "wallet", version, tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;"), tables.replace("BLOB", "BYTEA")
-    )
+    strict = tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;")
+    return Migration("wallet", version, strict, tables.replace("BLOB", "BYTEA"))
 
 
-MIGRATIONS = (_migration(1, _TABLES), _migration(2, _KEYS_AND_TOLLS))
+MIGRATIONS = tuple(
+    _migration(number, tables) for number, tables in enumerate((_TABLES, _REQUESTS, _LIABILITIES, _KEYS_AND_TOLLS), 1)
+)
 """Steps of the wallet's schema, for `Storage.migrate`."""

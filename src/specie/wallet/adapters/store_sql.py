@@ -9,12 +9,23 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 
 from specie.ecash.keyset import Keyset
-from specie.ecash.proof import Proof, ProofDleq
 from specie.storage.ports import Row, Transaction, Value
-from specie.wallet.adapters.rows import as_bytes, as_int, as_text, maybe_bytes, maybe_int, maybe_text, places
+from specie.wallet.adapters.rows import (
+    PROOF_COLUMNS,
+    as_bytes,
+    as_int,
+    as_text,
+    maybe_bytes,
+    maybe_int,
+    maybe_text,
+    places,
+    proof_from_row,
+)
 from specie.wallet.adapters.schema import MIGRATIONS
+from specie.wallet.adapters.store_liabilities import SqlLiabilityRecords
 from specie.wallet.adapters.store_paid import SqlPaidStore
 from specie.wallet.adapters.store_records import SqlRecordStore
+from specie.wallet.adapters.store_requests import SqlRequestStore
 from specie.wallet.holding import KnownKeyset, MintRecord, StoredProof
 from specie.wallet.operation import Kind, Operation, Output, Purpose, Role
 from specie.wallet.states import COIN, OPERATION, CoinState, OperationState
@@ -23,7 +34,6 @@ from specie.wallet.states import COIN, OPERATION, CoinState, OperationState
 
 __all__ = ["MIGRATIONS", "SqlWalletStore"]
 
-_PROOF = "y, mint, unit, keyset, amount, secret, c, witness, dleq_e, dleq_s, dleq_r, p2pk_e, state, operation, token, unswapped"
 _OPERATION = (
     "id, kind, purpose, mint, unit, amount, fee, request, inputs, method, quote, memo, include_dleq, locked, "
     "state, error, created_at, updated_at"
@@ -31,7 +41,7 @@ _OPERATION = (
 _Y_BYTES = 33
 
 
-class SqlWalletStore(SqlRecordStore, SqlPaidStore):
+class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords, SqlPaidStore):
     """Implements `wallet.ports.WalletStore`; it holds no state of its own."""
 
     # mints and keysets
@@ -150,10 +160,14 @@ class SqlWalletStore(SqlRecordStore, SqlPaidStore):
 
     async def take_key_index(self, tx: Transaction, purpose: str) -> int:
         """Advance the index of a purpose; the number taken."""
-        row = await tx.fetch_one("SELECT next FROM wallet_key_index WHERE purpose = $1", purpose)
-        index = 0 if row is None else as_int(row[0])
+        index = await self.key_index(tx, purpose)
         await self._set_key_index(tx, purpose, index + 1)
         return index
+
+    async def key_index(self, tx: Transaction, purpose: str) -> int:
+        """The index that would be taken next; 0 if none was."""
+        row = await tx.fetch_one("SELECT next FROM wallet_key_index WHERE purpose = $1", purpose)
+        return 0 if row is None else as_int(row[0])
 
     async def _set_key_index(self, tx: Transaction, purpose: str, value: int) -> None:
         await tx.execute(
@@ -187,7 +201,7 @@ class SqlWalletStore(SqlRecordStore, SqlPaidStore):
         inserted = 0
         for stored in proofs:
             inserted += await tx.execute(
-                f"INSERT INTO wallet_proof ({_PROOF}, created_at, changed_at) {places(18)} ON CONFLICT DO NOTHING",
+                f"INSERT INTO wallet_proof ({PROOF_COLUMNS}, created_at, changed_at) {places(18)} ON CONFLICT DO NOTHING",
                 *_proof_values(stored),
                 now,
                 now,
@@ -205,18 +219,18 @@ class SqlWalletStore(SqlRecordStore, SqlPaidStore):
         """Coins, filtered; no `states` means all but SPENT."""
         wanted: list[Value] = [str(state) for state in states] or ["UNSPENT", "RESERVED", "PENDING"]
         rows = await tx.fetch_in(
-            f"SELECT {_PROOF} FROM wallet_proof WHERE state IN {{keys}} "
+            f"SELECT {PROOF_COLUMNS} FROM wallet_proof WHERE state IN {{keys}} "
             "AND (CAST($1 AS TEXT) IS NULL OR mint = $1) AND (CAST($2 AS TEXT) IS NULL OR unit = $2)",
             wanted,
             mint,
             unit,
         )
-        return sorted((_proof(row) for row in rows), key=lambda stored: stored.y)
+        return sorted((proof_from_row(row) for row in rows), key=lambda stored: stored.y)
 
     async def proofs_by_y(self, tx: Transaction, ys: Sequence[bytes]) -> list[StoredProof]:
         """Those of the coins that are ours, in any state."""
-        rows = await tx.fetch_in(f"SELECT {_PROOF} FROM wallet_proof WHERE y IN {{keys}}", list(ys))
-        return sorted((_proof(row) for row in rows), key=lambda stored: stored.y)
+        rows = await tx.fetch_in(f"SELECT {PROOF_COLUMNS} FROM wallet_proof WHERE y IN {{keys}}", list(ys))
+        return sorted((proof_from_row(row) for row in rows), key=lambda stored: stored.y)
 
     async def reserve(self, tx: Transaction, ys: Sequence[bytes], operation_id: str) -> bool:
         """UNSPENT to RESERVED for all; False where any is not UNSPENT."""
@@ -429,27 +443,4 @@ def _proof_values(stored: StoredProof) -> tuple[Value, ...]:
         stored.operation,
         stored.token,
         int(stored.unswapped),
-    )
-
-
-def _proof(row: Row) -> StoredProof:
-    y, mint, unit, keyset, amount, secret, c, witness, dleq_e, dleq_s, dleq_r, p2pk_e, state, operation, token, unswapped = row
-    dleq = None if dleq_e is None else ProofDleq(as_bytes(dleq_e), as_bytes(dleq_s), as_bytes(dleq_r))
-    return StoredProof(
-        proof=Proof(
-            amount=as_int(amount),
-            id=as_text(keyset),
-            secret=as_text(secret),
-            C=as_bytes(c),
-            witness=maybe_text(witness),
-            dleq=dleq,
-            p2pk_e=maybe_bytes(p2pk_e),
-        ),
-        y=as_bytes(y),
-        mint=as_text(mint),
-        unit=as_text(unit),
-        state=CoinState(as_text(state)),
-        operation=maybe_text(operation),
-        token=maybe_text(token),
-        unswapped=bool(unswapped),
     )

@@ -31,13 +31,13 @@ from specie.wallet.engine.receive import reclaim
 from specie.wallet.engine.send import SendOrder, send
 from specie.wallet.errors import InsufficientFundsError, MintUntrustedError, PaymentUnfitError, SpendingLimitError
 from specie.wallet.holding import SentToken
-from specie.wallet.lock import P2PK
 from specie.wallet.paid import TOLL, Toll, TollState
 from specie.wallet.selection import spendable
 from specie.wallet.states import CoinState
 
 __all__ = ["Allowance"]
 
+_TERMS = frozenset(("pubkeys", "n_sigs", "locktime", "refund", "n_sigs_refund", "sigflag"))
 _PATIENCE_S = 3600
 """A token whose fate nobody told is taken back no sooner than this after it was made."""
 
@@ -73,7 +73,8 @@ class Allowance:
             raise PaymentUnfitError(f"{host} asks for no amount, or in another unit than {unit}")
         if amount > max_amount:
             raise SpendingLimitError(host, amount, max_amount, unit)
-        lock = None if request.lock is None else _lock(request.lock)
+        if request.lock is not None:
+            _check_lock(request.lock)
         again = await self._unfinished(request, host, resource, amount)
         if again is not None:
             return again
@@ -91,9 +92,9 @@ class Allowance:
         left = await ctx.storage.transact(body)
         if left is not None:
             raise SpendingLimitError(host, amount, left, unit)
-        return await self._made(toll, lock)
+        return await self._made(toll, request.lock)
 
-    async def _made(self, toll: Toll, lock: P2PK | None) -> Toll:
+    async def _made(self, toll: Toll, lock: LockOption | None) -> Toll:
         ctx = self._ctx
         try:
             token = await send(ctx, SendOrder(toll.mint, toll.unit, toll.amount, lock=lock))
@@ -210,26 +211,16 @@ class Allowance:
         return best
 
 
-def _lock(lock: LockOption) -> P2PK:
-    """The lock asked for, as this wallet makes it. PaymentUnfitError where it makes no such lock."""
+def _check_lock(lock: LockOption) -> None:
+    """PaymentUnfitError for a lock that is none, is not to keys, or has terms that nobody could be held to."""
     try:
         wanted = lock_condition(lock)
     except ConditionMalformedError as error:
         raise PaymentUnfitError(f"the lock that is asked for cannot be made: {error.detail}") from None
     if wanted.kind != "P2PK":
         raise PaymentUnfitError("only locks to keys are paid to")
-    made = P2PK(
-        tuple(key.hex() for key in wanted.keys),
-        n_sigs=wanted.n_sigs,
-        locktime=wanted.locktime,
-        refund=tuple(key.hex() for key in wanted.refund),
-        n_sigs_refund=wanted.n_sigs_refund or 1,
-        sig_all=wanted.sigflag == "SIG_ALL",
-    )
-    known = {"pubkeys", "n_sigs", "locktime", "refund", "n_sigs_refund", "sigflag"}
-    if {tag[0] for tag in lock.tags} - known:
+    if {tag[0] for tag in lock.tags} - _TERMS:
         raise PaymentUnfitError("the lock that is asked for has terms that are not known here")
-    return made
 
 
 def _fits(lock: LockOption | None, proofs: Sequence[Proof]) -> bool:

@@ -8,7 +8,7 @@ exactly once; whether the same bytes may be sent again is for `perform` and `pay
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from specie.ecash.info import MintInfo
@@ -130,6 +130,10 @@ class GuardedClient:
     def watch(self, kind: str, name: str) -> AsyncIterator[None]:
         """As the port says; a broken connection is no sign against the mint, for polling goes on."""
         return self._client.watch(kind, name)
+
+    async def ask(self, verb: str, *path: str, content: bytes | None = None, query: Mapping[str, int] | None = None) -> bytes:
+        """As the port says, retried."""
+        return await self._question(lambda: self._client.ask(verb, *path, content=content, query=query))
 
     async def close(self) -> None:
         """Close the guarded client."""

@@ -15,7 +15,7 @@ compare-and-swap on the operation's state, so two processes that resume one oper
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from specie.ecash.quote import MeltQuote
@@ -28,7 +28,7 @@ from specie.wallet.holding import SentToken, StoredProof
 from specie.wallet.operation import Kind, Operation, Output, Role
 from specie.wallet.states import CoinState, OperationState, TokenState
 
-__all__ = ["begin", "fail", "note", "settle"]
+__all__ = ["Also", "begin", "fail", "note", "settle"]
 
 _LIVE = (CoinState.UNSPENT, CoinState.RESERVED, CoinState.PENDING)
 
@@ -37,8 +37,12 @@ class _Taken(Exception):
     """A coin was taken by another operation meanwhile."""
 
 
-async def begin(ctx: Context, operation: Operation, reserve: Sequence[bytes] = ()) -> bool:
-    """Journal an operation and reserve its coins, in one transaction.
+Also = Callable[[Transaction, str], Awaitable[None]]
+"""What else is written in the transaction that journals an operation or hands out a token, given its id; it may refuse."""
+
+
+async def begin(ctx: Context, operation: Operation, reserve: Sequence[bytes] = (), also: Also | None = None) -> bool:
+    """Journal an operation and reserve its coins, in one transaction, with what `also` writes.
 
     False, and nothing changed, if a coin is free no more: choose again. OperationBusyError if its quote is being worked on.
     On return the operation counts as busy, so that no `resume` of this process sends it too; whoever performs it ends that.
@@ -49,6 +53,8 @@ async def begin(ctx: Context, operation: Operation, reserve: Sequence[bytes] = (
             raise OperationBusyError("this quote is being worked on by another operation")
         if not await ctx.store.reserve(tx, reserve, operation.operation_id):
             raise _Taken
+        if also is not None:
+            await also(tx, operation.operation_id)
 
     ctx.busy.add(operation.operation_id)
     try:

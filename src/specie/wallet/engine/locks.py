@@ -27,6 +27,7 @@ from specie.ecash.conditions import (
 from specie.ecash.conditions import open_pathways as pathways_of
 from specie.ecash.p2bk import blind_keys, first_slots
 from specie.ecash.proof import BlindedMessage, Proof
+from specie.ecash.requests import LockOption, locked_secret
 from specie.kernel import curve
 from specie.kernel.encoding import hex_checked
 from specie.kernel.errors import MalformedError, RefusedError
@@ -54,10 +55,10 @@ async def fresh_key(ctx: Context) -> str:
     return public.hex()
 
 
-async def check_lock_supported(ctx: Context, mint: str, lock: P2PK | HTLC) -> None:
+async def check_lock_supported(ctx: Context, mint: str, lock: P2PK | HTLC | LockOption) -> None:
     """UnsupportedError unless the mint says it enforces such locks; elsewhere anybody could spend the coin."""
     info = await ctx.info(mint)
-    nut = 11 if isinstance(lock, P2PK) else 14
+    nut = 11 if isinstance(lock, P2PK) or (isinstance(lock, LockOption) and lock.kind == "P2PK") else 14
     if not (info.supports(10) and info.supports(nut)):
         raise UnsupportedError("the mint does not say that it enforces this lock, so anybody could spend the coins", nut=nut)
 
@@ -70,7 +71,7 @@ class LockedSecret:
     p2pk_e: bytes | None = None
 
 
-def lock_secrets(ctx: Context, lock: P2PK | HTLC, count: int) -> list[LockedSecret]:
+def lock_secrets(ctx: Context, lock: P2PK | HTLC | LockOption, count: int) -> list[LockedSecret]:
     """`count` locked secrets, each with a FRESH nonce, and blinded by FRESH keys (one for all under SIG_ALL) if asked for.
 
     ConditionMalformedError for what mints would refuse; MalformedError for blinding more keys than there are slots, or none.
@@ -82,7 +83,7 @@ def lock_secrets(ctx: Context, lock: P2PK | HTLC, count: int) -> list[LockedSecr
     def ephemeral() -> bytes:
         return curve.scalar_from_bytes_wrapping(ctx.entropy.bytes(32))
 
-    if not lock.blinded:
+    if isinstance(lock, LockOption) or not lock.blinded:
         return [LockedSecret(_secret(lock, nonce())) for _ in range(count)]
     _secret(lock, nonce())  # judged before its keys are hidden: one that stands twice no longer shows once it is blinded
     scalars = [ephemeral()] * count if lock.sig_all else [ephemeral() for _ in range(count)]
@@ -100,7 +101,9 @@ def _blinded(lock: P2PK | HTLC, ephemeral: bytes) -> P2PK | HTLC:
     return replace(lock, pubkeys=tuple(hidden[:split]), refund=tuple(hidden[split:]))
 
 
-def _secret(lock: P2PK | HTLC, nonce: bytes) -> str:
+def _secret(lock: P2PK | HTLC | LockOption, nonce: bytes) -> str:
+    if isinstance(lock, LockOption):
+        return locked_secret(lock, nonce=nonce)
     flag = SigFlag.SIG_ALL if lock.sig_all else SigFlag.SIG_INPUTS
     n_sigs = lock.n_sigs if lock.n_sigs != 1 else None
     n_refund = lock.n_sigs_refund if lock.n_sigs_refund != 1 else None

@@ -35,7 +35,7 @@ from specie.wallet.operation import Kind, Operation, Purpose, Role, blinded_mess
 from specie.wallet.selection import fee_of
 from specie.wallet.states import CoinState, TokenState
 
-__all__ = ["Receipt", "receive", "receive_offline", "reclaim", "secure"]
+__all__ = ["Receipt", "receive", "receive_offline", "reclaim", "secure", "swap_in"]
 
 _BUILDS = 3
 
@@ -84,7 +84,7 @@ async def _swap_all(ctx: Context, token: Token, purpose: Purpose, preimage: str 
     amount = fee = 0
     for start in range(0, len(token.proofs), limit):
         part = msgspec.structs.replace(token, proofs=token.proofs[start : start + limit])
-        operation = await _swap_in(ctx, part, purpose, preimage=preimage)
+        operation = await swap_in(ctx, part, purpose, preimage=preimage)
         amount, fee = amount + operation.amount, fee + operation.fee
     return Receipt(token.mint, token.unit, amount, fee, token.memo)
 
@@ -103,11 +103,19 @@ async def reclaim(ctx: Context, text_or_id: str) -> Receipt:
     return await _swap_all(ctx, msgspec.structs.replace(token, proofs=live), Purpose.RECLAIM, None)
 
 
-async def _swap_in(ctx: Context, token: Token, purpose: Purpose, *, preimage: str | None, reserve: bool = False) -> Operation:
+async def swap_in(
+    ctx: Context,
+    token: Token,
+    purpose: Purpose,
+    *,
+    preimage: str | None,
+    reserve: bool = False,
+    also: journal.Also | None = None,
+) -> Operation:
     """Swap coins of a token to outputs of ours; the operation once it is DONE. `reserve` for coins in our own store."""
     for build in range(_BUILDS):
         operation = await _swap_operation(ctx, token, purpose, preimage)
-        if not await journal.begin(ctx, operation, operation.inputs if reserve else ()):
+        if not await journal.begin(ctx, operation, operation.inputs if reserve else (), also):
             raise RefusedError("the coins are being used by another operation")
         try:
             await perform(ctx, operation)
@@ -218,14 +226,14 @@ async def secure(ctx: Context, mint: str, unit: str) -> int:
     for group in _groups(stored):
         token = Token(mint, unit, tuple(p.proof for p in group))
         try:
-            operation = await _swap_in(ctx, token, Purpose.SECURE, preimage=None, reserve=True)
+            operation = await swap_in(ctx, token, Purpose.SECURE, preimage=None, reserve=True)
         except ProofsSpentError:
             rest = [p for p in group if p.y not in await _spent(ctx, group)]
             ctx.telemetry.event("wallet_offline_coins_spent", mint=mint, coins=len(group) - len(rest))
             if not rest:
                 continue
             token = Token(mint, unit, tuple(p.proof for p in rest))
-            operation = await _swap_in(ctx, token, Purpose.SECURE, preimage=None, reserve=True)
+            operation = await swap_in(ctx, token, Purpose.SECURE, preimage=None, reserve=True)
         total += operation.amount
     return total
 

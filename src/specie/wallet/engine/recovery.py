@@ -70,10 +70,8 @@ async def _recover(ctx: Context, mint: str, quote_id: str, *, unit: str, method:
 
 async def _key_index(ctx: Context, pubkey: str) -> int:
     """n of our key `quote/{n}` (hex, 33 bytes); it and those before it are in use from now on."""
-    listed = await ctx.storage.read(lambda tx: ctx.store.keys(tx, _PURPOSE))
-    quotes = await ctx.storage.read(ctx.store.mint_quotes)
-    used = [*listed.values(), *(quote.key_index for quote in quotes if quote.key_index is not None)]
-    for index in range(max(used, default=-1) + 1 + ctx.settings.key_gap):
+    known = await ctx.storage.read(lambda tx: ctx.store.key_index(tx, _PURPOSE))
+    for index in range(known + ctx.settings.key_gap):
         public = await ctx.signer.public_key(f"{_PURPOSE}/{index}")
         if public.hex() == pubkey:
             await ctx.storage.transact(lambda tx, n=index, key=public: ctx.store.save_key(tx, _PURPOSE, n, key))  # type: ignore[misc]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from specie.ecash import wire
 from specie.ecash.codes import ProofsSpentError
 from specie.ecash.keyset import Keyset
+from specie.ecash.requests import LockOption
 from specie.ecash.transaction import SwapRequest
 from specie.kernel.errors import InvariantError, MalformedError, RefusedError
 from specie.kernel.money import split_amount
@@ -43,11 +44,13 @@ class SendOrder:
     mint: str
     unit: str
     amount: int
-    lock: P2PK | HTLC | None = None
+    lock: P2PK | HTLC | LockOption | None = None
     memo: str | None = None
     include_dleq: bool = True
     include_fee: bool = False
     offline: bool = False
+    also: journal.Also | None = None
+    """Written with the intent, given the token's id; again, with another id, where the coins had to be chosen again."""
 
 
 async def send(ctx: Context, order: SendOrder) -> SentToken:
@@ -112,6 +115,8 @@ async def _hand_out(ctx: Context, order: SendOrder, chosen: Selection) -> SentTo
         await ctx.store.move_proofs(tx, ys, (CoinState.RESERVED,), CoinState.PENDING, now, token=token_id)
         await ctx.store.add_token(tx, token)
         await ctx.store.add_history(tx, entry)
+        if order.also is not None:
+            await order.also(tx, token_id)
         return True
 
     return token if await ctx.storage.transact(body) else None
@@ -140,6 +145,7 @@ async def _send_by_swap(ctx: Context, order: SendOrder) -> SentToken | None:
         memo=order.memo,
         include_dleq=order.include_dleq,
         locked=order.lock is not None,
+        also=order.also,
     )
     if operation is None:
         return None
@@ -184,6 +190,7 @@ async def swap_coins(
     include_dleq: bool = True,
     locked: bool = False,
     amounts: Sequence[int] | None = None,
+    also: journal.Also | None = None,
 ) -> Operation | None:
     """Swap coins of ours for `kept` (as `amounts` if given) in new coins and the outputs `more`.
 
@@ -212,7 +219,7 @@ async def swap_coins(
         created_at=now,
         updated_at=now,
     )
-    if not await journal.begin(ctx, operation, operation.inputs):
+    if not await journal.begin(ctx, operation, operation.inputs, also):
         return None
     try:
         await perform(ctx, operation)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from specie.ecash.mint_url import mint_url_checked
 from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
-from specie.kernel.errors import MalformedError, UnavailableError
+from specie.kernel.errors import MalformedError, SpecieError, UnavailableError
 from specie.kernel.money import unit_checked
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.keys.ports import Signer
@@ -17,13 +17,17 @@ from specie.storage.ports import Storage
 from specie.wallet.engine import issue, locks, mints, pay, receive, recover, reshape, restore, send
 from specie.wallet.engine.allowance import Allowance
 from specie.wallet.engine.context import Context
+from specie.wallet.engine.deposits import Deposits
+from specie.wallet.engine.liabilities import MintLiabilities
+from specie.wallet.engine.mint_list import MintList
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
 from specie.wallet.engine.recover import CheckReport, ResumeReport
 from specie.wallet.engine.recovery import Recovery
+from specie.wallet.engine.requests import Requests
 from specie.wallet.engine.restore import Progress, Restored
 from specie.wallet.engine.till import Till
-from specie.wallet.errors import InsufficientFundsError, MintUnknownError, QuoteUnknownError
+from specie.wallet.errors import InsufficientFundsError, MintUnknownError, QuoteUnknownError, UnsupportedError
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import (
     Balance,
@@ -35,7 +39,7 @@ from specie.wallet.holding import (
 )
 from specie.wallet.lock import HTLC, P2PK
 from specie.wallet.operation import Operation
-from specie.wallet.ports import MintClients, WalletStore
+from specie.wallet.ports import MintClients, Transports, WalletStore
 from specie.wallet.selection import spendable
 from specie.wallet.settings import WalletSettings
 from specie.wallet.states import CoinState, OperationState, TokenState
@@ -51,6 +55,10 @@ class Wallet:
 
     Verbs may run at the same time. Where `mint` is not given, the mint that fits is taken: of those with enough money the
     fullest, and for invoices the one added first. After a start, `resume` carries what a crash interrupted to its end.
+
+    Attributes:
+        requests: payment requests, ours and those we pay (NUT-18).
+        mint_list: the list of mints, kept on Nostr relays (NUT-27).
     """
 
     def __init__(
@@ -64,8 +72,9 @@ class Wallet:
         entropy: Entropy,
         telemetry: Telemetry = NULL_TELEMETRY,
         settings: WalletSettings | None = None,
+        transports: Transports | None = None,
     ) -> None:
-        """Take the ports; the store's schema must be up to date."""
+        """Take the ports; the store's schema must be up to date. `transports`: how payments of requests travel."""
         self._context = Context(
             storage=storage,
             store=store,
@@ -76,6 +85,12 @@ class Wallet:
             telemetry=telemetry,
             settings=settings or WalletSettings(),
         )
+        self.requests = Requests(self._context, transports or Transports())
+        self.mint_list = MintList(self._context, self.requests)
+        self.deposits = Deposits(self._context)
+        """Mint quotes that others have locked to our keys (draft)."""
+        self.liabilities = MintLiabilities(self._context)
+        """What mints prove of what they owe, checked against our coins (draft)."""
         self.recovery = Recovery(self._context)
         self.till = Till(self._context)
         self.allowance = Allowance(self._context)
@@ -320,13 +335,22 @@ class Wallet:
     ) -> list[Restored]:
         """Bring back what the wallet's seed has at these mints (none given: at all known ones), which are added.
 
-        The first `p2pk_keys` keys for locks are known again too, and the keys that lock quotes: a quote that was paid while
-        the wallet was lost comes back by its id (`recovery`). Can be repeated at any time without harm.
+        The first `p2pk_keys` keys for locks are known again too, and quotes locked to our keys where a mint tells of them;
+        `check_pending` claims what was paid of those, and `recovery` takes up others by their ids. Can be repeated at any
+        time without harm.
         """
         urls = [mint_url_checked(url) for url in mints] or [view.url for view in await self.mints()]
         await restore.restore_keys(self._context, "p2pk", p2pk_keys)
         await restore.restore_keys(self._context, "quote", self._context.settings.key_gap)
-        return [one for url in urls for one in await restore.restore_mint(self._context, url, progress)]
+        restored = [one for url in urls for one in await restore.restore_mint(self._context, url, progress)]
+        for url in urls:
+            try:
+                await self.deposits.find(url)
+            except UnsupportedError:
+                continue
+            except SpecieError as error:  # the coins are back; the next `deposits.find` looks again
+                self._context.telemetry.event("wallet_deposits_not_found", mint=url, reason=error.detail)
+        return restored
 
     async def resume(self, *, wait_s: float = 0.0) -> ResumeReport:
         """Carry interrupted operations to their end; call it after every start. Raises for none of them: read the report."""
@@ -354,6 +378,7 @@ class Wallet:
 
     async def close(self) -> None:
         """Let go of the mints' clients; storage and signer belong to whoever made them."""
+        await self.requests.close()
         await self._context.close()
 
 

@@ -1,0 +1,397 @@
+"""Races: two things at once over one coin, one output, one quote, one payment, one token, at two processes.
+
+Each race is run under generated orders of its transactions. It names what at most one contestant may get, and the referee
+asks the store afterwards: what was won, and whether the books of both processes balance. Contestants that lose are told so
+by an error of the house's tree and keep what they had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from specie.ecash import MeltRequest, MeltState, MintQuoteRequest, MintRequest, Proof, State, SwapRequest
+from specie.kernel import SpecieError
+from specie.lightning import decode_invoice
+from tests.support.house import House, Purse
+from tests.support.orders import foreign_invoice, watch_orders
+from tests.support.slow import Slow, two_banks
+from tests.support.virtual import run_virtual
+from tests.support.wallets import MINT_URL, World, memory_storage, world
+
+Contestant = Callable[[], Awaitable[Any]]
+
+
+@dataclass
+class Race:
+    """Contestants, of which `most` may succeed, and what must hold afterwards."""
+
+    contestants: list[Contestant]
+    most: int
+    judge: Callable[[list[Any]], Awaitable[None]]
+    least: int = 0
+    """How many succeed at least, whatever the order."""
+
+
+async def _nothing(results: list[Any]) -> None:
+    return None
+
+
+@dataclass
+class Track:
+    """Two processes of one bank, a purse with coins, and the store that orders the race."""
+
+    store: Slow
+    banks: list[House]
+    purse: Purse
+    coins: list[Proof] = field(default_factory=list)
+
+    def swap(self, coins: Sequence[Proof], at: int, messages: Any = None) -> Contestant:
+        request = SwapRequest(tuple(coins), messages or self.purse.outputs([coin.amount for coin in coins]).messages)
+        return lambda: self.banks[at].mint.swap(request)
+
+    async def melt(self, coins: Sequence[Proof], at: int, invoice: str, messages: Any = ()) -> Contestant:
+        quote = await self.purse.melt_quote(invoice)
+        request = MeltRequest("bolt11", quote.quote, tuple(coins), tuple(messages))
+
+        async def run() -> object:
+            answer = await self.banks[at].mint.melt(request)
+            assert answer.state in (MeltState.PAID, MeltState.PENDING)
+            return answer
+
+        return run
+
+    def invoice(self, name: str) -> Coroutine[Any, Any, str]:
+        return foreign_invoice(self.banks[0], 10_000, name)
+
+    async def states(self) -> list[State]:
+        return [one.state for one in await self.banks[1].mint.check_state([coin.y for coin in self.coins])]
+
+
+# At the mint
+
+
+async def one_coin_two_swaps(t: Track) -> Race:
+    """One is signed."""
+    return Race([t.swap(t.coins[:1], 0), t.swap(t.coins[:1], 1)], 1, _nothing)
+
+
+async def overlapping_swaps(t: Track) -> Race:
+    """A chain of swaps, each sharing a coin with the next, in opposite orders: no two neighbours, and no deadlock."""
+    pairs = [[t.coins[0], t.coins[1]], [t.coins[2], t.coins[1]], [t.coins[2], t.coins[3]], [t.coins[0], t.coins[3]]]
+    return Race([t.swap(pair, n % 2) for n, pair in enumerate(pairs)], 2, _nothing)
+
+
+async def a_swap_and_a_payment(t: Track) -> Race:
+    """The coin is swapped or pays."""
+    paying = await t.melt(t.coins[:1], 1, await t.invoice("a"))
+    return Race([t.swap(t.coins[:1], 0), paying], 1, _nothing)
+
+
+async def two_payments_of_one_coin(t: Track) -> Race:
+    """One of two invoices is paid."""
+    orders = [watch_orders(bank.rail) for bank in t.banks]
+    racers = [await t.melt(t.coins[:1], n, await t.invoice(f"payee {n}")) for n in range(2)]
+
+    async def judge(results: list[Any]) -> None:
+        assert len({order.payment_id for one in orders for order in one}) <= 1
+
+    return Race(racers, 1, judge)
+
+
+async def two_quotes_for_one_invoice(t: Track) -> Race:
+    """It is paid once, with one of the two coins."""
+    orders = [watch_orders(bank.rail) for bank in t.banks]
+    invoice = await t.invoice("one")
+    racers = [await t.melt([t.coins[n]], n, invoice) for n in range(2)]
+
+    async def judge(results: list[Any]) -> None:
+        assert len({order.attempt for one in orders for order in one}) <= 1
+        assert (await t.states())[:2].count(State.SPENT) <= 1
+
+    return Race(racers, 1, judge)
+
+
+async def one_output_two_swaps(t: Track) -> Race:
+    """One blinded message is signed once, for one of two coins; the other coin is kept."""
+    messages = t.purse.outputs([16]).messages
+
+    async def judge(results: list[Any]) -> None:
+        assert (await t.states())[:2].count(State.SPENT) == sum(not isinstance(one, BaseException) for one in results)
+
+    return Race([t.swap([t.coins[n]], n, messages) for n in range(2)], 1, judge)
+
+
+async def an_output_and_a_blank(t: Track) -> Race:
+    """One blinded message asked for by a swap and promised as change."""
+    messages = t.purse.outputs([16]).messages
+    paying = await t.melt(t.coins[1:2], 1, await t.invoice("b"), messages)
+    return Race([t.swap(t.coins[:1], 0, messages), paying], 1, _nothing)
+
+
+async def one_quote_two_issues(t: Track) -> Race:
+    """A paid quote is issued once."""
+    quote = await t.banks[0].mint.request_mint_quote(MintQuoteRequest("bolt11", "sat", 16))
+    await t.banks[0].pay(quote)
+    asked = [MintRequest("bolt11", quote.quote, t.purse.outputs([16]).messages) for _ in range(3)]
+    return Race([lambda r=r, n=n: t.banks[n % 2].mint.issue(r) for n, r in enumerate(asked)], 1, _nothing)  # type: ignore[misc]
+
+
+async def one_output_swap_and_issue(t: Track) -> Race:
+    """One blinded message asked for by a swap and by a paid quote; what lost can be had with another."""
+    messages = t.purse.outputs([16]).messages
+    quote = await t.banks[0].mint.request_mint_quote(MintQuoteRequest("bolt11", "sat", 16))
+    await t.banks[0].pay(quote)
+    issuing = MintRequest("bolt11", quote.quote, messages)
+
+    async def judge(results: list[Any]) -> None:
+        if isinstance(results[1], BaseException):
+            assert await t.banks[0].mint.issue(MintRequest("bolt11", quote.quote, t.purse.outputs([16]).messages))
+
+    return Race([t.swap(t.coins[:1], 0, messages), lambda: t.banks[1].mint.issue(issuing)], 1, judge)
+
+
+async def an_own_invoice_paid_twice(t: Track) -> Race:
+    """An invoice of the mint itself is paid inside while the network pays it: owed once by the quote, no coin for nothing."""
+    quote = await t.banks[0].mint.request_mint_quote(MintQuoteRequest("bolt11", "sat", 10))
+    inside = await t.melt(t.coins[:1], 1, quote.request)
+    payment = decode_invoice(quote.request).payment_id
+
+    async def judge(results: list[Any]) -> None:
+        seen = await t.banks[1].mint.mint_quote(quote.quote, "bolt11")
+        assert seen.amount_paid >= 10
+        assert await t.banks[0].mint.issue(MintRequest("bolt11", quote.quote, t.purse.outputs([2, 8]).messages))
+
+    return Race([inside, lambda: t.banks[0].rail.settle(payment)], 2, judge, least=1)
+
+
+async def a_deposit_told_twice(t: Track) -> Race:
+    """The stream of arrivals and a look at the quote, at both processes: credited once."""
+    quote = await t.banks[0].mint.request_mint_quote(MintQuoteRequest("bolt11", "sat", 10))
+    payment = decode_invoice(quote.request).payment_id
+    looks: list[Contestant] = [lambda n=n: t.banks[n].mint.mint_quote(quote.quote, "bolt11") for n in (0, 1)]  # type: ignore[misc]
+
+    async def judge(results: list[Any]) -> None:
+        assert (await t.banks[1].mint.mint_quote(quote.quote, "bolt11")).amount_paid == 10
+
+    return Race([lambda: t.banks[0].rail.settle(payment), *looks, *looks], 5, judge)
+
+
+async def a_rotation_under_swaps(t: Track) -> Race:
+    """The keyset is retired while swaps ask for it: each is signed whole or refused whole."""
+
+    async def judge(results: list[Any]) -> None:
+        won = sum(not isinstance(one, BaseException) for one in results[:4])
+        assert (await t.states()).count(State.SPENT) == won
+
+    swaps = [t.swap([t.coins[n]], n % 2) for n in range(4)]
+    return Race([*swaps, lambda: t.banks[0].mint.rotate_keyset("sat")], 5, judge)
+
+
+async def states_seen_during_a_swap(t: Track) -> Race:
+    """Who is told SPENT is never told UNSPENT afterwards."""
+    seen: list[list[State]] = []
+
+    async def look(at: int) -> None:
+        told = []
+        for _ in range(6):
+            told.append((await t.banks[at].mint.check_state([t.coins[0].y]))[0].state)
+            await asyncio.sleep(0.03)
+        seen.append(told)
+
+    async def judge(results: list[Any]) -> None:
+        for told in seen:
+            assert told == sorted(told, key=lambda state: state is State.SPENT)
+
+    return Race([t.swap(t.coins[:1], 0), lambda: look(0), lambda: look(1)], 3, judge)
+
+
+async def a_restore_during_a_swap(t: Track) -> Race:
+    """Restored outputs are those of coins that are spent: all of a swap or nothing."""
+    outputs = t.purse.outputs([8, 8])
+    found: list[int] = []
+
+    async def look() -> None:
+        for _ in range(4):
+            found.append(len(await t.banks[1].mint.restore(outputs.messages)))
+            await asyncio.sleep(0.03)
+
+    async def judge(results: list[Any]) -> None:
+        assert set(found) <= {0, 2}
+
+    return Race([t.swap(t.coins[:1], 0, outputs.messages), look], 2, judge)
+
+
+async def two_processes_take_up_one_payment(t: Track) -> Race:
+    """A payment that a dead process left: both reconcile, it is ordered once."""
+    orders = [watch_orders(bank.rail) for bank in t.banks]
+    from specie.mint.engine import melt
+
+    quote = await t.purse.melt_quote(await t.invoice("left"))
+    await melt.begin(t.banks[0].mint._context, MeltRequest("bolt11", quote.quote, (t.coins[0],)))
+    t.banks[0].clock.skip(melt.LEASE_S + 1)
+
+    async def judge(results: list[Any]) -> None:
+        await asyncio.sleep(200)
+        assert len({order.attempt for one in orders for order in one}) <= 1
+        seen = await t.banks[1].mint.melt_quote(quote.quote, "bolt11")
+        assert (seen.state is MeltState.PAID) == ((await t.states())[0] is State.SPENT)
+
+    return Race([bank.mint.reconcile for bank in t.banks] * 2, 4, judge)
+
+
+AT_THE_MINT = [
+    one_coin_two_swaps, overlapping_swaps, a_swap_and_a_payment, two_payments_of_one_coin, two_quotes_for_one_invoice,
+    one_output_two_swaps, an_output_and_a_blank, one_quote_two_issues, one_output_swap_and_issue, an_own_invoice_paid_twice,
+    a_deposit_told_twice, a_rotation_under_swaps, states_seen_during_a_swap, a_restore_during_a_swap,
+    two_processes_take_up_one_payment,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", AT_THE_MINT, ids=lambda make: make.__name__)
+@settings(max_examples=15)
+@given(pauses=st.lists(st.integers(0, 9), min_size=3, max_size=17), delays=st.lists(st.integers(0, 9), min_size=5, max_size=5))
+def test_a_race_at_the_mint(make: Callable[[Track], Coroutine[Any, Any, Race]], pauses: list[int], delays: list[int]) -> None:
+    """No more contestants win than may, whatever the order, and the books of both processes balance."""
+
+    async def main() -> None:
+        async with two_banks(pauses) as (store, banks):
+            purse = Purse(banks[0])
+            track = Track(store, banks, purse, [coin for _ in range(4) for coin in await purse.mint(16)])
+            race = await make(track)
+            store.awake = True
+            results = await asyncio.gather(
+                *(_late(delay, run) for delay, run in zip(delays, race.contestants, strict=False)), return_exceptions=True
+            )
+            store.awake = False
+            await asyncio.sleep(100)
+            _check(race, results)
+            await race.judge(results)
+            for bank in banks:
+                await bank.mint.audit()
+                assert bank.telemetry.pages == []
+
+    run_virtual(main())
+
+
+async def _late(delay: int, run: Contestant) -> Any:
+    await asyncio.sleep(delay / 100)
+    return await run()
+
+
+def _check(race: Race, results: list[Any]) -> None:
+    for one in results:
+        assert not isinstance(one, BaseException) or isinstance(one, SpecieError), repr(one)
+    won = sum(not isinstance(one, BaseException) for one in results)
+    assert race.least <= won <= race.most, results
+
+
+# In wallets
+
+
+async def _two_of_one(w: World, amount: int) -> list[Any]:
+    """One wallet, opened twice on one store, with money."""
+    storage = await memory_storage()
+    one = await w.wallet(storage)
+    two = await w.wallet(storage, words=w.words[-1], trusted=False)
+    await w.fund(one, amount)
+    return [one, two]
+
+
+async def one_token_two_receivers(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """A token is redeemed by one of two people."""
+    sender, bob, carol = await w.wallet(), await w.wallet(), await w.wallet()
+    await w.fund(sender, 100)
+    token = (await sender.send(37)).text
+    return [sender, bob, carol], [lambda: bob.receive(token), lambda: carol.receive(token)], 1
+
+
+async def a_receiver_and_a_reclaim(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """A token is redeemed, or taken back."""
+    sender, bob = await w.wallet(), await w.wallet()
+    await w.fund(sender, 100)
+    token = (await sender.send(37)).text
+    return [sender, bob], [lambda: bob.receive(token), lambda: sender.reclaim(token)], 1
+
+
+async def one_token_received_twice_by_one(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """Two processes of one wallet redeem one token: once."""
+    sender = await w.wallet()
+    await w.fund(sender, 100)
+    token = (await sender.send(37)).text
+    one, two = await _two_of_one(w, 5)
+    return [sender, one], [lambda: one.receive(token), lambda: two.receive(token)], 1
+
+
+async def two_sends_of_all(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """Two processes of one wallet send all it has: one token."""
+    one, two = await _two_of_one(w, 64)
+    return [one], [lambda: one.send(64), lambda: two.send(64)], 1
+
+
+async def two_claims_of_one_quote(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """Two processes of one wallet claim one quote: the money is there once."""
+    one, two = await _two_of_one(w, 5)
+    quote = await one.mint_quote(40)
+    await w.pay(quote.request)
+    return [one], [lambda: one.claim(quote), lambda: two.claim(quote)], 2
+
+
+async def a_payment_and_a_send_of_all(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """All the money pays an invoice or becomes a token."""
+    one, two = await _two_of_one(w, 64)
+    invoice = await w.foreign_invoice(60_000)
+    return [one], [lambda: one.pay(invoice), lambda: two.send(64)], 1
+
+
+async def two_processes_resume(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """An interrupted send is carried to its end by both: one token."""
+    from specie.kernel import UncertainError
+
+    one, two = await _two_of_one(w, 64)
+    w.faults.plant("after", "swap", *[UncertainError("lost")] * 3)
+    with pytest.raises(SpecieError):
+        await one.send(21)
+    return [one], [one.resume, two.resume], 2
+
+
+async def a_restore_beside_a_send(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """Words are restored into a wallet that is sending: no coin is held twice."""
+    one, two = await _two_of_one(w, 64)
+    return [one], [lambda: one.send(21), lambda: two.restore([MINT_URL]), lambda: one.consolidate()], 3
+
+
+IN_WALLETS = [
+    one_token_two_receivers, a_receiver_and_a_reclaim, one_token_received_twice_by_one, two_sends_of_all,
+    two_claims_of_one_quote, a_payment_and_a_send_of_all, two_processes_resume, a_restore_beside_a_send,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", IN_WALLETS, ids=lambda make: make.__name__)
+@settings(max_examples=12)
+@given(pauses=st.lists(st.integers(0, 9), min_size=3, max_size=17), delays=st.lists(st.integers(0, 4), min_size=3, max_size=3))
+def test_a_race_in_wallets(make: Callable[[World], Coroutine[Any, Any, Any]], pauses: list[int], delays: list[int]) -> None:
+    """No money is there twice, none is lost, and after a look at what is open the mint owes what the wallets hold."""
+
+    async def main() -> None:
+        async with world() as w:
+            wallets, contestants, most = await make(w)
+            w.client.pauses = pauses
+            results = await asyncio.gather(
+                *(_late(delay, run) for delay, run in zip(delays, contestants, strict=False)), return_exceptions=True
+            )
+            w.client.pauses = []
+            _check(Race(contestants, most, _nothing), results)
+            await asyncio.sleep(100)
+            for one in wallets:
+                await one.resume()
+                await one.check_pending()
+            await w.books_hold(*wallets)
+
+    run_virtual(main())
