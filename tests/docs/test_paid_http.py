@@ -28,6 +28,7 @@ def test_the_commands_work_as_pasted(tmp_path: Path) -> None:
     from tests.e2e.test_paid_http import free_port
 
     lines = "".join(_blocks("sh")).replace("8402", str(free_port())).replace("8000", str(free_port()))
+    lines = re.sub(r"^(python3 -m http.server .*|specie wallet paywall .*)$", r"\1 &", lines, flags=re.MULTILINE)  # terminals
     lines = lines.replace("specie wallet", f"{shlex.join(SPECIE)} wallet")  # no function: jobs are then ended by their own id
     with running_bank(tmp_path, "--autopay-delay", "0.2") as bank:
         done = subprocess.run(
