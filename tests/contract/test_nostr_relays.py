@@ -78,7 +78,7 @@ async def test_followed_messages_arrive_as_they_are_sent() -> None:
         assert (await anext(stream)).text == "before"
         await sender.send(to, "after")
         assert (await anext(stream)).text == "after"
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
 
 
 async def test_forged_messages_are_passed_over() -> None:

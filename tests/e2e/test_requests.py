@@ -255,15 +255,22 @@ def test_posted_payment_in_the_terminal(specie: Run, bank: RunningBank, tmp_path
     assert json.loads(out)["amount"] == 21
 
 
-def test_list_of_mints_in_the_terminal(specie: Run, bank: RunningBank, relay: str, tmp_path: Path) -> None:
-    """mints backup, then mints restore in another wallet of the same words: asked first, added with --yes."""
+def test_list_of_mints_in_the_terminal(
+    specie: Run, bank: RunningBank, relay: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mints backup, then mints restore in another wallet of the same words: nothing without a yes, then the mint is trusted."""
     specie("mint", "10")
     words = specie("words", "--json").json()["words"]
     assert "1 mints on 1 of 1 relays" in specie("mints", "backup", relay).out
+    assert specie("mints", "restore", relay, "--json").json()["new"] == []
     file = tmp_path / "words.txt"
     file.write_text(words)
-    assert specie("init", "--words-file", file, "--mint", bank.url, "--name", "phone").code == 0
-    assert specie("mints", "restore", relay, "--name", "phone", "--json").json()["new"] == []
-    found = specie("mints", "restore", relay, "--json").json()
-    assert (found["mints"], found["added"]) == ([bank.url], [])
+    monkeypatch.setenv("SPECIE_WALLET_MINT_URL", "http://127.0.0.1:1")
+    assert specie("init", "--words-file", file, "--name", "phone").code == 0
+    asked = specie("mints", "restore", relay, "--name", "phone")
+    assert "1 not trusted" in asked.out
+    assert "new" in asked.out
+    found = specie("mints", "restore", relay, "--yes", "--name", "phone", "--json").json()
+    assert (found["mints"], found["added"]) == ([bank.url], [bank.url])
+    assert "10 sat restored" in specie("restore", "--words-file", file, "--name", "phone").out
     assert specie("mints", "restore", "ws://127.0.0.1:1").code == 5

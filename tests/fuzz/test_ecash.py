@@ -7,6 +7,8 @@ and read again, and must be the same.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import random
@@ -24,6 +26,18 @@ from specie.ecash import wire
 from specie.ecash.codes import ConditionUnmetError
 from specie.ecash.conditions import parse_secret, parse_witness, verify_spend
 from specie.ecash.keyset import resolve_keyset_id, short_keyset_id_checked
+from specie.ecash.liabilities import (
+    CommitmentBrokenError,
+    ConsistencyProof,
+    Evidence,
+    Side,
+    SumNode,
+    verify_consistency,
+    verify_epoch,
+    verify_evidence,
+    verify_inclusion,
+    verify_successor,
+)
 from specie.ecash.mint_url import mint_url_checked
 from specie.ecash.proof import Proof
 from specie.ecash.requests import decode_payment_request, encode_payment_request
@@ -155,6 +169,48 @@ def judge_keyset_id(data: bytes) -> object:
     return resolve_keyset_id(text, [text])
 
 
+def judge_epochs(data: bytes) -> object:
+    """Read, written again, and judged by themselves and as a chain."""
+    epochs = both_ways(wire.epochs_from_json, wire.epochs_to_json)(data)
+    assert isinstance(epochs, tuple)
+    for epoch in epochs:
+        with contextlib.suppress(CommitmentBrokenError):
+            verify_epoch(epoch, b"\x02" + b"\x11" * 32)
+    for before, after in itertools.pairwise(epochs):
+        with contextlib.suppress(CommitmentBrokenError):
+            verify_successor(before, after)
+    return epochs
+
+
+def judge_inclusion(data: bytes) -> object:
+    """Read, written again, and held against logs of several sizes: it never holds for a root of zeros."""
+    proofs = both_ways(wire.inclusion_from_json, wire.inclusion_to_json)(data)
+    assert isinstance(proofs, tuple)
+    for proof in proofs:
+        for size in (0, 1, 3, 2**63 - 1):
+            with pytest.raises(CommitmentBrokenError):
+                verify_inclusion(proof, size, SumNode(bytes(32), 1))
+    return proofs
+
+
+def judge_consistency(data: bytes) -> object:
+    """Read, written again, and held against roots of zeros."""
+    proof = both_ways(wire.consistency_from_json, wire.consistency_to_json)(data)
+    assert isinstance(proof, ConsistencyProof)
+    with pytest.raises(CommitmentBrokenError):
+        verify_consistency(proof, (proof.old_size, SumNode(bytes(32), 1)), (proof.new_size, SumNode(bytes(32), 1)))
+    return proof
+
+
+def judge_evidence(data: bytes) -> object:
+    """Read, written again; what verifies is of the key that signed the seeds, whatever was changed."""
+    evidence = both_ways(wire.evidence_from_json, wire.evidence_to_json)(data)
+    assert isinstance(evidence, Evidence)
+    with contextlib.suppress(CommitmentBrokenError):
+        verify_evidence(evidence)
+    return evidence
+
+
 PARSERS: dict[str, Parser] = {
     "swap": both_ways(wire.swap_request_from_json, wire.swap_request_to_json),
     "mint": both_ways(wire.mint_request_from_json, wire.mint_request_to_json),
@@ -184,6 +240,16 @@ PARSERS: dict[str, Parser] = {
     "witness": judge_witness,
     "mint_url": lambda data: mint_url_checked(as_text(data)),
     "keyset_id": judge_keyset_id,
+    "epochs": judge_epochs,
+    "leaves": both_ways(wire.leaves_from_json, wire.leaves_to_json),
+    "inclusion": judge_inclusion,
+    "consistency": judge_consistency,
+    "evidence": judge_evidence,
+    "proof_request": lambda data: wire.proof_request_from_json(data, Side.ISSUED, most=10),
+    "quote_lookup": both_ways(
+        lambda data: wire.quote_lookup_from_json(data, method="bolt11"), lambda asked: wire.quote_lookup_to_json(asked)
+    ),
+    "quote_page": both_ways(lambda data: wire.quote_page_from_json(data, method="bolt11"), wire.quote_page_to_json),
 }
 FIELDS = "amount id secret C B_ C_ inputs outputs signatures witness quote request unit state keys keysets dleq".split()  # noqa: SIM905
 CORPUS = sorted(path for path in ROOT.glob("*/*") if path.is_file())

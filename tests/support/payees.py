@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from specie.ecash.requests import NostrProfile
@@ -97,7 +97,7 @@ class MemoryNostr:
 
     async def messages(
         self, refs: Sequence[str], relays: Sequence[str], *, since: int, follow: bool
-    ) -> AsyncIterator[NostrMessage]:
+    ) -> AsyncGenerator[NostrMessage, None]:
         self._alive(relays)
         keys = {await self._public(ref): ref for ref in refs}
         position = 0

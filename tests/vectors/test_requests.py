@@ -128,6 +128,15 @@ def test_preferences_snapshot(record: Record) -> None:
             decode_payment_request(record["encoded"])
 
 
+@each("peer-payment-requests")
+def test_preferences_as_merged(record: Record) -> None:
+    """Another implementation's requests with `mp` and `sm` are read, and creqB is written to the letter."""
+    expected = request_of(record["decoded"])
+    assert decode_payment_request(record["encoded"]) == expected
+    if record["encoded"].startswith("CREQB"):
+        assert encode_payment_request(expected, "creqB") == record["encoded"]
+
+
 @each("nut27-backup-keys")
 def test_backup_key(record: Record) -> None:
     """The key of a wallet's list of mints comes from its words."""

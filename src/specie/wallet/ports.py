@@ -5,7 +5,7 @@ Besides these an engine takes the kernel's Clock, Entropy and Telemetry, a `stor
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -168,7 +168,9 @@ class NostrRelays(Protocol):
         """Send a private message from a key made for it alone; how many relays took it, at least one."""
         ...
 
-    def messages(self, refs: Sequence[str], relays: Sequence[str], *, since: int, follow: bool) -> AsyncIterator[NostrMessage]:
+    def messages(
+        self, refs: Sequence[str], relays: Sequence[str], *, since: int, follow: bool
+    ) -> AsyncGenerator[NostrMessage, None]:
         """Messages to our keys that relays hold, from `since` (Unix seconds) on; with `follow` also those yet to come."""
         ...
 

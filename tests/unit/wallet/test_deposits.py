@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from specie.ecash import wire
-from specie.ecash.codes import QuoteSignatureInvalidError
+from specie.ecash.codes import QuotePubkeyRequiredError, QuoteSignatureInvalidError
 from specie.kernel.errors import MalformedError, PeerFaultError, UnavailableError, UncertainError
 from specie.mint import MintSettings
 from specie.wallet import Wallet
-from specie.wallet.errors import UnsupportedError
+from specie.wallet.errors import MintUnknownError, UnsupportedError
 from tests.support.wallets import MINT_URL, WORDS, Died, MortalStorage, World, memory_storage, virtually, world
 
 ON = MintSettings(quote_lookup=True)
@@ -91,6 +91,19 @@ async def test_coins_come_back_whatever_becomes_of_deposits() -> None:
         (restored,) = await new.restore([MINT_URL])
         assert restored.amount == 100
         assert any(name == "wallet_deposits_not_found" for name, _ in w.pages.events)
+
+
+@virtually
+async def test_unknown_mints_are_not_trusted_by_the_way() -> None:
+    """Looking for deposits, or checking what is owed, adds no mint to those the owner trusts."""
+    async with world(settings=ON) as w:
+        alice = await w.wallet(trusted=False)
+        for work in (alice.deposits.find(MINT_URL), alice.deposits.request(1, "02" + "11" * 32, mint=MINT_URL)):
+            with pytest.raises((MintUnknownError, QuotePubkeyRequiredError)):
+                await work
+        with pytest.raises(MintUnknownError):
+            await alice.liabilities.verify(MINT_URL)
+        assert await alice.mints() == []
 
 
 @virtually

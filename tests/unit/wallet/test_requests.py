@@ -352,10 +352,34 @@ async def test_nostr_payment() -> None:
         relays.messages += [(key[1:], "hello"), (key[1:], json.dumps({**json.loads(relays.messages[0][1])}))]
         refused = [one.error async for one in payee.requests.watch(follow=False)]
         assert [type(error) for error in refused] == [MalformedError, RequestUnknownError]
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
         await payer.close()
         assert payer_plugs.nostr is not None
         assert payer_plugs.nostr.closed
+
+
+@virtually
+async def test_requests_made_meanwhile_are_listened_for() -> None:
+    """One who listens hears of a request that was made after, and nothing is told twice when it begins to listen anew."""
+    async with world() as w:
+        relays = MemoryRelays()
+        payer, _ = await connected(w, Plugs(relays))
+        payee, _ = await connected(w, Plugs(relays))
+        await w.fund(payer, 100)
+        first = await payee.requests.create(21, relays=[RELAY], single_use=False)
+        await payer.requests.pay(first.text)
+        stream = payee.requests.watch()
+        assert (await anext(stream)).request_id == first.request_id
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(1)
+        second = await payee.requests.create(5, relays=["wss://other.test"])
+        await payer.requests.pay(second.text)
+        arrival = await waiting
+        assert arrival.request_id == second.request_id
+        assert arrival.receipt is not None
+        await payer.requests.pay(first.text)
+        assert (await anext(stream)).request_id == first.request_id
+        await stream.aclose()
 
 
 @virtually

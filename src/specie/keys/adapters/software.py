@@ -11,7 +11,7 @@
 The unit's index is the first four bytes of sha256(unit), big-endian, without its top bit. i0 to i7 are the eight
 big-endian words of sha256(ref), each without its top bit; 1936745827 is "spec" in ASCII. NUT-13 secrets stand below
 m/129372' (id version 00) or come from an HMAC of the seed (01), see `ecash.derive`. `nostr/{counter}` are the keys
-to which payments of requests are sent (NUT-18), one a request, so that nobody can tell that they belong together.
+to which payments of requests are sent (NUT-18), one a request, so that payers cannot tell that they belong together.
 
 Not here: where the seed comes from (`adapters.seed_store`). Python cannot wipe memory for certain; `close` drops every
 reference to the seed and its keys, and neither repr, pickle nor an exception shows them.

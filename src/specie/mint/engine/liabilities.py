@@ -61,6 +61,9 @@ _KEYSETS_A_PAGE = 1000
 ITEMS_A_QUESTION = 50
 _KEPT_HEIGHT = 8
 """Subtrees of at least 2^8 leaves are kept; smaller ones are made from their leaves again."""
+_BLOCK = 1 << _KEPT_HEIGHT
+_Blocks = dict[int, list[LoggedLeaf]]
+"""Leaves of one log by the place of the first, which is a multiple of `_BLOCK`."""
 _LOOK_EVERY_S = 30.0
 _TRIES = 10
 """Closes that find another process's epoch decided and not signed; it is signed and looked again."""
@@ -260,17 +263,18 @@ class Liabilities:
             logged = [one for one in wanted if one.keyset == keyset_id and one.position < log.size]
             if not logged:
                 return []
-            peaks = tuple([await self._subtree(tx, side, keyset_id, span) for span in spans(0, log.size)])
-            return [await self._proof(tx, side, one, log.size, peaks) for one in logged]
+            blocks: _Blocks = {}
+            peaks = tuple([await self._subtree(tx, side, keyset_id, span, blocks) for span in spans(0, log.size)])
+            return [await self._proof(tx, side, one, log.size, peaks, blocks) for one in logged]
 
         return await self._context.storage.read(body)
 
     async def _proof(
-        self, tx: Transaction, side: Side, one: LoggedLeaf, size: int, peaks: tuple[SumNode, ...]
+        self, tx: Transaction, side: Side, one: LoggedLeaf, size: int, peaks: tuple[SumNode, ...], blocks: _Blocks
     ) -> InclusionProof:
         path: list[Step] = []
         for span in path_spans(one.position, size):
-            node = await self._subtree(tx, side, one.keyset, span)
+            node = await self._subtree(tx, side, one.keyset, span, blocks)
             path.append(Step(node.hash, node.sum, span.start < one.position))
         return InclusionProof(one.item, one.amount, one.position, tuple(path), peaks)
 
@@ -293,21 +297,25 @@ class Liabilities:
             raise RefusedError("the log did not grow between these epochs")
 
         async def body(tx: Transaction) -> ConsistencyProof:
-            old_peaks = [await self._subtree(tx, side, keyset_id, span) for span in spans(0, sizes[0])]
-            appended = [await self._subtree(tx, side, keyset_id, span) for span in spans(sizes[0], sizes[1])]
+            blocks: _Blocks = {}
+            old_peaks = [await self._subtree(tx, side, keyset_id, span, blocks) for span in spans(0, sizes[0])]
+            appended = [await self._subtree(tx, side, keyset_id, span, blocks) for span in spans(sizes[0], sizes[1])]
             return ConsistencyProof(sizes[0], sizes[1], tuple(old_peaks), tuple(appended))
 
         return await self._context.storage.read(body)
 
-    async def _subtree(self, tx: Transaction, side: Side, keyset_id: str, span: Span) -> SumNode:
-        """A complete subtree, kept or made from its leaves."""
+    async def _subtree(self, tx: Transaction, side: Side, keyset_id: str, span: Span, blocks: _Blocks | None = None) -> SumNode:
+        """A complete subtree, kept or made from its leaves; `blocks` keeps leaves that were read, within one question."""
         if span.height >= _KEPT_HEIGHT:
             node = await self._store.node(tx, side, keyset_id, span)
             if node is None:
                 raise InvariantError("a subtree of a log is lost")
             return node
-        width = 1 << span.height
-        leaves = await self._store.leaves(tx, side, keyset_id, span.start, width)
+        blocks = {} if blocks is None else blocks
+        start = span.start & -_BLOCK
+        if start not in blocks:
+            blocks[start] = await self._store.leaves(tx, side, keyset_id, start, _BLOCK)
+        leaves = [one for one in blocks[start] if span.start <= one.position < span.end]
         if [one.position for one in leaves] != list(range(span.start, span.end)):
             raise InvariantError("a leaf of a log is lost")
         forest = Forest()

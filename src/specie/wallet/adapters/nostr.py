@@ -17,7 +17,7 @@ import ipaddress
 import json
 import socket
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -141,7 +141,7 @@ class SdkNostrRelays:
 
     async def messages(
         self, refs: Sequence[str], relays: Sequence[str], *, since: int, follow: bool
-    ) -> AsyncIterator[NostrMessage]:
+    ) -> AsyncGenerator[NostrMessage, None]:
         """Messages to our keys; as the port says."""
         keys = {(await self._signer.public_key(ref))[1:].hex(): ref for ref in refs}
         wanted = Filter().kind(Kind(_GIFT_WRAP)).pubkeys([PublicKey.parse(key) for key in keys])

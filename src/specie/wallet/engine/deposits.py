@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from specie.ecash import wire
+from specie.ecash.mint_url import mint_url_checked
 from specie.ecash.quote import MintQuote, MintQuoteRequest, quote_pubkey_checked
 from specie.ecash.quote_lookup import QuoteLookup, QuotePage, quote_lookup_digest
 from specie.kernel import curve
@@ -25,7 +26,7 @@ from specie.kernel.money import unit_checked
 from specie.storage.ports import Transaction
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.issue import claim
-from specie.wallet.engine.mints import fresh_keysets, refresh
+from specie.wallet.engine.mints import fresh_keysets
 from specie.wallet.errors import UnsupportedError
 from specie.wallet.holding import WalletMintQuote
 
@@ -66,10 +67,10 @@ class Deposits:
     async def request(self, amount: int, pubkey: str, *, mint: str, unit: str = "sat", description: str | None = None) -> str:
         """An invoice whose payment only the owner of `pubkey` can claim: to deposit for somebody else. Nothing is kept.
 
-        `mint` is a normalised URL. UnsupportedError where the mint has no locked quotes; PeerFaultError if it locked the
-        quote to another key.
+        MintUnknownError; UnsupportedError where the mint has no locked quotes; PeerFaultError if it locked the quote to
+        another key.
         """
-        ctx = self._ctx
+        ctx, mint = self._ctx, mint_url_checked(mint)
         owner = quote_pubkey_checked(pubkey)
         if amount <= 0:
             raise MalformedError("an amount to deposit must be positive")
@@ -85,11 +86,12 @@ class Deposits:
     async def find(self, mint: str, *, gap: int = _GAP) -> list[WalletMintQuote]:
         """Quotes locked to our keys at a mint, as it has them now, those we asked for ourselves among them; all are stored.
 
-        Looks `gap` keys beyond the last one known, which a wallet restored from words needs. UnsupportedError where the
-        mint does not tell, PeerFaultError for answers about keys or methods that were not asked about, UnavailableError.
+        Looks `gap` keys beyond the last one known, which a wallet restored from words needs. MintUnknownError,
+        UnsupportedError where the mint does not tell, PeerFaultError for answers about keys or methods that were not asked
+        about, UnavailableError.
         """
-        ctx = self._ctx
-        await refresh(ctx, mint)
+        ctx, mint = self._ctx, mint_url_checked(mint)
+        await fresh_keysets(ctx, mint, force=True)
         info = await ctx.info(mint)
         most = _limit(info.nuts.get(_DRAFT_KEY))
         if most is None:

@@ -46,11 +46,12 @@ from specie.ecash.liabilities import (
     verify_inclusion,
     verify_successor,
 )
+from specie.ecash.mint_url import mint_url_checked
 from specie.kernel import curve
 from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError
 from specie.storage.ports import Transaction
 from specie.wallet.engine.context import Context
-from specie.wallet.engine.mints import refresh
+from specie.wallet.engine.mints import fresh_keysets
 from specie.wallet.errors import UnsupportedError
 from specie.wallet.liabilities import (
     CoinRecord,
@@ -131,13 +132,14 @@ class MintLiabilities:
         self._ctx = context
 
     async def verify(self, mint: str, *, ask: bool = False, max_leaves: int = MAX_LEAVES) -> LiabilityReport:
-        """Check a mint's new epochs, its logs and our receipts; what was found, good or bad. `mint` is a normalised URL.
+        """Check a mint's new epochs, its logs and our receipts; what was found, good or bad.
 
         `ask` names our coins to the mint where a log has more than `max_leaves` new leaves. Evidence is kept in the wallet.
-        UnsupportedError where the mint proves nothing, PeerFaultError for answers that do not fit, UnavailableError.
+        MintUnknownError, UnsupportedError where the mint proves nothing, PeerFaultError for answers that do not fit,
+        UnavailableError.
         """
-        ctx = self._ctx
-        await refresh(ctx, mint)
+        ctx, mint = self._ctx, mint_url_checked(mint)
+        await fresh_keysets(ctx, mint, force=True)
         info = await ctx.info(mint)
         if not info.supports(_NUT):
             raise UnsupportedError("the mint does not prove what it owes", nut=_NUT)

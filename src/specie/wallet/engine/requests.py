@@ -16,8 +16,11 @@ payee is left with, so payers put the fee of the swap on top (`WalletSettings.re
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from hashlib import sha256
+from typing import Any
 
 from specie.ecash import wire
 from specie.ecash.codes import ProofsSpentError
@@ -78,6 +81,10 @@ _NOSTR = "nostr"
 _WRAP_LAG_S = 3 * 86_400
 """Wrapped messages are dated up to two days before they are sent (NIP-59)."""
 _REFRESH_S = 30
+_SEEN = 20_000
+"""Messages that are remembered, lest they be told twice."""
+_LOOK_S = 3.0
+"""How often one who listens looks for requests that were made meanwhile."""
 
 
 class Requests:
@@ -346,16 +353,57 @@ class Requests:
         """Take what comes over Nostr for our open requests: what relays hold, and with `follow` what is yet to come.
 
         Every message gives one `Arrival`, also one that is refused. What failed for a mint that could not be reached stays
-        with the relays, and comes again the next time. Requests made meanwhile are not among those watched.
-        RefusedError where no open request is to be paid over Nostr; UnavailableError where no relay answers.
+        with the relays, and comes again the next time. Requests that are made meanwhile, by another process too, are
+        listened for within seconds. RefusedError where at first no open request is to be paid over Nostr;
+        UnavailableError where no relay answers.
         """
-        by_ref = {f"{_NOSTR}/{own.key_number}": own for own in await self.list(only_open=True) if own.key_number is not None}
+        by_ref = await self._listening()
         if not by_ref:
             raise RefusedError("no open payment request is to be paid over Nostr")
+        seen: dict[str, None] = {}
+        while True:
+            async with contextlib.aclosing(self._heard(by_ref, follow=follow)) as stream:
+                async for message in stream:
+                    if message.message_id not in seen:
+                        seen[message.message_id] = None
+                        if len(seen) > _SEEN:
+                            del seen[next(iter(seen))]
+                        yield await self._arrival(message, by_ref[message.ref].request_id)
+            if not follow:
+                return
+            by_ref = await self._listening()
+
+    async def _listening(self) -> dict[str, OwnRequest]:
+        """Open requests that are paid over Nostr, by the name of their key."""
+        return {f"{_NOSTR}/{own.key_number}": own for own in await self.list(only_open=True) if own.key_number is not None}
+
+    async def _heard(self, by_ref: dict[str, OwnRequest], *, follow: bool) -> AsyncGenerator[NostrMessage, None]:
+        """Messages for these requests; ends where, with `follow`, there is a request that is not among them."""
         relays = sorted({relay for own in by_ref.values() for relay in _relays_of(own.request)})
         since = max(min(own.created_at for own in by_ref.values()) - _WRAP_LAG_S, 0)
-        async for message in self._payments.nostr().messages(sorted(by_ref), relays, since=since, follow=follow):
-            yield await self._arrival(message, by_ref[message.ref].request_id)
+        messages = self._payments.nostr().messages(sorted(by_ref), relays, since=since, follow=follow)
+        async with contextlib.aclosing(messages) as stream:
+            while True:
+                waiting = asyncio.ensure_future(anext(stream, None))
+                try:
+                    while follow and not await self._done_soon(waiting):
+                        if not set(await self._listening()) <= set(by_ref):
+                            return
+                    message = await waiting
+                finally:
+                    waiting.cancel()
+                    await asyncio.wait({waiting})
+                if message is None:
+                    return
+                yield message
+
+    async def _done_soon(self, waiting: asyncio.Future[NostrMessage | None]) -> bool:
+        """Whether something came before it is time to look for new requests."""
+        pause = asyncio.ensure_future(self._ctx.clock.sleep(_LOOK_S))
+        both: list[asyncio.Future[Any]] = [waiting, pause]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        pause.cancel()
+        return waiting.done()
 
     async def _arrival(self, message: NostrMessage, request_id: str) -> Arrival:
         try:
