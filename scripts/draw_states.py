@@ -7,6 +7,7 @@ from pathlib import Path
 
 from specie.kernel.machine import Machine
 from specie.mint.states import MACHINES as MINT
+from specie.wallet.paid import MACHINES as PAID
 from specie.wallet.states import MACHINES as WALLET
 
 TARGET = Path(__file__).parent.parent / "docs" / "states"
@@ -14,7 +15,7 @@ TARGET = Path(__file__).parent.parent / "docs" / "states"
 
 def pages() -> dict[str, str]:
     """File name and text of each room's page."""
-    rooms: dict[str, tuple[Machine, ...]] = {"mint": MINT, "wallet": WALLET}  # type: ignore[type-arg]
+    rooms: dict[str, tuple[Machine, ...]] = {"mint": MINT, "wallet": (*WALLET, *PAID)}  # type: ignore[type-arg]
     drawn = {}
     for room, machines in rooms.items():
         parts = [f"# States of the {room}\n\nDrawn from `specie.{room}.states`; do not edit.\n"]

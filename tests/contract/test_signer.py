@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,20 @@ import pytest
 
 from specie.ecash.bdhke import blind, hash_to_curve, unblind
 from specie.ecash.dleq import verify_dleq
+from specie.ecash.p2bk import blind_key
 from specie.ecash.proof import Dleq
 from specie.kernel import curve, hd
 from specie.kernel.errors import RefusedError
-from specie.keys import BlindSigned, KeysetRef, KeyUnknownError, ProofToVerify, Signer, SignerClosedError, ToBlindSign
+from specie.keys import (
+    BlindedKey,
+    BlindSigned,
+    KeysetRef,
+    KeyUnknownError,
+    ProofToVerify,
+    Signer,
+    SignerClosedError,
+    ToBlindSign,
+)
 from specie.keys.adapters.software import SoftwareSigner
 from tests.support.entropy import CountingEntropy
 
@@ -191,6 +202,56 @@ async def test_schnorr_signatures(signer: Signer, ref: str) -> None:
     assert all(curve.schnorr_verify(signature, digest, key) for signature, digest in zip(signatures, digests, strict=True))
 
 
+E_SECRET = bytes(range(1, 33))
+EPHEMERAL = curve.public_key(E_SECRET)
+
+
+async def blinded_key(signer: Signer, ref: str, slot: int, *, flipped: bool = False) -> BlindedKey:
+    """A key of the signer as a sender blinds it; `flipped` as he does who knows its x coordinate with the other parity."""
+    named = await signer.public_key(ref)
+    return BlindedKey(ref, EPHEMERAL, slot, blind_key(curve.negate(named) if flipped else named, E_SECRET, slot))
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.parametrize("slot", [0, 1, 10])
+async def test_blinded_keys_are_found_and_sign(signer: Signer, slot: int, flipped: bool) -> None:
+    """Of each key, even or odd and named with either parity, the blinded form is known and signs for itself (NUT-28)."""
+    keys = [await blinded_key(signer, f"p2pk/{index}", slot, flipped=flipped) for index in range(40)]
+    assert await signer.own_blinded(keys) == [True] * 40
+    digests = [bytes(32), bytes((1,)) * 32]
+    for key in keys[:8]:
+        signatures = await signer.sign_blinded(key, digests)
+        assert all(curve.schnorr_verify(one, digest, key.key) for one, digest in zip(signatures, digests, strict=True))
+
+
+async def test_what_is_not_blinded_for_us(signer: Signer) -> None:
+    """Another's key, slot or ephemeral key, and nonsense in any place, is not ours and signs nothing; the others stay ours."""
+    good = await blinded_key(signer, "p2pk/0", 3)
+    plain = await signer.public_key("p2pk/0")
+    wrong = [
+        replace(good, ref="p2pk/1"),
+        replace(good, slot=4),
+        replace(good, slot=11),
+        replace(good, slot=-1),
+        replace(good, ephemeral=curve.negate(plain)),
+        replace(good, ephemeral=OFF_CURVE),
+        replace(good, ephemeral=b""),
+        replace(good, key=plain),
+        replace(good, key=curve.negate(good.key)),
+        replace(good, key=OFF_CURVE),
+        replace(good, key=bytes(33)),
+    ]
+    assert await signer.own_blinded([good, *wrong, good]) == [True, *([False] * len(wrong)), True]
+    for key in wrong:
+        with pytest.raises(RefusedError):
+            await signer.sign_blinded(key, [bytes(32)])
+    with pytest.raises(RefusedError):
+        await signer.sign_blinded(good, [bytes(31)])
+    for call in (signer.own_blinded, lambda keys: signer.sign_blinded(keys[0], [bytes(32)])):
+        with pytest.raises(KeyUnknownError):
+            await call([replace(good, ref="mint/sat/0/64")])
+
+
 async def test_recoverable_signatures(signer: Signer) -> None:
     """ECDSA signatures recover to the ref's public key, one for each digest."""
     digests = [bytes((index,)) * 32 for index in range(70)]
@@ -275,6 +336,8 @@ async def test_closed_signer_refuses_everything(provider: Callable[[bytes], Sign
         opened.public_key("mint/sat/0/1"),
         opened.sign_schnorr("node", [bytes(32)]),
         opened.sign_recoverable("node", [bytes(32)]),
+        opened.own_blinded([]),
+        opened.sign_blinded(BlindedKey("p2pk/0", point, 0, point), []),
         opened.derive_secrets("009a1f293253e41e", [0]),
         opened.wrap(b"x", context=b""),
         opened.unwrap(wrapped, context=b""),

@@ -24,6 +24,7 @@ from specie.wallet.holding import (
     WalletMintQuote,
 )
 from specie.wallet.operation import Kind, Operation, Output, Purpose, Role
+from specie.wallet.paid import Settle, Taking, TakingState, Toll, TollState
 from specie.wallet.ports import WalletStore
 from specie.wallet.request import RequestPayment, RequestReceipt, RequestRecord
 from specie.wallet.states import CoinState, OperationState, TokenState
@@ -77,6 +78,7 @@ def operation(name: str = "01", **fields: Any) -> Operation:
     outputs = (
         Output(Role.KEEP, MAX_U64, "01" + "ab" * 32, "keep", b"r" * 32, POINT, MAX_U64),
         Output(Role.SEND, 2, "01" + "ab" * 32, '["P2PK",{}]', b"q" * 32, POINT[:-1] + b"\0", None),
+        Output(Role.SEND, 1, "01" + "ab" * 32, '["P2PK",{"nonce":""}]', b"p" * 32, POINT[:-1] + b"\1", None, POINT),
     )
     known: dict[str, Any] = {
         "operation_id": name,
@@ -282,6 +284,66 @@ async def test_history_is_paged_and_append_only(bench: Bench) -> None:
     first = await bench.history(before=None, limit=3)
     assert first == entries[:1:-1]
     assert await bench.history(before=first[-1].entry_id, limit=3) == entries[1::-1]
+
+
+def taking(name: str = "t", **fields: Any) -> Taking:
+    known: dict[str, Any] = {
+        "name": name,
+        "resource": "GET /",
+        "mint": MINT,
+        "unit": "sat",
+        "amount": MAX_U64,
+        "settle": Settle.LATER,
+        "state": TakingState.BEGUN,
+        "created_at": NOW,
+    }
+    return Taking(**(known | fields))
+
+
+async def test_takings_are_written_once(bench: Bench) -> None:
+    """One of a name; state, deliveries and answer are renewed; only what is BEGUN is dropped, only TAKEN forgotten."""
+    assert await bench.add_taking(taking())
+    assert not await bench.add_taking(taking(resource="GET /other"))
+    assert await bench.taking("t") == taking()
+    assert await bench.taking("u") is None
+    taken = taking(state=TakingState.TAKEN, deliveries=2, answered_at=NOW + 5)
+    await bench.save_taking(taken)
+    await bench.drop_taking("t")
+    assert await bench.taking("t") == taken
+    await bench.add_taking(taking("u", created_at=NOW + 1))
+    assert [one.name for one in await bench.takings(since=NOW, limit=9)] == ["u", "t"]
+    assert [one.name for one in await bench.takings(since=NOW + 1, limit=9)] == ["u"]
+    assert [one.name for one in await bench.takings(since=0, limit=1)] == ["u"]
+    assert await bench.forget_takings(NOW + 9) == 1
+    await bench.drop_taking("u")
+    assert await bench.takings(since=0, limit=9) == []
+
+
+async def test_swaps_are_found_by_their_inputs(bench: Bench) -> None:
+    """All swaps of exactly these coins since a time, with their states; other kinds and other coins are not among them."""
+    await bench.add_operation(operation("01"))
+    await bench.add_operation(operation("02", kind=Kind.MELT))
+    await bench.add_operation(operation("03", inputs=(b"\x01" * 33,)))
+    await bench.add_operation(operation("04"))
+    await bench.close_operation("01", OperationState.DONE, "", NOW)
+    inputs = b"\x01" * 33 + b"\x02" * 33
+    assert await bench.swaps_of(inputs, NOW) == [("01", OperationState.DONE), ("04", OperationState.OPEN)]
+    assert await bench.swaps_of(inputs, NOW + 1) == []
+
+
+async def test_tolls_move_by_compare_and_swap(bench: Bench) -> None:
+    """A toll moves from the state it was seen in, or not at all; they are found by host, time and state."""
+    first = Toll("01", "a.test", "GET /", MINT, "sat", MAX_U64, TollState.BEGUN, None, NOW)
+    second = replace(first, toll_id="02", host="b.test", created_at=NOW + 1)
+    await bench.add_toll(first)
+    await bench.add_toll(second)
+    sent = replace(first, state=TollState.SENT, token="x", amount=5)
+    assert await bench.save_toll(sent, TollState.BEGUN)
+    assert not await bench.save_toll(sent, TollState.BEGUN)
+    assert await bench.tolls() == [sent, second]
+    assert await bench.tolls(host="b.test") == [second]
+    assert await bench.tolls(since=NOW + 1) == [second]
+    assert await bench.tolls(states=(TollState.SENT, TollState.SPENT)) == [sent]
 
 
 def receipt(number: int, request: str, coins: bytes, operation: str) -> RequestReceipt:

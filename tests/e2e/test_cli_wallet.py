@@ -187,6 +187,34 @@ def test_a_locked_token_opens_for_its_key_alone(specie: Run) -> None:
     assert _balance(specie, "bob") == 8
 
 
+def test_a_blinded_lock_hides_the_key_and_opens_for_it(specie: Run) -> None:
+    """`send --to KEY --blind`: the key is not in the token, and only its wallet redeems it."""
+    from specie.ecash import decode_token
+
+    specie("wallet", "mint", "32")
+    key = specie("wallet", "lock", "--name", "bob").out.strip()
+    token = specie("wallet", "send", "8", "--to", key, "--blind", "--no-qr").out.strip()
+    assert all(coin.p2pk_e is not None and key not in coin.secret for coin in decode_token(token).proofs)
+    assert specie("wallet", "receive", token, "--name", "carol").code == 3
+    assert specie("wallet", "receive", token, "--name", "bob").code == 0
+    assert _balance(specie, "bob") == 8
+
+
+def test_a_quote_is_claimed_by_its_id_after_a_restore(specie: Run, tmp_path: Path) -> None:
+    """The words and the quote's id bring back what was paid while the wallet was lost."""
+    from specie.app.wallet import SyncWallet
+
+    specie("wallet", "mint", "8")
+    words = specie("wallet", "words").out.strip()
+    mint = specie("wallet", "mints", "--json").json()["mints"][0]["url"]
+    with SyncWallet.open(tmp_path / "lost", words=words, mint=mint) as shadow:
+        quote = shadow.mint_quote(21)
+        shadow.wait(quote, timeout_s=20)
+    claimed = specie("wallet", "claim", quote.quote, "--json").json()
+    assert claimed["amount"] == 21
+    assert specie("wallet", "claim", quote.quote).code == 3
+
+
 def test_a_hash_locked_token_opens_with_its_preimage(specie: Run) -> None:
     """HTLC by `--htlc` and `--preimage`."""
     specie("wallet", "mint", "32")
@@ -196,7 +224,7 @@ def test_a_hash_locked_token_opens_with_its_preimage(specie: Run) -> None:
     assert specie("wallet", "receive", token, "--name", "bob", "--preimage", preimage.hex()).code == 0
 
 
-@pytest.mark.parametrize("arguments", [["--locktime", "1h"], ["--lock", "02" * 33, "--locktime", "soon"]])
+@pytest.mark.parametrize("arguments", [["--locktime", "1h"], ["--blind"], ["--lock", "02" * 33, "--locktime", "soon"]])
 def test_a_lock_that_makes_no_sense_is_a_usage_error(specie: Run, arguments: list[str]) -> None:
     """Exit code 2, and nothing is sent."""
     specie("wallet", "mint", "8")

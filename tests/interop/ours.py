@@ -198,6 +198,7 @@ def _lock(lock: Mapping[str, Any]) -> P2PK | HTLC:
         "locktime": lock.get("locktime"),
         "refund": tuple(lock.get("refund", ())),
         "sig_all": lock.get("sig_all", False),
+        "blinded": lock.get("blinded", False),
     }
     if "hashlock" in lock:
         return HTLC(lock["hashlock"], tuple(pubkeys), **more)

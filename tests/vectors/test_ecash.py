@@ -11,7 +11,7 @@ import cbor2
 import msgspec
 import pytest
 
-from specie.ecash import codes, conditions, dleq, info, keyset, mint_url, quote, wire
+from specie.ecash import codes, conditions, dleq, info, keyset, mint_url, p2bk, quote, wire
 from specie.ecash.bdhke import hash_to_curve
 from specie.ecash.blank import blank_count, change_amounts
 from specie.ecash.codes import ConditionMalformedError, ConditionUnmetError, KeysetUnknownError
@@ -387,6 +387,38 @@ def test_derived_key(record: Record) -> None:
     counter = int(record["path"].rsplit("/", 1)[1])
     make = p2pk_secret_key if "NUT-11" in record["use"] else quote_secret_key
     assert curve.public_key(make(seed, counter)).hex() == record["pubkey"]
+
+
+# NUT-28
+
+
+@each("nut28-p2bk", kind="slot")
+def test_blinded_slot(record: Record) -> None:
+    """Sender and receiver reach the same key of each slot, from opposite ends of one ECDH; the parity rule picks the scalar."""
+    e, p, named = (bytes.fromhex(record[name]) for name in ("e", "p", "P"))
+    ephemeral, slot = bytes.fromhex(record["E"]), record["slot"]
+    assert curve.public_key(e) == ephemeral
+    assert p2bk.shared_x(named, e).hex() == p2bk.shared_x(ephemeral, p).hex() == record["Zx"]
+    assert p2bk.blinding_scalar(bytes.fromhex(record["Zx"]), slot).hex() == record["r"]
+    blinded = p2bk.blind_key(named, e, slot)
+    assert blinded.hex() == record["blinded_pubkey"]
+    k = p2bk.unblinded_secret(blinded, p, bytes.fromhex(record["Zx"]), slot)
+    assert k is not None
+    assert k.hex() == record[f"sk_{record['correct']}"]
+    assert curve.public_key(k) == blinded
+
+
+@each("nut28-p2bk", kind="proof")
+def test_blinded_proof(record: Record) -> None:
+    """A coin with p2pk_e is read, and its receiver's key is that of the slot."""
+    (proof,) = wire.proofs_from_json(json.dumps([record["proof"]]).encode())
+    condition = conditions.parse_secret(proof.secret)
+    assert condition is not None
+    assert proof.p2pk_e is not None
+    secret = bytes.fromhex(record["receiver_privkey"])
+    k = p2bk.unblinded_secret(condition.keys[0], secret, p2bk.shared_x(proof.p2pk_e, secret), record["slot"])
+    assert k is not None
+    assert curve.public_key(k) == condition.keys[0]
 
 
 # NUT-20

@@ -14,6 +14,7 @@ from specie.keys.errors import (
     SignerClosedError,
 )
 from specie.keys.ports import (
+    BlindedKey,
     BlindSigned,
     Capabilities,
     DerivedSecret,
@@ -29,6 +30,7 @@ from specie.keys.sealing import PASSPHRASE_VARIABLE, OpenedSeed, SealKind, SealS
 __all__ = [
     "PASSPHRASE_VARIABLE",
     "BlindSigned",
+    "BlindedKey",
     "Capabilities",
     "DerivedSecret",
     "KeyRef",

@@ -12,6 +12,7 @@ from typing import Protocol
 
 __all__ = [
     "BlindSigned",
+    "BlindedKey",
     "Capabilities",
     "DerivedSecret",
     "KeyRef",
@@ -71,6 +72,20 @@ class DerivedSecret:
     counter: int
     secret: str
     r: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlindedKey:
+    """A key in a lock (33 bytes) that may be ours, blinded by a sender for its slot (NUT-28). All but `ref` is hostile."""
+
+    ref: KeyRef
+    """The key of ours that it may be."""
+    ephemeral: bytes
+    """p2pk_e of the coin, 33 bytes."""
+    slot: int
+    """Place in `[data, ...pubkeys, ...refund]`, 0 to 10."""
+    key: bytes
+    """As it stands in the lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +150,14 @@ class Signer(Protocol):
 
     async def sign_schnorr(self, ref: KeyRef, digests: Sequence[bytes]) -> list[bytes]:
         """BIP 340 signatures (64 bytes) over 32-byte digests."""
+        ...
+
+    async def own_blinded(self, keys: Sequence[BlindedKey]) -> list[bool]:
+        """For each blinded key whether it is the key of its ref, in order; what is no point or slot is not."""
+        ...
+
+    async def sign_blinded(self, key: BlindedKey, digests: Sequence[bytes]) -> list[bytes]:
+        """BIP 340 signatures (64 bytes) over 32-byte digests that are valid for `key.key`. RefusedError if it is not ours."""
         ...
 
     async def sign_recoverable(self, ref: KeyRef, digests: Sequence[bytes]) -> list[tuple[bytes, int]]:

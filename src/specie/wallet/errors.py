@@ -19,12 +19,15 @@ __all__ = [
     "OperationFailedError",
     "OperationOpenError",
     "PaymentPendingError",
+    "PaymentUnfitError",
     "QuoteUnknownError",
     "RequestClosedError",
     "RequestPaidError",
     "RequestUnknownError",
+    "SpendingLimitError",
     "TokenLockedError",
     "TokenUnknownError",
+    "TokenUsedError",
     "TransportUnsupportedError",
     "UnsupportedError",
 ]
@@ -96,6 +99,30 @@ class TokenLockedError(RefusedError):
 
 class TokenUnknownError(RefusedError):
     """No token like this was sent from this wallet."""
+
+
+class TokenUsedError(RefusedError):
+    """The token has been spent, or has paid for a resource and is not honoured again."""
+
+
+class PaymentUnfitError(RefusedError):
+    """A payment request asks for what this wallet cannot or must not pay; nothing was sent."""
+
+
+class SpendingLimitError(RefusedError):
+    """The payment would exceed what the owner allows; nothing was sent.
+
+    Attributes:
+        host: whom it would have paid.
+        asked: what it would have cost, in the minor unit.
+        allowed: what may be paid still.
+    """
+
+    def __init__(self, host: str, asked: int, allowed: int, unit: str) -> None:
+        super().__init__(f"{host} asks for {asked} {unit}, and {allowed} {unit} are allowed")
+        self.host = host
+        self.asked = asked
+        self.allowed = allowed
 
 
 class QuoteUnknownError(RefusedError):

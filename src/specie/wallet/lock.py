@@ -23,6 +23,8 @@ class P2PK:
         refund: keys of the sender's pathway, open after `locktime`; needs `locktime`.
         n_sigs_refund: how many of those must sign.
         sig_all: one signature covers all inputs and outputs of the spending (SIG_ALL).
+        blinded: hide the keys from the mint, afresh for every coin (NUT-28). At most 11 keys; the receiver's wallet must
+            know NUT-28, and `n_sigs` still counts keys, not people.
     """
 
     pubkeys: tuple[str, ...]
@@ -31,6 +33,7 @@ class P2PK:
     refund: tuple[str, ...] = ()
     n_sigs_refund: int = 1
     sig_all: bool = False
+    blinded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class HTLC:
 
     Attributes:
         payment_hash: hex of SHA-256 of the 32-byte preimage.
-        pubkeys, n_sigs, locktime, refund, n_sigs_refund, sig_all: as in `P2PK`; `pubkeys` may be empty.
+        pubkeys, n_sigs, locktime, refund, n_sigs_refund, sig_all, blinded: as in `P2PK`; `pubkeys` may be empty, but some key
+            must be there to be blinded, at most 10. The hash is not blinded.
     """
 
     payment_hash: str
@@ -49,3 +53,4 @@ class HTLC:
     refund: tuple[str, ...] = ()
     n_sigs_refund: int = 1
     sig_all: bool = False
+    blinded: bool = False

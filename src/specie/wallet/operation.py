@@ -59,6 +59,8 @@ class Output:
     r: bytes = field(repr=False)
     b_: bytes
     counter: int | None
+    p2pk_e: bytes | None = None
+    """Of a secret locked to blinded keys (NUT-28): the ephemeral key that goes with its coin, 33 bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import KnownKeyset, MintRecord, SentToken, StoredProof, WalletMeltQuote, WalletMintQuote
 from specie.wallet.liabilities import CoinRecord, KeptEvidence, LoggedItem
 from specie.wallet.operation import Operation
+from specie.wallet.paid import PaidStore
 from specie.wallet.request import RequestPayment, RequestReceipt, RequestRecord
 from specie.wallet.states import CoinState, OperationState, TokenState
 
@@ -241,7 +242,7 @@ class RequestStore(Protocol):
         ...
 
 
-class WalletStore(RequestStore, Protocol):
+class WalletStore(RequestStore, PaidStore, Protocol):
     """The wallet's tables. Every method works inside the caller's transaction and commits nothing itself."""
 
     # mints and keysets

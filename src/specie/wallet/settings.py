@@ -20,6 +20,7 @@ class WalletSettings:
         refresh_after_s: a mint's keysets are looked at again after this time.
         restore_batch: outputs of one restore request (NUT-13 says 100).
         restore_gap: empty batches that end the restore of a keyset.
+        key_gap: how many keys behind the last known one still count as ours in a lock or on a quote.
         replay_window_s: a melt that the mint never saw is sent again only within this time; afterwards its coins are freed.
         payment_wait_s: how long `pay` waits for a payment that is on its way.
         quote_patience_s: unpaid quotes are asked about until this long after they ran out.
@@ -35,6 +36,7 @@ class WalletSettings:
     refresh_after_s: int = 600
     restore_batch: int = 100
     restore_gap: int = 3
+    key_gap: int = 100
     replay_window_s: int = 600
     payment_wait_s: float = 120.0
     quote_patience_s: int = 7 * 86_400

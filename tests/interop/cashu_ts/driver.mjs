@@ -201,6 +201,7 @@ function lockOptions(lock) {
   if (lock.n_sigs) builder.requireLockSignatures(lock.n_sigs);
   if (lock.hashlock) builder.addHashlock(lock.hashlock);
   if (lock.sig_all) builder.sigAll();
+  if (lock.blinded) builder.blindKeys();
   return builder.toOptions();
 }
 

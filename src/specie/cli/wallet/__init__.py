@@ -7,7 +7,7 @@ from typing import Any
 
 from cyclopts import App, Group
 
-from specie.cli.wallet import audits, care, deposits, money
+from specie.cli.wallet import audits, care, claim, deposits, money, paid
 from specie.cli.wallet.mints import app as mints
 from specie.cli.wallet.request import app as request
 
@@ -26,7 +26,8 @@ app = App(
 )
 _MONEY = Group("Money", sort_key=1)
 _CARE = Group("Keep it safe", sort_key=2)
-_MORE = Group("More", sort_key=3)
+_PAID = Group("Paid HTTP", sort_key=3)
+_MORE = Group("More", sort_key=4)
 
 _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
     (
@@ -34,8 +35,9 @@ _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
         (money.balance, money.mint, money.invoice, money.send, money.receive, money.pay, money.lock, money.reclaim),
     ),
     (_MONEY, (deposits.deposits, deposits.deposit_key, deposits.deposit_for)),
-    (_CARE, (care.init, care.words, care.restore, care.backup, care.pending, care.resume, care.tidy)),
+    (_CARE, (care.init, care.words, care.restore, care.backup, care.pending, care.resume, care.tidy, claim.claim)),
     (_CARE, (audits.verify_mint, audits.verify_evidence)),
+    (_PAID, (paid.fetch, paid.paywall, paid.takings)),
     (_MORE, (care.history, care.names)),
 )
 for _row, (_group, _commands) in enumerate(_GROUPS):

@@ -196,7 +196,12 @@ async def invoice(
 class _LockOptions:
     lock: Annotated[
         list[str] | None,
-        Parameter(group=_LOCK, negative="", help="Public key that alone can spend it (specie wallet lock); may be repeated."),
+        Parameter(
+            name=("--lock", "--to"),
+            group=_LOCK,
+            negative="",
+            help="Public key that alone can spend it (specie wallet lock); may be repeated.",
+        ),
     ] = None
     signatures: Annotated[int, Parameter(group=_LOCK, help="How many of those keys must sign.")] = 1
     locktime: Annotated[
@@ -206,6 +211,15 @@ class _LockOptions:
         list[str] | None, Parameter(group=_LOCK, negative="", help="Public key that may spend it after the locktime.")
     ] = None
     htlc: Annotated[str | None, Parameter(group=_LOCK, help="SHA-256 hash (hex) whose preimage spends it.")] = None
+    blind: Annotated[
+        bool,
+        Parameter(
+            group=_LOCK,
+            negative="",
+            show_default=False,
+            help="Hide the keys from the mint (NUT-28): it cannot tell that two tokens went to the same person.",
+        ),
+    ] = False
 
 
 async def send(
@@ -289,11 +303,11 @@ def _lock(options: _LockOptions) -> P2PK | HTLC | None:
 
     until, keys, refund = _until(options.locktime), tuple(options.lock or ()), tuple(options.refund or ())
     if options.htlc is not None:
-        return HTLC(options.htlc, keys, n_sigs=options.signatures, locktime=until, refund=refund)
+        return HTLC(options.htlc, keys, n_sigs=options.signatures, locktime=until, refund=refund, blinded=options.blind)
     if keys:
-        return P2PK(keys, n_sigs=options.signatures, locktime=until, refund=refund)
-    if until is not None or refund:
-        raise UsageError("--locktime and --refund go with --lock or --htlc")
+        return P2PK(keys, n_sigs=options.signatures, locktime=until, refund=refund, blinded=options.blind)
+    if until is not None or refund or options.blind:
+        raise UsageError("--locktime, --refund and --blind go with --lock or --htlc")
     return None
 
 

@@ -34,11 +34,21 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from specie.ecash.derive import derive, mint_backup_secret_key, p2pk_secret_key, quote_secret_key
 from specie.ecash.dleq import prove
+from specie.ecash.p2bk import shared_x, unblinded_secret
 from specie.kernel import curve, hd, seal
 from specie.kernel.entropy import Entropy
 from specie.kernel.errors import MalformedError
 from specie.keys.errors import KeyUnknownError, SignerClosedError
-from specie.keys.ports import BlindSigned, Capabilities, DerivedSecret, KeyRef, KeysetRef, ProofToVerify, ToBlindSign
+from specie.keys.ports import (
+    BlindedKey,
+    BlindSigned,
+    Capabilities,
+    DerivedSecret,
+    KeyRef,
+    KeysetRef,
+    ProofToVerify,
+    ToBlindSign,
+)
 
 __all__ = ["SoftwareSigner"]
 
@@ -134,6 +144,20 @@ class SoftwareSigner:
     async def sign_schnorr(self, ref: KeyRef, digests: Sequence[bytes]) -> list[bytes]:
         """BIP 340 signatures over 32-byte digests, each with fresh auxiliary randomness. Refuses mint keys."""
         secret = self._signing_key(ref)
+        tasks = [(secret, _digest_checked(digest), self._entropy.bytes(32)) for digest in digests]
+        return await self._run(_sign_schnorr, tasks, weight=1)
+
+    async def own_blinded(self, keys: Sequence[BlindedKey]) -> list[bool]:
+        """For each blinded key whether it is the key of its ref (NUT-28). Refuses mint keys."""
+        self._open()
+        tasks = [(self._signing_key(key.ref), key) for key in keys]
+        return await self._run(_own_blinded, tasks, weight=2)
+
+    async def sign_blinded(self, key: BlindedKey, digests: Sequence[bytes]) -> list[bytes]:
+        """BIP 340 signatures by the blinded key, each with fresh auxiliary randomness. KeyUnknownError if it is not ours."""
+        secret = _blinded_secret(self._signing_key(key.ref), key, {})
+        if secret is None:
+            raise KeyUnknownError("this blinded key is not one of ours")
         tasks = [(secret, _digest_checked(digest), self._entropy.bytes(32)) for digest in digests]
         return await self._run(_sign_schnorr, tasks, weight=1)
 
@@ -318,6 +342,22 @@ def _blind_sign(tasks: Sequence[tuple[_KeyPair, bytes]]) -> list[BlindSigned]:
 
 def _sign_schnorr(tasks: Sequence[tuple[bytes, bytes, bytes]]) -> list[bytes]:
     return [curve.schnorr_sign(digest, secret, aux) for secret, digest, aux in tasks]
+
+
+def _blinded_secret(secret: bytes, key: BlindedKey, shared: dict[tuple[bytes, bytes], bytes]) -> bytes | None:
+    """The secret key of a blinded key, None if it is not ours; `shared` remembers what ECDH gave before."""
+    try:
+        zx = shared.get((secret, key.ephemeral))
+        if zx is None:
+            zx = shared[secret, key.ephemeral] = shared_x(key.ephemeral, secret)
+        return unblinded_secret(key.key, secret, zx, key.slot)
+    except MalformedError:
+        return None
+
+
+def _own_blinded(tasks: Sequence[tuple[bytes, BlindedKey]]) -> list[bool]:
+    shared: dict[tuple[bytes, bytes], bytes] = {}
+    return [_blinded_secret(secret, key, shared) is not None for secret, key in tasks]
 
 
 def _sign_recoverable(tasks: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, int]]:

@@ -7,7 +7,17 @@ from specie.storage.ports import Row, Value
 from specie.wallet.holding import StoredProof
 from specie.wallet.states import CoinState
 
-__all__ = ["PROOF_COLUMNS", "as_bytes", "as_int", "as_text", "maybe_int", "maybe_text", "places", "proof_from_row"]
+__all__ = [
+    "PROOF_COLUMNS",
+    "as_bytes",
+    "as_int",
+    "as_text",
+    "maybe_bytes",
+    "maybe_int",
+    "maybe_text",
+    "places",
+    "proof_from_row",
+]
 
 PROOF_COLUMNS = (
     "y, mint, unit, keyset, amount, secret, c, witness, dleq_e, dleq_s, dleq_r, p2pk_e, state, operation, token, unswapped"
@@ -47,6 +57,11 @@ def as_bytes(value: Value) -> bytes:
     return bytes(value)
 
 
+def maybe_bytes(value: Value) -> bytes | None:
+    """A column of bytes that may be NULL."""
+    return None if value is None else as_bytes(value)
+
+
 def proof_from_row(row: Row) -> StoredProof:
     """A coin of the columns `PROOF_COLUMNS`."""
     y, mint, unit, keyset, amount, secret, c, witness, dleq_e, dleq_s, dleq_r, p2pk_e, state, operation, token, unswapped = row
@@ -59,7 +74,7 @@ def proof_from_row(row: Row) -> StoredProof:
             C=as_bytes(c),
             witness=maybe_text(witness),
             dleq=dleq,
-            p2pk_e=None if p2pk_e is None else as_bytes(p2pk_e),
+            p2pk_e=maybe_bytes(p2pk_e),
         ),
         y=as_bytes(y),
         mint=as_text(mint),

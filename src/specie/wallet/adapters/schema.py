@@ -218,10 +218,43 @@ CREATE TABLE wallet_evidence (
 """
 
 
+_KEYS_AND_TOLLS = """
+ALTER TABLE wallet_output ADD COLUMN p2pk_e BLOB;
+CREATE TABLE wallet_taking (
+  name TEXT PRIMARY KEY,
+  resource TEXT NOT NULL,
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  settle TEXT NOT NULL,
+  state TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  deliveries BIGINT NOT NULL,
+  answered_at BIGINT
+);
+CREATE INDEX wallet_taking_created ON wallet_taking (created_at);
+CREATE TABLE wallet_toll (
+  id TEXT PRIMARY KEY,
+  host TEXT NOT NULL,
+  resource TEXT NOT NULL,
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  state TEXT NOT NULL,
+  token TEXT,
+  created_at BIGINT NOT NULL
+);
+CREATE INDEX wallet_toll_host ON wallet_toll (host, created_at);
+"""
+"""The ephemeral key of an output locked to blinded keys (NUT-28), and payments for resources on both sides (NUT-24)."""
+
+
 def _migration(version: int, tables: str) -> Migration:
     strict = tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;")
     return Migration("wallet", version, strict, tables.replace("BLOB", "BYTEA"))
 
 
-MIGRATIONS = tuple(_migration(number, tables) for number, tables in enumerate((_TABLES, _REQUESTS, _LIABILITIES), 1))
+MIGRATIONS = tuple(
+    _migration(number, tables) for number, tables in enumerate((_TABLES, _REQUESTS, _LIABILITIES, _KEYS_AND_TOLLS), 1)
+)
 """Steps of the wallet's schema, for `Storage.migrate`."""

@@ -15,6 +15,7 @@ from specie.wallet.adapters.rows import (
     as_bytes,
     as_int,
     as_text,
+    maybe_bytes,
     maybe_int,
     maybe_text,
     places,
@@ -22,6 +23,7 @@ from specie.wallet.adapters.rows import (
 )
 from specie.wallet.adapters.schema import MIGRATIONS
 from specie.wallet.adapters.store_liabilities import SqlLiabilityRecords
+from specie.wallet.adapters.store_paid import SqlPaidStore
 from specie.wallet.adapters.store_records import SqlRecordStore
 from specie.wallet.adapters.store_requests import SqlRequestStore
 from specie.wallet.holding import KnownKeyset, MintRecord, StoredProof
@@ -39,7 +41,7 @@ _OPERATION = (
 _Y_BYTES = 33
 
 
-class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords):
+class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords, SqlPaidStore):
     """Implements `wallet.ports.WalletStore`; it holds no state of its own."""
 
     # mints and keysets
@@ -310,7 +312,8 @@ class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords):
         if not inserted:
             return False
         await tx.execute_many(
-            "INSERT INTO wallet_output (operation, position, role, amount, keyset, secret, r, b_, counter) " + places(9),
+            "INSERT INTO wallet_output (operation, position, role, amount, keyset, secret, r, b_, counter, p2pk_e) "
+            + places(10),
             [
                 (
                     operation.operation_id,
@@ -322,6 +325,7 @@ class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords):
                     output.r,
                     output.b_,
                     None if output.counter is None else str(output.counter),
+                    output.p2pk_e,
                 )
                 for position, output in enumerate(operation.outputs)
             ],
@@ -341,7 +345,8 @@ class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords):
 
     async def _operation(self, tx: Transaction, row: Row) -> Operation:
         outputs = await tx.fetch(
-            "SELECT role, amount, keyset, secret, r, b_, counter FROM wallet_output WHERE operation = $1 ORDER BY position",
+            "SELECT role, amount, keyset, secret, r, b_, counter, p2pk_e FROM wallet_output "
+            "WHERE operation = $1 ORDER BY position",
             row[0],
         )
         inputs = as_bytes(row[8])
@@ -364,8 +369,9 @@ class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords):
                     as_bytes(r),
                     as_bytes(b_),
                     maybe_int(counter),
+                    maybe_bytes(p2pk_e),
                 )
-                for role, amount, keyset, secret, r, b_, counter in outputs
+                for role, amount, keyset, secret, r, b_, counter, p2pk_e in outputs
             ),
             method=as_text(row[9]),
             quote=maybe_text(row[10]),

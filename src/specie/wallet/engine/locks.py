@@ -1,21 +1,22 @@
-"""Locks put on coins that are sent, and opened on coins that arrive (NUT-10, 11, 14).
+"""Locks put on coins that are sent, and opened on coins that arrive (NUT-10, 11, 14, 28).
 
-Keys are our own `p2pk/{n}` behind the signer. Whether a lock is open is judged by `ecash.conditions.verify_spend` before
-anything is sent, the same judge as the mint's.
+Keys are our own `p2pk/{n}` behind the signer (`own_keys`). Whether a lock is open is judged by
+`ecash.conditions.verify_spend` before anything is sent, the same judge as the mint's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from specie.ecash.codes import ConditionUnmetError
 from specie.ecash.conditions import (
-    Pathway,
     SigFlag,
     SpendingCondition,
     add_signatures,
     htlc_secret,
     is_preimage,
+    lock_key_checked,
     p2pk_secret,
     parse_secret,
     parse_witness,
@@ -24,16 +25,19 @@ from specie.ecash.conditions import (
     verify_spend,
 )
 from specie.ecash.conditions import open_pathways as pathways_of
+from specie.ecash.p2bk import blind_keys, first_slots
 from specie.ecash.proof import BlindedMessage, Proof
 from specie.ecash.requests import LockOption, locked_secret
+from specie.kernel import curve
 from specie.kernel.encoding import hex_checked
 from specie.kernel.errors import MalformedError, RefusedError
 from specie.storage.ports import Transaction
 from specie.wallet.engine.context import Context
+from specie.wallet.engine.own_keys import OwnKeys
 from specie.wallet.errors import TokenLockedError, UnsupportedError
 from specie.wallet.lock import HTLC, P2PK
 
-__all__ = ["check_lock_supported", "fresh_key", "is_locked", "lock_secrets", "unlocked"]
+__all__ = ["LockedSecret", "check_lock_supported", "fresh_key", "is_locked", "lock_secrets", "unlocked"]
 
 _NONCE_BYTES = 32
 _PURPOSE = "p2pk"
@@ -59,9 +63,42 @@ async def check_lock_supported(ctx: Context, mint: str, lock: P2PK | HTLC | Lock
         raise UnsupportedError("the mint does not say that it enforces this lock, so anybody could spend the coins", nut=nut)
 
 
-def lock_secrets(ctx: Context, lock: P2PK | HTLC | LockOption, count: int) -> list[str]:
-    """Texts of `count` locked secrets, each with a FRESH nonce. ConditionMalformedError for what mints would refuse."""
-    return [_secret(lock, ctx.entropy.bytes(_NONCE_BYTES)) for _ in range(count)]
+@dataclass(frozen=True, slots=True)
+class LockedSecret:
+    """The text of a locked secret, with the ephemeral key that goes with its coin if its keys are blinded (NUT-28)."""
+
+    text: str = field(repr=False)
+    p2pk_e: bytes | None = None
+
+
+def lock_secrets(ctx: Context, lock: P2PK | HTLC | LockOption, count: int) -> list[LockedSecret]:
+    """`count` locked secrets, each with a FRESH nonce, and blinded by FRESH keys (one for all under SIG_ALL) if asked for.
+
+    ConditionMalformedError for what mints would refuse; MalformedError for blinding more keys than there are slots, or none.
+    """
+
+    def nonce() -> bytes:
+        return ctx.entropy.bytes(_NONCE_BYTES)
+
+    def ephemeral() -> bytes:
+        return curve.scalar_from_bytes_wrapping(ctx.entropy.bytes(32))
+
+    if isinstance(lock, LockOption) or not lock.blinded:
+        return [LockedSecret(_secret(lock, nonce())) for _ in range(count)]
+    _secret(lock, nonce())  # judged before its keys are hidden: one that stands twice no longer shows once it is blinded
+    scalars = [ephemeral()] * count if lock.sig_all else [ephemeral() for _ in range(count)]
+    return [LockedSecret(_secret(_blinded(lock, one), nonce()), curve.public_key(one)) for one in scalars]
+
+
+def _blinded(lock: P2PK | HTLC, ephemeral: bytes) -> P2PK | HTLC:
+    """The same lock with its keys blinded, each for its slot."""
+    first = 1 if isinstance(lock, HTLC) else 0
+    keys = [bytes.fromhex(lock_key_checked(key)) for key in (*lock.pubkeys, *lock.refund)]
+    if not keys:
+        raise MalformedError("there is no key in this lock that could be blinded")
+    hidden = [key.hex() for key in blind_keys(keys, ephemeral, first)]
+    split = len(lock.pubkeys)
+    return replace(lock, pubkeys=tuple(hidden[:split]), refund=tuple(hidden[split:]))
 
 
 def _secret(lock: P2PK | HTLC | LockOption, nonce: bytes) -> str:
@@ -111,9 +148,7 @@ async def unlocked(
     conditions = [parse_secret(proof.secret) for proof in proofs]
     if all(condition is None for condition in conditions):
         return tuple(proofs)
-    if any(proof.p2pk_e is not None for proof in proofs):
-        raise TokenLockedError("the token is locked to a blinded key (NUT-28), which this wallet cannot open yet")
-    ours = await ctx.storage.read(lambda tx: ctx.store.keys(tx, _PURPOSE))
+    ours = OwnKeys(ctx, await ctx.storage.read(lambda tx: ctx.store.keys(tx, _PURPOSE)))
     together = any(condition is not None and condition.sigflag is SigFlag.SIG_ALL for condition in conditions)
     opened: list[Proof] = []
     for position, (proof, condition) in enumerate(zip(proofs, conditions, strict=True)):
@@ -130,27 +165,23 @@ async def unlocked(
 
 
 async def _signed(
-    ctx: Context, proof: Proof, condition: SpendingCondition, digest: bytes, ours: dict[bytes, int], preimage: str | None
+    ctx: Context, proof: Proof, condition: SpendingCondition, digest: bytes, ours: OwnKeys, preimage: str | None
 ) -> Proof:
     """The coin with our signatures for the first open pathway that they, and those already there, can satisfy."""
     witness = parse_witness(proof.witness)
     known = preimage if preimage is not None else witness.preimage
-    for pathway in pathways_of(condition, ctx.clock.now()):
+    for pathway, slot in zip(pathways_of(condition, ctx.clock.now()), first_slots(condition), strict=False):
         if not pathway.n_sigs and not pathway.needs_preimage:
             return proof
         if pathway.needs_preimage and not is_preimage(known, condition.hash):
             continue
-        indices = _own_keys(pathway, ours)
-        if len(indices) + len(witness.signatures) < pathway.n_sigs:
+        keys = await ours.of(pathway, proof.p2pk_e, slot)
+        if len(keys) + len(witness.signatures) < pathway.n_sigs:
             continue
-        signatures = [(await ctx.signer.sign_schnorr(f"{_PURPOSE}/{n}", [digest]))[0] for n in indices[: pathway.n_sigs]]
+        signatures = [await ours.sign(key, digest) for key in keys[: pathway.n_sigs]]
         shown = hex_checked(known, 32) if known is not None and pathway.needs_preimage else None
         try:
             return add_signatures(proof, signatures, shown)
         except RefusedError as error:
             raise TokenLockedError(f"the token's witness cannot be used: {error.detail}") from error
     raise TokenLockedError("the token is locked to keys, a preimage or a time that this wallet does not have")
-
-
-def _own_keys(pathway: Pathway, ours: dict[bytes, int]) -> list[int]:
-    return [ours[key[1:]] for key in pathway.keys if key[1:] in ours]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from specie.ecash.blank import PLACEHOLDER_AMOUNT
 from specie.ecash.keyset import Keyset
 from specie.ecash.proof import BlindedMessage, BlindSignature
@@ -15,6 +17,7 @@ from specie.ecash.transaction import blinded_message, unblind_signature
 from specie.kernel import curve
 from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError
 from specie.wallet.engine.context import Context
+from specie.wallet.engine.locks import LockedSecret
 from specie.wallet.holding import KnownKeyset, StoredProof
 from specie.wallet.operation import Operation, Output, Role
 from specie.wallet.selection import keep_amounts
@@ -54,13 +57,13 @@ async def probe_outputs(ctx: Context, keyset_id: str, first: int, count: int) ->
     ]
 
 
-def locked_outputs(ctx: Context, keyset: Keyset, amounts: Sequence[int], secrets: Sequence[str]) -> list[Output]:
+def locked_outputs(ctx: Context, keyset: Keyset, amounts: Sequence[int], secrets: Sequence[LockedSecret]) -> list[Output]:
     """Outputs with these locked secrets and FRESH blinding factors; no seed can restore them."""
     outputs: list[Output] = []
     for amount, secret in zip(amounts, secrets, strict=True):
         r = curve.scalar_from_bytes_wrapping(ctx.entropy.bytes(32))
-        b_ = blinded_message(amount, keyset.id, secret, r).B_
-        outputs.append(Output(Role.SEND, amount, keyset.id, secret, r, b_, None))
+        b_ = blinded_message(amount, keyset.id, secret.text, r).B_
+        outputs.append(Output(Role.SEND, amount, keyset.id, secret.text, r, b_, None, secret.p2pk_e))
     return outputs
 
 
@@ -110,6 +113,8 @@ def coins_from(
             )
         except (RefusedError, MalformedError) as error:
             raise PeerFaultError(f"the mint's signature is wrong: {error.detail}", peer=operation.mint) from error
+        if output.p2pk_e is not None:
+            proof = msgspec.structs.replace(proof, p2pk_e=output.p2pk_e)
         coins.append((output, StoredProof(proof, proof.y, operation.mint, keyset.unit, CoinState.UNSPENT)))
     if len({stored.y for _, stored in coins}) != len(coins):
         raise PeerFaultError("two coins would share a secret", peer=operation.mint)

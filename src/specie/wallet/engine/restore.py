@@ -21,7 +21,7 @@ from specie.wallet.holding import KnownKeyset, StoredProof
 from specie.wallet.operation import Kind, Operation, Purpose
 from specie.wallet.states import CoinState
 
-__all__ = ["Restored", "restore_mint", "restore_p2pk_keys"]
+__all__ = ["Restored", "restore_keys", "restore_mint"]
 
 Progress = Callable[[str, int, int], None]
 """Called with keyset id, counters asked about so far, and coins found so far."""
@@ -126,12 +126,15 @@ def _carrier(mint: str, unit: str) -> Operation:
     )
 
 
-async def restore_p2pk_keys(ctx: Context, count: int) -> None:
-    """Know the first `count` of our P2PK keys again, so that coins locked to them can be opened."""
-    for index in range(count):
-        public = await ctx.signer.public_key(f"p2pk/{index}")
+async def restore_keys(ctx: Context, purpose: str, count: int) -> None:
+    """Know the first `count` of our keys for locks (`p2pk`) or quotes (`quote`) again; fresh ones come behind them.
 
-        async def body(tx: Transaction, number: int = index, key: bytes = public) -> None:
-            await ctx.store.save_key(tx, "p2pk", number, key)
+    Keys behind those are found when a lock or a quote turns up that has one of them, within `settings.key_gap`.
+    """
+    keys = [await ctx.signer.public_key(f"{purpose}/{index}") for index in range(count)]
 
-        await ctx.storage.transact(body)
+    async def body(tx: Transaction) -> None:
+        for index, public in enumerate(keys):
+            await ctx.store.save_key(tx, purpose, index, public)
+
+    await ctx.storage.transact(body)

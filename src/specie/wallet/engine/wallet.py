@@ -15,6 +15,7 @@ from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.keys.ports import Signer
 from specie.storage.ports import Storage
 from specie.wallet.engine import issue, locks, mints, pay, receive, recover, reshape, restore, send
+from specie.wallet.engine.allowance import Allowance
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.deposits import Deposits
 from specie.wallet.engine.liabilities import MintLiabilities
@@ -22,8 +23,10 @@ from specie.wallet.engine.mint_list import MintList
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
 from specie.wallet.engine.recover import CheckReport, ResumeReport
+from specie.wallet.engine.recovery import Recovery
 from specie.wallet.engine.requests import Requests
 from specie.wallet.engine.restore import Progress, Restored
+from specie.wallet.engine.till import Till
 from specie.wallet.errors import InsufficientFundsError, MintUnknownError, QuoteUnknownError, UnsupportedError
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import (
@@ -88,6 +91,9 @@ class Wallet:
         """Mint quotes that others have locked to our keys (draft)."""
         self.liabilities = MintLiabilities(self._context)
         """What mints prove of what they owe, checked against our coins (draft)."""
+        self.recovery = Recovery(self._context)
+        self.till = Till(self._context)
+        self.allowance = Allowance(self._context)
 
     # mints
 
@@ -330,10 +336,12 @@ class Wallet:
         """Bring back what the wallet's seed has at these mints (none given: at all known ones), which are added.
 
         The first `p2pk_keys` keys for locks are known again too, and quotes locked to our keys where a mint tells of them;
-        `check_pending` claims what was paid of those. Can be repeated at any time without harm.
+        `check_pending` claims what was paid of those, and `recovery` takes up others by their ids. Can be repeated at any
+        time without harm.
         """
         urls = [mint_url_checked(url) for url in mints] or [view.url for view in await self.mints()]
-        await restore.restore_p2pk_keys(self._context, p2pk_keys)
+        await restore.restore_keys(self._context, "p2pk", p2pk_keys)
+        await restore.restore_keys(self._context, "quote", self._context.settings.key_gap)
         restored = [one for url in urls for one in await restore.restore_mint(self._context, url, progress)]
         for url in urls:
             try:
