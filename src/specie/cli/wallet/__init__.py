@@ -8,6 +8,7 @@ from typing import Any
 from cyclopts import App, Group
 
 from specie.cli.wallet import care, money
+from specie.cli.wallet.frames import frames
 from specie.cli.wallet.mints import app as mints
 
 __all__ = ["app"]
@@ -33,7 +34,7 @@ _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
         (money.balance, money.mint, money.invoice, money.send, money.receive, money.pay, money.lock, money.reclaim),
     ),
     (_CARE, (care.init, care.words, care.restore, care.backup, care.pending, care.resume, care.tidy)),
-    (_MORE, (care.history, care.names)),
+    (_MORE, (care.history, care.names, frames)),
 )
 for _group, _commands in _GROUPS:
     for _place, _command in enumerate(_commands):

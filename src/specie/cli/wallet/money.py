@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import Group, Parameter
@@ -12,6 +13,7 @@ from cyclopts import Group, Parameter
 from specie.cli.arguments import ScreenArgument
 from specie.cli.errors import DeclinedError, UsageError
 from specie.cli.screen import Screen, shown, table
+from specie.cli.wallet.frames import AnimationOptions, animate, animation_checked, token_given
 from specie.cli.wallet.opening import (
     MintArgument,
     UnitArgument,
@@ -219,13 +221,15 @@ async def send(
     ] = False,
     with_fee: Annotated[bool, Parameter(negative="", show_default=False, help="Put the receiver's swap fee on top.")] = False,
     locks: _LockOptions | None = None,
+    animation: AnimationOptions | None = None,
     mint: MintArgument = None,
     unit: UnitArgument = "sat",
     wallet: Choice = None,
     screen: ScreenArgument,
 ) -> None:
     """Make a token: text that is money, with its QR code. Whoever redeems it first has it."""
-    choice = wallet or WalletChoice()
+    choice, moving = wallet or WalletChoice(), animation or AnimationOptions()
+    animation_checked(moving, screen)
     async with opened(choice, screen) as purse:
 
         async def make() -> SentToken:
@@ -242,7 +246,9 @@ async def send(
         with screen.progress("making a token"):
             token = await (make() if offline else _enough(purse, screen, make))
         play = token.mint in await play_mints(purse)
-        drawn = "" if no_qr or screen.json else await _without_dleq(purse, token)
+        drawn = "" if no_qr or screen.json or moving.animate else await _without_dleq(purse, token)
+    if moving.animate:
+        await animate(screen, token.text, moving)
     if drawn:
         _qr(screen, drawn)
     locked = ", locked" if token.locked else ""
@@ -308,9 +314,16 @@ def _until(text: str | None) -> int | None:
 
 
 async def receive(
-    token: Annotated[str, Parameter(help="The token, or - to read it from standard input.", allow_leading_hyphen=True)],
+    token: Annotated[
+        str | None,
+        Parameter(help="The token, or - to read it, or frames of it, from standard input.", allow_leading_hyphen=True),
+    ] = None,
     /,
     *,
+    frames: Annotated[
+        list[Path] | None,
+        Parameter(negative="", help="File with frames of an animated QR code, one a line, in any order; may be repeated."),
+    ] = None,
     trust: Annotated[bool, Parameter(negative="", show_default=False, help="Trust the token's mint from now on.")] = False,
     offline: Annotated[
         bool, Parameter(negative="", show_default=False, help="Ask no mint: checks the mint's signatures, secures it later.")
@@ -324,7 +337,7 @@ async def receive(
 
     choice = wallet or WalletChoice()
     async with opened(choice, screen) as purse:
-        text = _given(token, "token", screen)
+        text = token_given(token, frames, screen)
         if not offline:
             trust = await _trusts(purse, text, trust, screen)
         with screen.progress("swapping its coins for ours"):
