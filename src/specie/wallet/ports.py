@@ -5,7 +5,7 @@ Besides these an engine takes the kernel's Clock, Entropy and Telemetry, a `stor
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from specie.ecash.info import MintInfo
@@ -15,6 +15,7 @@ from specie.ecash.quote import MeltQuote, MeltQuoteRequest, MintQuote, MintQuote
 from specie.storage.ports import Transaction
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import KnownKeyset, MintRecord, SentToken, StoredProof, WalletMeltQuote, WalletMintQuote
+from specie.wallet.merge import Changes, Record, Tables
 from specie.wallet.operation import Operation
 from specie.wallet.states import CoinState, OperationState, TokenState
 
@@ -260,6 +261,36 @@ class WalletStore(Protocol):
 
     async def close_token(self, tx: Transaction, token_id: str, state: TokenState) -> bool:
         """PENDING to CLAIMED or RECLAIMED; False if it was closed before."""
+        ...
+
+    async def save_secret(self, tx: Transaction, name: str, sealed: bytes, now: int) -> None:
+        """Keep a secret that the signer has sealed, in place of one of the same name."""
+        ...
+
+    async def secret(self, tx: Transaction, name: str) -> bytes | None:
+        """A sealed secret, or None."""
+        ...
+
+    async def delete_secret(self, tx: Transaction, name: str) -> None:
+        """Forget a sealed secret; nothing happens where there is none."""
+        ...
+
+    # whole tables, for backups and merging
+
+    async def schema(self, tx: Transaction) -> dict[str, int]:
+        """The version of each room's tables in this store."""
+        ...
+
+    async def tables(self, tx: Transaction) -> dict[str, list[Record]]:
+        """All rows of all tables of the wallet."""
+        ...
+
+    async def fill(self, tx: Transaction, tables: Tables) -> None:
+        """Insert all rows into empty tables. MalformedError for a table or column that this store does not have."""
+        ...
+
+    async def write(self, tx: Transaction, changes: Mapping[str, Changes]) -> None:
+        """Carry out what `merge.merge_tables` found."""
         ...
 
     async def add_history(self, tx: Transaction, entry: HistoryEntry) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cyclopts import App, Group
 
-from specie.cli.wallet import care, money
+from specie.cli.wallet import care, money, safety
 from specie.cli.wallet.frames import frames
 from specie.cli.wallet.mints import app as mints
 
@@ -33,7 +33,22 @@ _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
         _MONEY,
         (money.balance, money.mint, money.invoice, money.send, money.receive, money.pay, money.lock, money.reclaim),
     ),
-    (_CARE, (care.init, care.words, care.restore, care.backup, care.pending, care.resume, care.tidy)),
+    (
+        _CARE,
+        (
+            care.init,
+            care.words,
+            care.restore,
+            safety.backup,
+            safety.drill,
+            safety.reseal,
+            safety.encrypt,
+            safety.decrypt,
+            care.pending,
+            care.resume,
+            care.tidy,
+        ),
+    ),
     (_MORE, (care.history, care.names, frames)),
 )
 for _group, _commands in _GROUPS:

@@ -24,6 +24,8 @@ from specie.cli.wallet.opening import (
     look,
     opened,
     play_mints,
+    seal_facts,
+    seal_line,
     trusted,
 )
 
@@ -72,6 +74,7 @@ async def balance(*, wallet: Choice = None, screen: ScreenArgument) -> None:
     async with opened(choice, screen) as purse:
         await look(purse, screen)
         held, play = await purse.balances(), await play_mints(purse)
+        kept, line = seal_facts(purse), seal_line(purse)
     totals: dict[str, int] = {}
     rows = []
     for one in held:
@@ -99,14 +102,15 @@ async def balance(*, wallet: Choice = None, screen: ScreenArgument) -> None:
             }
             for one in held
         ],
+        **kept,
     }
     head = "  ".join(_money(amount, unit) for unit, amount in totals.items()) or "0 sat"
     title = Text.assemble((head, "bold"), (f"  in wallet {choice.name}", "dim"))
     columns = ("mint", ("free to spend", "right"), ("in tokens", "right"), ("on its way", "right"))
     if rows:
-        screen.answer(facts, title, table(columns, rows))
+        screen.answer(facts, title, table(columns, rows), line)
     else:
-        screen.answer(facts, title, Text(f"  specie wallet mint 100{choice.flag} puts something in it", "dim"))
+        screen.answer(facts, title, Text(f"  specie wallet mint 100{choice.flag} puts something in it", "dim"), line)
 
 
 async def mint(
@@ -125,7 +129,7 @@ async def mint(
     from specie.kernel.errors import UnavailableError
 
     choice = wallet or WalletChoice()
-    async with opened(choice, screen) as purse:
+    async with opened(choice, screen, mint=mint or default_mint()) as purse:
         url = await trusted(purse, mint, screen)
         with screen.progress("asking the mint for an invoice"):
             quote = await purse.mint_quote(amount, mint=url, unit=unit)
@@ -176,7 +180,7 @@ async def invoice(
     screen: ScreenArgument,
 ) -> None:
     """An invoice for somebody else to pay; the next command after that claims the ecash."""
-    async with opened(wallet or WalletChoice(), screen) as purse:
+    async with opened(wallet or WalletChoice(), screen, mint=mint or default_mint()) as purse:
         url = await trusted(purse, mint, screen)
         with screen.progress("asking the mint for an invoice"):
             quote = await purse.mint_quote(amount, mint=url, unit=unit, description=memo)

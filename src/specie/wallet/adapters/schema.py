@@ -151,9 +151,23 @@ CREATE TABLE wallet_history (
 );
 """
 
+_SECRETS = """
+CREATE TABLE wallet_secret (
+  name TEXT PRIMARY KEY,
+  sealed BLOB NOT NULL,
+  changed_at BIGINT NOT NULL
+);
+"""
+
 MIGRATIONS = (
     Migration(
         "wallet", 1, _TABLES.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;"), _TABLES.replace("BLOB", "BYTEA")
+    ),
+    Migration(
+        "wallet",
+        2,
+        _SECRETS.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;"),
+        _SECRETS.replace("BLOB", "BYTEA"),
     ),
 )
 """Steps of the wallet's schema, for `Storage.migrate`."""

@@ -15,7 +15,8 @@ from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.keys.ports import Signer
 from specie.storage.ports import Storage
 from specie.wallet.engine import issue, locks, mints, pay, receive, recover, reshape, restore, send
-from specie.wallet.engine.context import Context
+from specie.wallet.engine.context import AdmitMint, Context
+from specie.wallet.engine.kept_secrets import KeptSecrets
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
 from specie.wallet.engine.recover import CheckReport, ResumeReport
@@ -61,8 +62,9 @@ class Wallet:
         entropy: Entropy,
         telemetry: Telemetry = NULL_TELEMETRY,
         settings: WalletSettings | None = None,
+        admit: AdmitMint | None = None,
     ) -> None:
-        """Take the ports; the store's schema must be up to date."""
+        """Take the ports; the store's schema must be up to date. `admit` judges each mint before it is trusted."""
         self._context = Context(
             storage=storage,
             store=store,
@@ -72,7 +74,10 @@ class Wallet:
             entropy=entropy,
             telemetry=telemetry,
             settings=settings or WalletSettings(),
+            admit=admit,
         )
+        self.secrets = KeptSecrets(self._context)
+        """Small secrets, sealed; a `keys.SecretStore`."""
 
     # mints
 
