@@ -248,12 +248,9 @@ def test_a_wallet_comes_back_from_its_words(specie: Run, tmp_path: Path) -> None
 
 def test_init_shows_the_words_once_and_never_overwrites(specie: Run) -> None:
     """The words are on standard error, with a warning; a second init is refused; given words are not shown."""
-    bare = specie("wallet", "init")
-    assert bare.code == 3
-    assert "--passphrase-file" in bare.err
-    made = specie("wallet", "init", "--key-file")
+    made = specie("wallet", "init")
     assert made.code == 0
-    assert "play money only" in made.out
+    assert "weakest" in made.out + made.err
     words = specie("wallet", "words").out.split()
     assert all(word in made.err for word in words)
     assert not any(word in made.out.split() for word in words)
@@ -335,7 +332,7 @@ def test_a_backup_is_drilled_and_comes_back(specie: Run, tmp_path: Path) -> None
         "wallet", "restore", "--name", "new", "--from", str(target), "--backup-passphrase-file", str(phrase), "--json"
     )
     assert back.code == 0, back.err
-    assert back.json()["free"] == {"sat": 31}
+    assert back.json()["free"] == {"sat": 32}  # a coin sent since counts until it is redeemed
     assert [one["id"] for one in specie("wallet", "pending", "--name", "new", "--json").json()["tokens"]]
     assert specie("wallet", "receive", token, "--name", "bob").code == 0
     again = specie("wallet", "restore", "--from", str(target))
