@@ -281,3 +281,15 @@ async def test_history_is_paged_and_append_only(bench: Bench) -> None:
     first = await bench.history(before=None, limit=3)
     assert first == entries[:1:-1]
     assert await bench.history(before=first[-1].entry_id, limit=3) == entries[1::-1]
+
+
+async def test_sealed_secrets_are_kept_by_name(bench: Bench) -> None:
+    """One a name, replaced whole, forgotten on request; forgetting what is not there does nothing."""
+    await bench.save_secret("token", b"sealed", NOW)
+    await bench.save_secret("token", b"sealed again", NOW + 1)
+    await bench.save_secret("other", b"another", NOW)
+    assert await bench.secret("token") == b"sealed again"
+    await bench.delete_secret("token")
+    await bench.delete_secret("token")
+    assert await bench.secret("token") is None
+    assert await bench.secret("other") == b"another"

@@ -358,6 +358,9 @@ async def _fate(ctx: Context, operation: Operation, quote: WalletMeltQuote, refu
         )
     spent = spent_of(states)
     definite = refusal is not None and not isinstance(refusal, _WORKING)
+    if spent and not definite and State.PENDING not in states.values() and set(spent) <= await _used_by_us(ctx, operation):
+        await journal.fail(ctx, operation, "its coins were spent by another device of this wallet")
+        return PaymentFailedError("the payment was never made: another device of this wallet has spent its coins")
     if State.PENDING in states.values() or (spent and not definite) or isinstance(refusal, _WORKING):
         await journal.note(ctx, operation, "the mint holds the coins of a payment whose quote says UNPAID")
         return OperationOpenError("the mint is still working on the coins; they stay locked", reference=operation.operation_id)
@@ -371,6 +374,12 @@ async def _fate(ctx: Context, operation: Operation, quote: WalletMeltQuote, refu
         await journal.fail(ctx, operation, "the mint never got the request")
         return PaymentFailedError("the payment was never made; its coins are free again")
     return None
+
+
+async def _used_by_us(ctx: Context, operation: Operation) -> set[bytes]:
+    """Inputs that our own books call spent, or sent in a token, though this operation is open: a merged backup told of it."""
+    inputs = await ctx.storage.read(lambda tx: ctx.store.proofs_by_y(tx, operation.inputs))
+    return {stored.y for stored in inputs if stored.state is CoinState.SPENT or stored.token is not None}
 
 
 async def _settle(ctx: Context, operation: Operation, quote: WalletMeltQuote, paid: MeltQuote) -> Payment:
