@@ -296,7 +296,7 @@ async def _live_tables(directory: Path, entropy_bytes: bytes) -> dict[str, list[
     """The live wallet's rows, read from a copy in a scratch directory; its own files are only read."""
     if not (directory / "wallet.db").exists():
         return {}
-    with tempfile.TemporaryDirectory(prefix="specie-drill-") as place:
+    with tempfile.TemporaryDirectory(prefix=".drill-", dir=directory) as place:  # no less private than what is copied
         path = await asyncio.to_thread(_copy_live, directory, Path(place))
         storage = SqliteStorage(path, key=database_key(entropy_bytes) if is_encrypted(path) else None)
         try:
@@ -318,7 +318,7 @@ async def drill_backup(
 ) -> DrillReport:
     """Prove a backup: open it, bring it to the present schema in memory, count, and compare with the wallet in `live`.
 
-    The live wallet's files are copied to a scratch directory and not touched otherwise. With `ask_mints` the mints are asked
+    The live wallet's files are copied to a scratch directory beside them and not touched otherwise. With `ask_mints` the mints are asked
     about the backup's free coins (NUT-07 only). Errors as `read_backup`; SchemaError, BackupForeignError, UnavailableError.
     """
     snapshot = await asyncio.to_thread(read_backup, file, words=words, passphrase=passphrase)

@@ -13,13 +13,15 @@ from specie.app import wallet as app_wallet
 from specie.cli.errors import UsageError
 from specie.cli.screen import Screen
 from specie.cli.wallet import opening
+from specie.cli.wallet.care import restore
 from specie.cli.wallet.opening import WalletChoice, existing_source, opened, passphrase_asked, passphrase_in_file, seal_facts
-from specie.cli.wallet.safety import reseal
+from specie.cli.wallet.safety import backup, drill, reseal
 from specie.kernel import seal
 from specie.kernel.errors import RefusedError, UnavailableError
 from specie.keys import KeyringUnsafeError, SealFileUnsafeError, SealForm, SealSource, SealSourceError
 from specie.keys.adapters import seed_store
 from specie.keys.adapters.seed_store import SeedStore
+from specie.wallet.errors import BackupLockedError
 
 
 class _Ring:
@@ -211,3 +213,52 @@ def test_what_was_given_is_used(no_ring: None) -> None:
     choice = WalletChoice(key_file=True)
     assert existing_source(choice, _screen()) == SealSource(play_key=True)
     assert opening.seal_source(WalletChoice(keyring=True)) == SealSource(keyring=True)
+
+
+def test_a_backup_with_a_typed_passphrase(ring: _Ring, tmp_path: Path) -> None:
+    """Typed twice; then proved where the wallet is not, and taken up into a new wallet, by the same passphrase alone."""
+    target = tmp_path / "backup"
+
+    async def made() -> str:
+        async with opened(WalletChoice(), _screen(), quiet=True) as wallet:
+            await wallet.p2pk_key()
+            return wallet.words()
+
+    words = asyncio.run(made())
+    asyncio.run(backup(target, with_passphrase=True, screen=_screen("open sesame", "open sesame")))
+    with pytest.raises(UsageError, match="differ"):
+        asyncio.run(backup(tmp_path / "other", with_passphrase=True, screen=_screen("open sesame", "open barley")))
+    assert not (tmp_path / "other").exists()
+    elsewhere = WalletChoice(name="elsewhere")
+    assert asyncio.run(drill(target, wallet=elsewhere, screen=_screen("open sesame"))) == 0
+    with pytest.raises(BackupLockedError):
+        asyncio.run(drill(target, wallet=elsewhere, screen=_screen("open barley")))
+    assert asyncio.run(drill(target, screen=_screen())) == 0  # the wallet here opens it by itself
+    screen = _screen("open sesame")
+    asyncio.run(restore(backup=target, wallet=elsewhere, screen=screen))
+    assert "backup taken up" in screen.out.file.getvalue()  # type: ignore[attr-defined]
+    assert app_wallet.live_words("elsewhere") == words
+    asyncio.run(restore(backup=target, wallet=elsewhere, screen=_screen()))
+
+
+def test_a_backup_that_words_alone_open(ring: _Ring, tmp_path: Path) -> None:
+    """Typed, from a file, or those of the wallet that is here; other words do not open it."""
+    target, file = tmp_path / "backup", tmp_path / "words"
+
+    async def made() -> str:
+        async with opened(WalletChoice(), _screen(), quiet=True) as wallet:
+            await wallet.backup(target)
+            return wallet.words()
+
+    words = asyncio.run(made())
+    file.write_text(words)
+    new = WalletChoice(name="new")
+    assert asyncio.run(drill(target, wallet=new, screen=_screen(words))) == 0
+    assert asyncio.run(drill(target, words_file=file, wallet=new, screen=_screen())) == 0
+    with pytest.raises(BackupLockedError):
+        asyncio.run(restore(backup=target, wallet=new, screen=_screen("zoo " * 11 + "wrong")))
+    assert app_wallet.wallet_names() == ["default"]
+    asyncio.run(restore(backup=target, words_file=file, wallet=new, screen=_screen()))
+    assert app_wallet.live_words("new") == words
+    with pytest.raises(UsageError, match="--gap"):
+        asyncio.run(restore(backup=target, gap=0, wallet=new, screen=_screen()))
