@@ -318,8 +318,9 @@ async def drill_backup(
 ) -> DrillReport:
     """Prove a backup: open it, bring it to the present schema in memory, count, and compare with the wallet in `live`.
 
-    The live wallet's files are copied to a scratch directory beside them and not touched otherwise. With `ask_mints` the mints are asked
-    about the backup's free coins (NUT-07 only). Errors as `read_backup`; SchemaError, BackupForeignError, UnavailableError.
+    The live wallet's files are copied to a scratch directory beside them and not touched otherwise. With `ask_mints` the
+    mints are asked about the backup's free coins (NUT-07 only). Errors as `read_backup`, and
+    SchemaError, BackupForeignError, UnavailableError.
     """
     snapshot = await asyncio.to_thread(read_backup, file, words=words, passphrase=passphrase)
     ways = await asyncio.to_thread(ways_of_backup, file)

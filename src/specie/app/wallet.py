@@ -26,7 +26,6 @@ from specie.app.wallet_files import (
     convert_database,
     database_key,
     open_seed,
-    seed_store,
     wallet_directory,
     wallet_names,
 )
@@ -34,10 +33,9 @@ from specie.ecash.info import MintInfo
 from specie.ecash.mint_url import mint_url_checked
 from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
-from specie.kernel.errors import PeerFaultError, RefusedError
 from specie.kernel.hd import seed_from_words, words_from_entropy
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
-from specie.keys import OpenedSeed, SealForm, SealKind, SealSource, SealTooWeakError
+from specie.keys import OpenedSeed, SealKind, SealSource, SealTooWeakError
 from specie.keys.adapters.software import SoftwareSigner
 from specie.storage import Storage
 from specie.storage.adapters.sqlite import SqliteStorage
@@ -66,18 +64,7 @@ from specie.wallet.adapters.http import HttpMintClient
 from specie.wallet.adapters.store_sql import MIGRATIONS, SqlWalletStore
 from specie.wallet.play import announces_play_money
 
-__all__ = [
-    "Opening",
-    "SyncWallet",
-    "Wallet",
-    "announces_play",
-    "keyring_works",
-    "live_words",
-    "reseal_wallet",
-    "wallet_directory",
-    "wallet_names",
-    "wallet_seal",
-]
+__all__ = ["Opening", "SyncWallet", "Wallet", "play_only", "wallet_directory", "wallet_names"]
 
 T = TypeVar("T")
 
@@ -143,7 +130,7 @@ class Wallet(WalletEngine):
                 storage, encrypted = await asyncio.to_thread(_open_database, directory, opened.seed, encrypt)
                 stack.push_async_callback(storage.close)
                 await storage.migrate(MIGRATIONS)
-                admit = _play_only if opened.kind is SealKind.PLAY_KEY else None
+                admit = play_only if opened.kind is SealKind.PLAY_KEY else None
                 wallet = cls._assembled(storage, signer, plugs, telemetry, settings or WalletSettings(), clients, admit)
                 stack.push_async_callback(WalletEngine.close, wallet)
                 wallet.directory = directory
@@ -213,71 +200,13 @@ class Wallet(WalletEngine):
         await self.close()
 
 
-def _play_only(mint: str, info: MintInfo) -> None:
+def play_only(mint: str, info: MintInfo) -> None:
     """What a wallet sealed by a key file thinks of a new mint: SealTooWeakError unless it says that its money is play money."""
     if not announces_play_money(info):
         raise SealTooWeakError(
             f"this wallet is sealed by a key file, which is for play money only, and {mint} does not say that its money is "
             "play money: seal the wallet by a passphrase or a keyring first (specie wallet reseal)"
         )
-
-
-def keyring_works(name: str | Path = "default") -> bool:
-    """Whether a keyring that is known to be safe answers here. Blocks."""
-    return seed_store(wallet_directory(name), SystemEntropy()).keyring_works()
-
-
-def wallet_seal(name: str | Path = "default", *, home: Path | None = None) -> SealForm | None:
-    """How a wallet's words are sealed; None where there is no wallet. Blocks."""
-    return seed_store(wallet_directory(name, home=home), SystemEntropy()).form()
-
-
-def live_words(
-    name: str | Path = "default", sealed: SealSource | None = None, *, home: Path | None = None, config_home: Path | None = None
-) -> str:
-    """The words of a wallet that is not opened otherwise. Blocks. SeedMissingError; errors of sealing."""
-    directory = wallet_directory(name, home=home)
-    opened = open_seed(directory, sealed or SealSource(), None, False, SystemEntropy(), config_home)
-    return words_from_entropy(opened.seed)
-
-
-async def reseal_wallet(
-    name: str | Path,
-    old: SealSource,
-    new: SealSource,
-    *,
-    entropy: Entropy | None = None,
-    home: Path | None = None,
-    config_home: Path | None = None,
-) -> SealForm:
-    """Seal a wallet's words in another way, at once or not at all; the way they are sealed now.
-
-    SealTooWeakError for a key file where any of its mints does not say that its money is play money; errors of sealing.
-    """
-    seeds = seed_store(wallet_directory(name, home=home), entropy or SystemEntropy(), config_home)
-    if not old.given and seeds.form() is SealForm.KEYRING:
-        old = SealSource(keyring=True)
-    if new.play_key or not new.given:
-        opening = Wallet.open(name, sealed=old, create=False, resume=False, home=home, config_home=config_home)
-        async with opening as wallet:
-            for view in await wallet.mints():
-                _play_only(view.url, view.info)
-    await asyncio.to_thread(seeds.reseal, old, new, all_play=new.play_key)
-    form = seeds.form()
-    assert form is not None
-    return form
-
-
-async def announces_play(url: str, *, clients: Callable[[str], MintClient] | None = None) -> bool:
-    """Whether the mint at `url` says that its money is play money. MalformedError, UnavailableError."""
-    normal = mint_url_checked(url)
-    client = clients(normal) if clients else HttpMintClient(normal)
-    try:
-        return announces_play_money(await client.info())
-    except (RefusedError, PeerFaultError):
-        return False
-    finally:
-        await client.close()
 
 
 def _open_database(directory: Path, entropy_bytes: bytes, encrypt: bool | None) -> tuple[SqliteStorage, bool]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from specie.app import wallet as app_wallet
+from specie.app import wallet_sealing
 from specie.cli.errors import UsageError
 from specie.cli.screen import Screen
 from specie.cli.wallet import opening
@@ -85,7 +86,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> list[bool | Exception]:
             raise answers[0]
         return answers[0]
 
-    monkeypatch.setattr(app_wallet, "announces_play", announces)
+    monkeypatch.setattr(wallet_sealing, "announces_play", announces)
     return answers
 
 
@@ -111,7 +112,7 @@ def test_a_safe_keyring_is_the_default(ring: _Ring, play: list[bool | Exception]
     assert _made(_screen())["sealing"] == "keyring"
     assert len(ring.entries) == 1
     assert _made(_screen())["sealing"] == "keyring"
-    assert app_wallet.keyring_works()
+    assert wallet_sealing.keyring_works()
 
 
 def test_play_money_may_have_a_key_file_and_it_is_said(no_ring: None, play: list[bool | Exception]) -> None:
@@ -120,7 +121,7 @@ def test_play_money_may_have_a_key_file_and_it_is_said(no_ring: None, play: list
     assert _made(screen)["sealing"] == "play-key"
     assert "weakest way" in _said(screen)
     assert "specie wallet reseal" in _said(screen)
-    assert not app_wallet.keyring_works()
+    assert not wallet_sealing.keyring_works()
 
 
 def test_other_money_is_asked_a_passphrase_for(no_ring: None, play: list[bool | Exception]) -> None:
@@ -163,13 +164,13 @@ def test_resealed_by_hand(ring: _Ring, play: list[bool | Exception]) -> None:
     """From the keyring to a typed passphrase, and back; the old key is forgotten."""
     _made(_screen())
     asyncio.run(reseal(screen=_screen("open sesame", "open sesame")))
-    assert app_wallet.wallet_seal() is SealForm.PASSPHRASE
+    assert wallet_sealing.wallet_seal() is SealForm.PASSPHRASE
     assert ring.entries == {}
     asyncio.run(reseal(new_keyring=True, screen=_screen("open sesame")))
-    assert app_wallet.wallet_seal() is SealForm.KEYRING
+    assert wallet_sealing.wallet_seal() is SealForm.KEYRING
     assert len(ring.entries) == 1
     asyncio.run(reseal(new_key_file=True, screen=_screen()))
-    assert app_wallet.wallet_seal() is SealForm.PLAY_KEY  # it has no mint whose money could be real
+    assert wallet_sealing.wallet_seal() is SealForm.PLAY_KEY  # it has no mint whose money could be real
 
 
 @pytest.mark.parametrize("step", ["_write_new", "replace", "_sync_directory"])
@@ -186,7 +187,7 @@ def test_resealing_dies_at_any_step(
         patched.setattr(os if step == "replace" else seed_store, step, dies)
         with pytest.raises(KeyboardInterrupt):
             asyncio.run(reseal(screen=_screen("open sesame", "open sesame")))
-    form = app_wallet.wallet_seal()
+    form = wallet_sealing.wallet_seal()
     assert form in (SealForm.KEYRING, SealForm.PASSPHRASE)
     assert _made(_screen("open sesame"))["sealing"] == str(form)
 
@@ -237,7 +238,7 @@ def test_a_backup_with_a_typed_passphrase(ring: _Ring, tmp_path: Path) -> None:
     screen = _screen("open sesame")
     asyncio.run(restore(backup=target, wallet=elsewhere, screen=screen))
     assert "backup taken up" in screen.out.file.getvalue()  # type: ignore[attr-defined]
-    assert app_wallet.live_words("elsewhere") == words
+    assert wallet_sealing.live_words("elsewhere") == words
     asyncio.run(restore(backup=target, wallet=elsewhere, screen=_screen()))
 
 
@@ -259,6 +260,6 @@ def test_a_backup_that_words_alone_open(ring: _Ring, tmp_path: Path) -> None:
         asyncio.run(restore(backup=target, wallet=new, screen=_screen("zoo " * 11 + "wrong")))
     assert app_wallet.wallet_names() == ["default"]
     asyncio.run(restore(backup=target, words_file=file, wallet=new, screen=_screen()))
-    assert app_wallet.live_words("new") == words
+    assert wallet_sealing.live_words("new") == words
     with pytest.raises(UsageError, match="--gap"):
         asyncio.run(restore(backup=target, gap=0, wallet=new, screen=_screen()))

@@ -15,7 +15,8 @@ import pytest
 
 from specie.app import vault as module
 from specie.app.vault import drill_backup, read_backup, words_of_backup
-from specie.app.wallet import Wallet, live_words, reseal_wallet, wallet_seal
+from specie.app.wallet import Wallet
+from specie.app.wallet_sealing import live_words, reseal_wallet, wallet_seal
 from specie.kernel import seal
 from specie.kernel.errors import RefusedError, UnavailableError, UncertainError
 from specie.keys import (

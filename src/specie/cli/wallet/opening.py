@@ -124,7 +124,7 @@ def passphrase_asked(screen: Screen, what: str, *, twice: bool) -> str:
 
 def existing_source(choice: WalletChoice, screen: Screen) -> SealSource:
     """What opens an existing wallet's words: what was given, or a passphrase asked for where that is what seals them."""
-    from specie.app.wallet import wallet_seal
+    from specie.app.wallet_sealing import wallet_seal
     from specie.keys import SealForm, SealSource
 
     source = seal_source(choice)
@@ -139,7 +139,7 @@ async def _new_source(choice: WalletChoice, screen: Screen, mint: str | None, pl
     The key file only where the mint says that its money is play money (or `play` does), and then aloud. Such a wallet takes no
     mint of other money.
     """
-    from specie.app.wallet import announces_play, keyring_works
+    from specie.app.wallet_sealing import announces_play, keyring_works
     from specie.kernel.errors import UnavailableError
     from specie.keys import SealSource
 

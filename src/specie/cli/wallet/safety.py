@@ -99,7 +99,8 @@ async def drill(
     Exit code 3 if the wallet has anything that the backup lacks.
     """
     from specie.app.vault import drill_backup, ways_of_backup
-    from specie.app.wallet import live_words, wallet_directory, wallet_names
+    from specie.app.wallet import wallet_directory, wallet_names
+    from specie.app.wallet_sealing import live_words
     from specie.cli.wallet.opening import existing_source, words_from
 
     choice = wallet or WalletChoice()
@@ -178,7 +179,7 @@ async def reseal(
     screen: ScreenArgument,
 ) -> None:
     """Seal the wallet's words in another way, at once or not at all; asks for a new passphrase unless told otherwise."""
-    from specie.app.wallet import reseal_wallet
+    from specie.app.wallet_sealing import reseal_wallet
     from specie.cli.wallet.opening import existing_source
     from specie.keys import SealSource
 
