@@ -21,6 +21,8 @@ from tests.support.virtual import run_virtual
 from tests.support.wallets import Died, MortalStorage, World, memory_storage, world
 
 STORIES = int(os.environ.get("SPECIE_STORIES", "40"))
+REMEMBERED = (77, 470)
+"""Stories that once ended badly."""
 WORDS = "legal winner thank year wave sausage worth useful legal winner thank yellow"
 STORE = SqlWalletStore()
 
@@ -171,7 +173,7 @@ def test_it_may_die_at_every_commit(number: int, before: bool) -> None:
     assert deaths >= 1
 
 
-@pytest.mark.parametrize("number", range(STORIES))
+@pytest.mark.parametrize("number", sorted({*range(STORIES), *REMEMBERED}))
 def test_copies_merge_to_what_is_owed(number: int) -> None:
     """The mint is the judge: what it owes is what the merged wallet and the other customer hold, to the unit."""
     run_virtual(_story(number))
