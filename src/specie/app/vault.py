@@ -21,7 +21,7 @@ from specie.app.wallet_files import backup_key, database_key
 from specie.ecash.info import MintInfo
 from specie.ecash.wire import info_from_json
 from specie.kernel.entropy import Entropy
-from specie.kernel.errors import MalformedError, RefusedError, UnavailableError
+from specie.kernel.errors import InvariantError, MalformedError, RefusedError, UnavailableError
 from specie.kernel.hd import entropy_from_words, seed_from_words, words_from_entropy
 from specie.kernel.limits import DEFAULT_LIMITS
 from specie.keys.adapters.software import SoftwareSigner
@@ -173,11 +173,15 @@ class Vault:
         """Write everything that the wallet knows to one new file of mode 0600, encrypted.
 
         The wallet's words open it, and `passphrase` (Argon2id) if one is given; whoever opens it has the money. RefusedError
-        if `target` exists; UnavailableError where the disk refuses: nothing is left behind.
+        if `target` exists; UnavailableError where the disk refuses: nothing is left behind. InvariantError where the wallet
+        has a table that no rule of merging knows.
         """
         context = self._wallet._context
         schema = await context.storage.read(_STORE.schema)
         tables = await context.storage.read(_STORE.tables)
+        strange = sorted(set(tables) - set(RULES))
+        if strange:
+            raise InvariantError(f"no rule says how a backup of the table {strange[0]} would be taken up: nothing was written")
         snapshot = Snapshot(context.clock.now(), self._entropy_bytes, schema, tables)
         key, secret = backup_key(self._entropy_bytes), None if passphrase is None else passphrase.encode()
 

@@ -18,7 +18,7 @@ from specie.app.vault import drill_backup, read_backup, words_of_backup
 from specie.app.wallet import Wallet
 from specie.app.wallet_sealing import live_words, reseal_wallet, wallet_seal
 from specie.kernel import seal
-from specie.kernel.errors import RefusedError, UnavailableError, UncertainError
+from specie.kernel.errors import InvariantError, RefusedError, UnavailableError, UncertainError
 from specie.keys import (
     PassphraseWrongError,
     SealForm,
@@ -342,6 +342,16 @@ async def test_backups_of_other_schemas(tmp_path: Path, monkeypatch: pytest.Monk
         old = SqliteStorage(copies[0])
         assert await old.read(lambda tx: tx.fetch("SELECT COUNT(*) FROM wallet_proof WHERE state = 'UNSPENT'")) == [(1,)]
         await old.close()
+
+
+async def test_a_table_that_nobody_could_take_up_stops_the_backup(tmp_path: Path) -> None:
+    """A backup that could not come back is not made."""
+    async with place(tmp_path) as p, p.wallet("alice") as alice:
+        stray = Migration("stray", 1, "CREATE TABLE stray_thing (x TEXT) STRICT;", "")
+        await alice._context.storage.migrate([stray])
+        with pytest.raises(InvariantError, match="stray_thing"):
+            await alice.backup(tmp_path / "backup")
+        assert not (tmp_path / "backup").exists()
 
 
 async def test_coins_are_encrypted_at_rest(tmp_path: Path) -> None:

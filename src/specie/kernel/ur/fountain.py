@@ -30,8 +30,8 @@ __all__ = [
 
 MOST_MESSAGE_BYTES = 1 << 20
 """Longest message, either way."""
-MOST_FRAGMENTS = 2048
-"""Most fragments of a message, either way."""
+MOST_FRAGMENTS = 1024
+"""Most fragments of a message, either way; what a decoder does for one part grows with it."""
 LEAST_FRAGMENT_BYTES = 10
 _MOST_NUMBER = 0xFFFF_FFFF
 _PARTS_KEPT = 2
