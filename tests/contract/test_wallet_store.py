@@ -397,3 +397,15 @@ async def test_payments_of_requests(bench: Bench) -> None:
     await bench.note_delivery("p1", by="post", at=NOW, error="")
     await bench.note_delivery("p1", by=None, at=None, error="late news")
     assert (await bench.payments())[0] == replace(again, delivered_by="post", delivered_at=NOW)
+
+
+async def test_sealed_secrets_are_kept_by_name(bench: Bench) -> None:
+    """One a name, replaced whole, forgotten on request; forgetting what is not there does nothing."""
+    await bench.save_secret("token", b"sealed", NOW)
+    await bench.save_secret("token", b"sealed again", NOW + 1)
+    await bench.save_secret("other", b"another", NOW)
+    assert await bench.secret("token") == b"sealed again"
+    await bench.delete_secret("token")
+    await bench.delete_secret("token")
+    assert await bench.secret("token") is None
+    assert await bench.secret("other") == b"another"

@@ -90,6 +90,32 @@ def test_the_wallet_guide_works_as_pasted(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
+def test_the_guide_to_a_safe_wallet_works_as_pasted(tmp_path: Path) -> None:
+    """Its commands, one after another, on a wallet with money in it; and its program prints what it says."""
+    ((program, printed),) = re.findall(
+        r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", (DOCS / "guides/wallet-safety.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    with running_bank(tmp_path, "--autopay-delay", "0.3") as bank:
+        lines = "specie wallet mint 40\n" + "".join(_blocks("guides/wallet-safety.md", "sh"))
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", FUNCTION + lines],
+            env=home_environment(tmp_path, SPECIE_WALLET_MINT_URL=bank.url),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "backup taken up" in done.stdout
+    assert "coins encrypted at rest" in done.stdout
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.stdout, ran.stderr, ran.returncode) == (printed, "", 0)
+
+
+@pytest.mark.e2e
 def test_the_guide_to_drafts_works_as_pasted(tmp_path: Path) -> None:
     """Its commands for operator and holder, at a bank with both drafts switched on by the variables it names."""
     starting, *blocks = _blocks("guides/liabilities.md", "sh")

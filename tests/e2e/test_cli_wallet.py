@@ -278,6 +278,7 @@ def test_init_shows_the_words_once_and_never_overwrites(specie: Run) -> None:
     """The words are on standard error, with a warning; a second init is refused; given words are not shown."""
     made = specie("wallet", "init")
     assert made.code == 0
+    assert "weakest" in made.out + made.err
     words = specie("wallet", "words").out.split()
     assert all(word in made.err for word in words)
     assert not any(word in made.out.split() for word in words)
@@ -294,8 +295,12 @@ def test_init_shows_the_words_once_and_never_overwrites(specie: Run) -> None:
 def test_a_wallet_can_be_made_before_there_is_a_mint(specie: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bank here may not run yet; a mint that is named must answer."""
     monkeypatch.setenv("SPECIE_WALLET_MINT_URL", DEAD)
-    made = specie("wallet", "init")
+    bare = specie("wallet", "init")
+    assert bare.code == 3
+    assert "--passphrase-file" in bare.err
+    made = specie("wallet", "init", "--key-file")
     assert made.code == 0
+    assert "play money only" in made.out
     assert "no mint yet" in made.err
     assert specie("wallet", "init", "--name", "bob", "--mint", DEAD, "--json").code == 5
 
@@ -328,10 +333,67 @@ def test_a_backup_is_private_and_does_not_overwrite(specie: Run, tmp_path: Path)
     assert specie("wallet", "backup", str(target)).code == 3
 
 
+def test_a_backup_is_drilled_and_comes_back(specie: Run, tmp_path: Path) -> None:
+    """Proved against the live wallet, found stale after the next payment, and taken up into a new wallet by passphrase."""
+    specie("wallet", "mint", "40")
+    key = specie("wallet", "lock", "--name", "bob").out.strip()
+    token = specie("wallet", "send", "8", "--lock", key, "--no-qr").out.strip()
+    phrase = tmp_path / "phrase"
+    phrase.write_text("open sesame\n")
+    phrase.chmod(0o600)
+    target = tmp_path / "backup"
+    made = specie("wallet", "backup", str(target), "--backup-passphrase-file", str(phrase), "--json")
+    assert made.json()["opens_with"] == ["passphrase", "words"]
+    proved = specie("wallet", "drill", str(target), "--ask-mints", "--json")
+    assert proved.code == 0, proved.err
+    facts = proved.json()
+    assert facts["complete"]
+    assert facts["held"][0]["backup"] == facts["held"][0]["live"] == 40
+    assert [(one["state"], one["amount"]) for one in facts["mints"]] == [("UNSPENT", 32)]
+    told = specie("wallet", "drill", str(target))
+    assert "has everything" in told.out
+    assert specie("wallet", "send", "1", "--no-qr").code == 0
+    stale = specie("wallet", "drill", str(target))
+    assert stale.code == 3
+    assert "make a new backup" in stale.out
+    back = specie(
+        "wallet", "restore", "--name", "new", "--from", str(target), "--backup-passphrase-file", str(phrase), "--json"
+    )
+    assert back.code == 0, back.err
+    assert back.json()["free"] == {"sat": 32}  # a coin sent since counts until it is redeemed
+    assert [one["id"] for one in specie("wallet", "pending", "--name", "new", "--json").json()["tokens"]]
+    assert specie("wallet", "receive", token, "--name", "bob").code == 0
+    again = specie("wallet", "restore", "--from", str(target))
+    assert again.code == 0, again.err
+    assert "backup taken up" in again.out
+    assert _balance(specie) == 31
+
+
+def test_a_wallet_is_resealed_and_encrypted(specie: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the key file that play money allows to a passphrase; coins encrypted, and decrypted again."""
+    made = specie("wallet", "mint", "4")
+    assert "key file" in made.err
+    assert "weakest" in specie("wallet", "balance").out
+    phrase = tmp_path / "phrase"
+    phrase.write_text("open sesame\n")
+    phrase.chmod(0o600)
+    assert specie("wallet", "reseal").code == 2  # nobody is there to type
+    assert specie("wallet", "reseal", "--new-passphrase-file", str(phrase), "--new-keyring").code == 2
+    resealed = specie("wallet", "reseal", "--new-passphrase-file", str(phrase), "--json")
+    assert resealed.json() == {"wallet": "default", "sealing": "passphrase"}
+    assert specie("wallet", "balance").code == 3
+    assert specie("wallet", "balance", "--key-file").code == 3  # never weaker by itself
+    monkeypatch.setenv("SPECIE_WALLET_PASSPHRASE", "open sesame")
+    assert specie("wallet", "encrypt", "--json").json() == {"wallet": "default", "encrypted": True}
+    assert specie("wallet", "balance", "--json").json()["encrypted"]
+    assert specie("wallet", "decrypt", "--json").json()["encrypted"] is False
+    assert _balance(specie) == 4
+
+
 def test_a_mint_elsewhere_is_never_trusted_by_itself(specie: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a mint on this machine is trusted on first use; another has to be added by name."""
     monkeypatch.setenv("SPECIE_WALLET_MINT_URL", "https://mint.example.org")
-    ran = specie("wallet", "mint", "5")
+    ran = specie("wallet", "mint", "5", "--key-file")
     assert ran.code == 3
     assert "mints add https://mint.example.org" in ran.err
 

@@ -15,6 +15,7 @@ from specie.ecash import Token, decode_token, encode_token, resolve_token
 from specie.ecash.proof import y
 from specie.ecash.wire import keysets_from_json
 from specie.kernel.errors import SpecieError
+from specie.keys import SealSource
 from specie.wallet import HTLC, P2PK, WalletMintQuote, WalletSettings
 from tests.interop.peers import PeerError
 
@@ -23,6 +24,8 @@ __all__ = ["OurWallet", "OurWallets", "read_token"]
 T = TypeVar("T")
 _POLL_S = 0.05
 _NEVER_POLL_S = 600.0
+_SEALED = SealSource(passphrase="of the interop tests")
+"""Peers' mints do not say that their money is play money, so a key file does not do."""
 
 
 class OurWallets:
@@ -38,7 +41,7 @@ class OurWallets:
         directory = self.home / f"wallet-{next(self._numbers)}"
         settings = WalletSettings(poll_s=_NEVER_POLL_S, longest_poll_s=_NEVER_POLL_S)
         wallet = SyncWallet.open(
-            directory / "data", words=words, mint=mint_url, settings=settings, config_home=directory / "config"
+            directory / "data", sealed=_SEALED, words=words, mint=mint_url, settings=settings, config_home=directory / "config"
         )
         self._open.append(wallet)
         return wallet

@@ -119,10 +119,11 @@ async def test_a_banks_store_holds_no_private_key(tmp_path: Path) -> None:
 async def test_a_wallets_directory_holds_no_words(tmp_path: Path) -> None:
     """A wallet made and used: its words, their entropy and its keys are in no file of its directory, nor in a backup."""
     from specie import Wallet
+    from specie.keys import SealSource
 
     directory, config = tmp_path / "wallet", tmp_path / "config"
     config.mkdir(mode=0o700)
-    async with Wallet.open(directory, config_home=config) as wallet:
+    async with Wallet.open(directory, sealed=SealSource(play_key=True), config_home=config) as wallet:
         words = wallet.words()
         await wallet.p2pk_key()
         await wallet.backup(directory / "copy.db")

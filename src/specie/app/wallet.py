@@ -6,7 +6,7 @@
         token = await wallet.send(21)
 
 A wallet is a directory: `wallet.seed` (the words' entropy, sealed) and `wallet.db` (coins, journal, history). The words
-restore what the mint knows of; locked coins and unswapped receipts live in `wallet.db` alone, so back it up as well.
+restore what the mint knows of; locked coins and unswapped receipts live in `wallet.db` alone, so make backups as well.
 Nothing here loads a server.
 """
 
@@ -20,21 +20,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-import platformdirs
-
 from specie.app.system import SystemClock, SystemEntropy
+from specie.app.vault import Vault
+from specie.app.wallet_files import (
+    convert_database,
+    database_key,
+    open_seed,
+    wallet_directory,
+    wallet_names,
+)
+from specie.ecash.info import MintInfo
 from specie.ecash.mint_url import mint_url_checked
 from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
-from specie.kernel.errors import MalformedError
-from specie.kernel.hd import entropy_from_words, seed_from_words, words_from_entropy
+from specie.kernel.hd import seed_from_words, words_from_entropy
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
-from specie.keys import MessageSigner, OpenedSeed, SealSource
-from specie.keys.adapters.seed_store import SeedStore
+from specie.keys import MessageSigner, OpenedSeed, SealKind, SealSource, SealTooWeakError
 from specie.keys.adapters.software import SoftwareSigner
-from specie.keys.errors import SeedExistsError, SeedMissingError
 from specie.storage import Storage
 from specie.storage.adapters.sqlite import SqliteStorage
+from specie.storage.adapters.sqlite_file import is_encrypted
 from specie.wallet import (
     HTLC,
     P2PK,
@@ -60,32 +65,11 @@ from specie.wallet import Wallet as WalletEngine
 from specie.wallet.adapters.http import HttpMintClient
 from specie.wallet.adapters.post import HttpPaymentPost
 from specie.wallet.adapters.store_sql import MIGRATIONS, SqlWalletStore
+from specie.wallet.play import announces_play_money
 
-__all__ = ["Opening", "SyncWallet", "Wallet", "wallet_directory", "wallet_names"]
+__all__ = ["Opening", "SyncWallet", "Wallet", "play_only", "wallet_directory", "wallet_names"]
 
 T = TypeVar("T")
-
-_ENTROPY_BYTES = 16
-_USE = "wallet"
-
-
-def wallet_directory(name: str | Path = "default", *, home: Path | None = None) -> Path:
-    """Where a wallet lives: a `Path` stands for itself, a name is below `wallets` in the user's data home.
-
-    MalformedError for a name that is not 1 to 64 letters, digits, '.', '_' and '-', or begins with a dot.
-    """
-    if isinstance(name, Path):
-        return name
-    plain = name.replace("-", "").replace("_", "").replace(".", "")
-    if not (0 < len(name) <= 64 and plain.isascii() and plain.isalnum()) or name.startswith("."):
-        raise MalformedError("a wallet's name has 1 to 64 letters, digits, '.', '_' and '-'")
-    return (home or platformdirs.user_data_path("specie", appauthor=False)) / "wallets" / name
-
-
-def wallet_names(*, home: Path | None = None) -> list[str]:
-    """Names of the wallets in the user's data home, sorted."""
-    base = (home or platformdirs.user_data_path("specie", appauthor=False)) / "wallets"
-    return sorted(path.parent.name for path in base.glob("*/wallet.seed")) if base.is_dir() else []
 
 
 class Wallet(WalletEngine):
@@ -95,11 +79,15 @@ class Wallet(WalletEngine):
         directory: where it lives.
         created: whether this opening made it; then show the owner `words()`.
         sealed: how its seed is kept; holds no seed.
+        encrypted: whether its database is encrypted at rest.
+        vault: its backups: making, proving and merging them.
     """
 
     directory: Path
     created: bool
     sealed: OpenedSeed
+    encrypted: bool
+    vault: Vault
     _entropy_bytes: bytes
     _exit: contextlib.AsyncExitStack
 
@@ -113,6 +101,7 @@ class Wallet(WalletEngine):
         mint: str | None = None,
         create: bool = True,
         resume: bool = True,
+        encrypt: bool | None = None,
         settings: WalletSettings | None = None,
         telemetry: Telemetry = NULL_TELEMETRY,
         clients: Callable[[str], MintClient] | None = None,
@@ -125,10 +114,13 @@ class Wallet(WalletEngine):
         """Open a wallet, or make it: `async with Wallet.open("alice") as wallet`, or `await` it and `close` it yourself.
 
         `words`: BIP 39 words to make it from (fresh ones if None); for an existing wallet they must be its own. `sealed`:
-        how the seed is sealed, by default with a key file in the user's config home. `mint`: a mint to trust from the
-        start. With `create` False a missing wallet is SeedMissingError. With `resume` interrupted operations are taken up
-        at once. `private_payees`: payments of requests may go to addresses on this machine or a private network, and by plain
-        http. MalformedError for wrong words; SeedExistsError for words of another wallet; errors of sealing.
+        how the seed is sealed; unless given, by a keyring that is known to be safe, and SealSourceError where there is none
+        (a key file, for play money, has to be asked for: `SealSource(play_key=True)`; such a wallet takes no mint that does
+        not announce play money, SealTooWeakError). `mint`: a mint to trust from the start. With `create` False a missing
+        wallet is SeedMissingError. With `resume` interrupted operations are taken up at once. `encrypt`: whether the
+        database is encrypted at rest, by a key derived from the words; None leaves it as it is. `private_payees`: payments
+        of requests may go to addresses on this machine or a private network, and by plain http. MalformedError for wrong
+        words; SeedExistsError for words of another wallet; errors of sealing.
         """
         source = sealed or SealSource()
         plugs = (clock or SystemClock(), entropy or SystemEntropy())
@@ -137,19 +129,23 @@ class Wallet(WalletEngine):
             directory = wallet_directory(name, home=home)
             stack = contextlib.AsyncExitStack()
             try:
-                opened = await asyncio.to_thread(_open_seed, directory, source, words, create, plugs[1], config_home)
+                opened = await asyncio.to_thread(open_seed, directory, source, words, create, plugs[1], config_home)
                 signer = SoftwareSigner(seed_from_words(words_from_entropy(opened.seed)), entropy=plugs[1])
                 stack.push_async_callback(signer.close)
-                storage = await asyncio.to_thread(SqliteStorage, directory / "wallet.db")
+                storage, encrypted = await asyncio.to_thread(_open_database, directory, opened.seed, encrypt)
                 stack.push_async_callback(storage.close)
                 await storage.migrate(MIGRATIONS)
                 transports = _transports(signer, private_payees)
-                wallet = cls._assembled(storage, signer, plugs, telemetry, settings or WalletSettings(), clients, transports)
+                admit = play_only if opened.kind is SealKind.PLAY_KEY else None
+                chosen = settings or WalletSettings()
+                wallet = cls._assembled(storage, signer, plugs, telemetry, chosen, clients, transports, admit)
                 stack.push_async_callback(WalletEngine.close, wallet)
                 wallet.directory = directory
                 wallet.created = opened.created
                 wallet.sealed = OpenedSeed(b"", opened.kind, opened.created, opened.where)
+                wallet.encrypted = encrypted
                 wallet._entropy_bytes = opened.seed
+                wallet.vault = Vault(wallet, directory, opened.seed, plugs[1])
                 wallet._exit = stack
                 if mint is not None and mint_url_checked(mint) not in {view.url for view in await wallet.mints()}:
                     await wallet.add_mint(mint)
@@ -172,6 +168,7 @@ class Wallet(WalletEngine):
         settings: WalletSettings,
         clients: Callable[[str], MintClient] | None,
         transports: Transports,
+        admit: Callable[[str, MintInfo], None] | None,
     ) -> Wallet:
         def over_http(url: str) -> MintClient:
             return HttpMintClient(url, limits=settings.limits)
@@ -186,20 +183,22 @@ class Wallet(WalletEngine):
             telemetry=telemetry,
             settings=settings,
             transports=transports,
+            admit=admit,
         )
 
     def words(self) -> str:
         """The BIP 39 words that restore this wallet: show them to its owner and to nobody else."""
         return words_from_entropy(self._entropy_bytes)
 
-    async def backup(self, target: Path) -> None:
-        """Write a consistent copy of coins, journal and history to a new file; money for whoever reads it."""
-        await self._context.storage.backup(target)
+    async def backup(self, target: Path, *, passphrase: str | None = None) -> None:
+        """Write everything to one new encrypted file: the words open it, and `passphrase` if one is given. See `vault`."""
+        await self.vault.backup(target, passphrase=passphrase)
 
     async def close(self) -> None:
         """Close everything, in the opposite order of opening. A second time does nothing."""
         await self._exit.aclose()
         self._entropy_bytes = b""
+        self.vault.forget()
 
     async def __aenter__(self) -> Wallet:
         return self
@@ -221,21 +220,22 @@ def _transports(signer: MessageSigner, private_payees: bool) -> Transports:
     return Transports(post=HttpPaymentPost(allow_private=private_payees), nostr=nostr)
 
 
-def _open_seed(
-    directory: Path, source: SealSource, words: str | None, create: bool, entropy: Entropy, config_home: Path | None
-) -> OpenedSeed:
-    """Open the sealed entropy, or seal that of `words` or FRESH one. Blocks."""
-    wanted = None if words is None else entropy_from_words(words)
-    seeds = SeedStore(directory, entropy=entropy, use=_USE, config_home=config_home)
-    if seeds.exists():
-        opened = seeds.open(source, all_play=True)
-        if wanted is not None and wanted != opened.seed:
-            raise SeedExistsError(f"{seeds.path} belongs to other words; a seed is never overwritten")
-        return opened
-    if not create:
-        raise SeedMissingError(f"there is no wallet in {directory}")
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return seeds.create(wanted if wanted is not None else entropy.bytes(_ENTROPY_BYTES), source, all_play=True)
+def play_only(mint: str, info: MintInfo) -> None:
+    """What a wallet sealed by a key file thinks of a new mint: SealTooWeakError unless it says that its money is play money."""
+    if not announces_play_money(info):
+        raise SealTooWeakError(
+            f"this wallet is sealed by a key file, which is for play money only, and {mint} does not say that its money is "
+            "play money: seal the wallet by a passphrase or a keyring first (specie wallet reseal)"
+        )
+
+
+def _open_database(directory: Path, entropy_bytes: bytes, encrypt: bool | None) -> tuple[SqliteStorage, bool]:
+    """The database, converted first where `encrypt` asks for it; and whether it is encrypted. Blocks."""
+    path, key = directory / "wallet.db", database_key(entropy_bytes)
+    if encrypt is not None and path.exists() and path.stat().st_size:
+        convert_database(directory, key, encrypt=encrypt)
+    encrypted = is_encrypted(path) if path.exists() and path.stat().st_size else bool(encrypt)
+    return SqliteStorage(path, key=key if encrypted else None), encrypted
 
 
 class Opening:
@@ -291,6 +291,7 @@ class SyncWallet:
         mint: str | None = None,
         create: bool = True,
         resume: bool = True,
+        encrypt: bool | None = None,
         settings: WalletSettings | None = None,
         telemetry: Telemetry = NULL_TELEMETRY,
         clients: Callable[[str], MintClient] | None = None,
@@ -306,6 +307,7 @@ class SyncWallet:
                 mint=mint,
                 create=create,
                 resume=resume,
+                encrypt=encrypt,
                 settings=settings,
                 telemetry=telemetry,
                 clients=clients,
@@ -487,9 +489,9 @@ class SyncWallet:
         """As `Wallet.find_mint_quote`."""
         return self._run(self._wallet.find_mint_quote(invoice))
 
-    def backup(self, target: Path) -> None:
+    def backup(self, target: Path, *, passphrase: str | None = None) -> None:
         """As `Wallet.backup`."""
-        self._run(self._wallet.backup(target))
+        self._run(self._wallet.backup(target, passphrase=passphrase))
 
     def close(self) -> None:
         """As `Wallet.close`; ends the thread."""

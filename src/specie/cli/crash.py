@@ -22,6 +22,7 @@ from typing import Any
 
 from specie.app.wallet import Wallet
 from specie.kernel.errors import InvariantError, RefusedError, SpecieError, UnavailableError, UncertainError
+from specie.keys import SealSource
 from specie.server.admin_client import admin_client
 from specie.wallet import RetryPolicy, WalletSettings
 
@@ -32,6 +33,7 @@ _SETTLE_S = 90.0
 _WALLETS = ("alice", "bob", "carol")
 _CUSTOMERS = 2
 """Verbs of one wallet that run at once."""
+_SEALED = SealSource(play_key=True)
 _SETTINGS = WalletSettings(
     payment_wait_s=5.0,
     breaker_threshold=1_000_000,
@@ -191,7 +193,9 @@ async def _wallets(home: Path, url: str) -> AsyncIterator[list[Wallet]]:
     """Fresh wallets that trust the bank."""
     async with contextlib.AsyncExitStack() as stack:
         yield [
-            await stack.enter_async_context(Wallet.open(home / name, mint=url, settings=_SETTINGS, config_home=home / "config"))
+            await stack.enter_async_context(
+                Wallet.open(home / name, sealed=_SEALED, mint=url, settings=_SETTINGS, config_home=home / "config")
+            )
             for name in _WALLETS
         ]
 

@@ -26,7 +26,7 @@ _TRY = Group("Try it out", sort_key=3)
 _MORE = Group("More", sort_key=4)
 _EVERYWHERE = Group("Everywhere", sort_key=9)
 
-_FLAGS = frozenset({"--keyring"})
+_FLAGS = frozenset({"--key-file", "--keyring"})
 """Options of a group that take no value."""
 
 _EXAMPLES = """\

@@ -167,6 +167,10 @@ class Screen:
             raise UsageError(f"{what}: standard input is {'too long' if text.strip() else 'empty'}")
         return text.strip()
 
+    def lines(self, most: int) -> Iterator[str]:
+        """Lines of standard input as they come; one longer than `most` characters comes in pieces."""
+        return iter(lambda: (self._stdin or sys.stdin).readline(most), "")
+
     def read_stdin(self, what: str) -> str:
         """All of standard input, stripped. UsageError if it is empty or longer than a megabyte."""
         text = (self._stdin or sys.stdin).read(_MAX_STDIN + 1)

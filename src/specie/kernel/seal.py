@@ -10,7 +10,9 @@ import struct
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from specie.kernel.errors import MalformedError, RefusedError
 
@@ -18,6 +20,7 @@ __all__ = [
     "NONCE_BYTES",
     "SALT_BYTES",
     "SealBrokenError",
+    "derived_key",
     "is_passphrase_sealed",
     "seal",
     "seal_with_passphrase",
@@ -78,6 +81,13 @@ def unseal_with_passphrase(sealed: bytes, passphrase: bytes, *, context: bytes) 
 def is_passphrase_sealed(sealed: bytes) -> bool:
     """Whether a sealed blob opens with a passphrase (else with a 32-byte key). MalformedError if it is no sealed blob."""
     return _header(sealed)[0] == _ARGON2ID
+
+
+def derived_key(seed: bytes, use: str) -> bytes:
+    """A key of 32 bytes for one use, from a seed of 16 bytes or more (HKDF-SHA256, RFC 5869; `use` is its info)."""
+    if len(seed) < 16:
+        raise ValueError("a seed has at least 16 bytes")
+    return HKDF(SHA256(), 32, salt=None, info=use.encode()).derive(seed)
 
 
 def _header(sealed: bytes) -> tuple[int, tuple[int, int, int], int]:

@@ -8,6 +8,7 @@ from specie.keys.errors import (
     SealKeyMissingError,
     SealMismatchError,
     SealSourceError,
+    SealTooWeakError,
     SeedExistsError,
     SeedMalformedError,
     SeedMissingError,
@@ -22,13 +23,15 @@ from specie.keys.ports import (
     KeysetRef,
     MessageSigner,
     ProofToVerify,
+    SecretStore,
     Signer,
     ToBlindSign,
 )
-from specie.keys.sealing import PASSPHRASE_VARIABLE, OpenedSeed, SealKind, SealSource
+from specie.keys.sealing import PASSPHRASE_VARIABLE, WALLET_PASSPHRASE_VARIABLE, OpenedSeed, SealForm, SealKind, SealSource
 
 __all__ = [
     "PASSPHRASE_VARIABLE",
+    "WALLET_PASSPHRASE_VARIABLE",
     "BlindSigned",
     "BlindedKey",
     "Capabilities",
@@ -42,11 +45,14 @@ __all__ = [
     "PassphraseWrongError",
     "ProofToVerify",
     "SealFileUnsafeError",
+    "SealForm",
     "SealKeyMissingError",
     "SealKind",
     "SealMismatchError",
     "SealSource",
     "SealSourceError",
+    "SealTooWeakError",
+    "SecretStore",
     "SeedExistsError",
     "SeedMalformedError",
     "SeedMissingError",

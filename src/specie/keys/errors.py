@@ -13,6 +13,7 @@ __all__ = [
     "SealKeyMissingError",
     "SealMismatchError",
     "SealSourceError",
+    "SealTooWeakError",
     "SeedExistsError",
     "SeedMalformedError",
     "SeedMissingError",
@@ -30,6 +31,10 @@ class SignerClosedError(RefusedError):
 
 class SealSourceError(RefusedError):
     """No way to seal was given where one is needed, or more than one was."""
+
+
+class SealTooWeakError(RefusedError):
+    """The seed is sealed in a way that is not good enough for what is asked; reseal it first. Nothing was changed."""
 
 
 class SealMismatchError(RefusedError):

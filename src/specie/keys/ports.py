@@ -19,6 +19,7 @@ __all__ = [
     "KeysetRef",
     "MessageSigner",
     "ProofToVerify",
+    "SecretStore",
     "Signer",
     "ToBlindSign",
 ]
@@ -178,4 +179,20 @@ class Signer(Protocol):
 
     async def close(self) -> None:
         """Forget the keys, as far as Python lets us."""
+        ...
+
+
+class SecretStore(Protocol):
+    """Keeps small secrets (tokens that grant access, say) by name, at least as safe as the seed; never plaintext."""
+
+    async def put(self, name: str, secret: str) -> None:
+        """Keep `secret` under `name`, durably, in place of what was there."""
+        ...
+
+    async def get(self, name: str) -> str | None:
+        """The secret of this name, or None."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Forget the secret of this name; nothing happens where there is none."""
         ...

@@ -17,6 +17,7 @@ from specie.keys.errors import SealFileUnsafeError, SealMismatchError, SealSourc
 
 __all__ = [
     "PASSPHRASE_VARIABLE",
+    "WALLET_PASSPHRASE_VARIABLE",
     "OpenedSeed",
     "SealForm",
     "SealKind",
@@ -40,6 +41,10 @@ _PASSPHRASE_BYTES = 4096
 _FILE_BYTES = 4096
 _HEADER = re.compile(rb"specie-seed 1 ([a-z0-9][a-z0-9_-]{0,63}) ([a-z-]{1,32}) ([0-9a-f]{32})\n")
 _WORD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+WALLET_PASSPHRASE_VARIABLE = "SPECIE_WALLET_PASSPHRASE"  # noqa: S105 (a name, not a password)
+"""The same for a wallet; read by the terminal."""
+
+_VARIABLES = {"wallet": WALLET_PASSPHRASE_VARIABLE}
 _WAYS = (
     "give a passphrase file (--passphrase-file), a passphrase in the environment "
     f"({PASSPHRASE_VARIABLE}), or the keyring of the operating system"
@@ -63,6 +68,18 @@ class SealForm(StrEnum):
     PASSPHRASE = "passphrase"  # noqa: S105
     KEYRING = "keyring"
     PLAY_KEY = "play-key"
+
+    @property
+    def label(self) -> str:
+        """A few words for people; the weakest way is called so."""
+        return _FORMS[self]
+
+
+_FORMS = {
+    SealForm.PASSPHRASE: "sealed by a passphrase",
+    SealForm.KEYRING: "sealed by the system's keyring",
+    SealForm.PLAY_KEY: "sealed by a key file: the weakest way, for play money only",
+}
 
 
 class SealKind(StrEnum):
@@ -97,7 +114,7 @@ _LABELS = {
 }
 
 _OPENED_BY = {
-    SealForm.PASSPHRASE: f"a passphrase: give the passphrase file or {PASSPHRASE_VARIABLE}",
+    SealForm.PASSPHRASE: "a passphrase: give the passphrase file or {variable}",
     SealForm.KEYRING: "a key in the operating system's keyring: ask for the keyring",
     SealForm.PLAY_KEY: "a play-money key file: open it without a passphrase or keyring, or reseal it first",
 }
@@ -111,6 +128,13 @@ class SealSource:
     passphrase: str | None = field(default=None, repr=False)
     """The passphrase itself, as the environment holds it."""
     keyring: bool = False
+    play_key: bool = False
+    """The key file for play money, asked for by name."""
+
+    @property
+    def given(self) -> bool:
+        """Whether any way was given."""
+        return self.passphrase_file is not None or self.passphrase is not None or self.keyring or self.play_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +177,13 @@ def seal_choice(source: SealSource, *, all_play: bool) -> SealKind:
             (SealKind.PASSPHRASE_FILE, source.passphrase_file is not None),
             (SealKind.ENVIRONMENT, source.passphrase is not None),
             (SealKind.KEYRING, source.keyring),
+            (SealKind.PLAY_KEY, source.play_key),
         )
         if present
     ]
     if len(given) > 1:
         raise SealSourceError(f"several ways to seal the keys are given ({', '.join(given)}); give one")
-    if given:
+    if given and (given[0] is not SealKind.PLAY_KEY or all_play):
         return given[0]
     if not all_play:
         raise SealSourceError(f"keys of real money must be sealed: {_WAYS}")
@@ -170,7 +195,11 @@ def seal_choice_for(sealed: SealedSeed, source: SealSource, *, all_play: bool) -
     kind = seal_choice(source, all_play=all_play)
     if kind.form is sealed.form:
         return kind
-    raise SealMismatchError(f"the {sealed.use} seed is sealed by {_OPENED_BY[sealed.form]}")
+    raise SealMismatchError(f"the {sealed.use} seed is sealed by {_opened_by(sealed)}")
+
+
+def _opened_by(sealed: SealedSeed) -> str:
+    return _OPENED_BY[sealed.form].format(variable=_VARIABLES.get(sealed.use, PASSPHRASE_VARIABLE))
 
 
 def sealed_seed_to_bytes(sealed: SealedSeed) -> bytes:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from specie.kernel.errors import PeerFaultError, RefusedError, UnavailableError, UncertainError
+from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError, UnavailableError, UncertainError
 
 __all__ = [
+    "BackupForeignError",
+    "BackupLockedError",
+    "BackupMalformedError",
     "BreakerOpenError",
     "DeliveryFailedError",
     "DleqMissingError",
@@ -31,6 +34,26 @@ __all__ = [
     "TransportUnsupportedError",
     "UnsupportedError",
 ]
+
+
+class BackupMalformedError(MalformedError):
+    """The file is no backup of a wallet, was changed or cut short, or is of a later version."""
+
+
+class BackupLockedError(RefusedError):
+    """Nothing that was given opens the backup.
+
+    Attributes:
+        ways: what can open it: `words`, `passphrase`.
+    """
+
+    def __init__(self, detail: str, *, ways: frozenset[str]) -> None:
+        super().__init__(detail)
+        self.ways = ways
+
+
+class BackupForeignError(RefusedError):
+    """The backup is of another wallet (other words); nothing was changed."""
 
 
 class MintUnknownError(RefusedError):

@@ -18,6 +18,7 @@ from specie.storage.ports import Transaction
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import KnownKeyset, MintRecord, SentToken, StoredProof, WalletMeltQuote, WalletMintQuote
 from specie.wallet.liabilities import CoinRecord, KeptEvidence, LoggedItem
+from specie.wallet.merge import Changes, Record, Tables
 from specie.wallet.operation import Operation
 from specie.wallet.paid import PaidStore
 from specie.wallet.request import RequestPayment, RequestReceipt, RequestRecord
@@ -407,6 +408,36 @@ class WalletStore(RequestStore, PaidStore, Protocol):
 
     async def close_token(self, tx: Transaction, token_id: str, state: TokenState) -> bool:
         """PENDING to CLAIMED or RECLAIMED; False if it was closed before."""
+        ...
+
+    async def save_secret(self, tx: Transaction, name: str, sealed: bytes, now: int) -> None:
+        """Keep a secret that the signer has sealed, in place of one of the same name."""
+        ...
+
+    async def secret(self, tx: Transaction, name: str) -> bytes | None:
+        """A sealed secret, or None."""
+        ...
+
+    async def delete_secret(self, tx: Transaction, name: str) -> None:
+        """Forget a sealed secret; nothing happens where there is none."""
+        ...
+
+    # whole tables, for backups and merging
+
+    async def schema(self, tx: Transaction) -> dict[str, int]:
+        """The version of each room's tables in this store."""
+        ...
+
+    async def tables(self, tx: Transaction) -> dict[str, list[Record]]:
+        """All rows of all tables of the wallet."""
+        ...
+
+    async def fill(self, tx: Transaction, tables: Tables) -> None:
+        """Insert all rows into empty tables. MalformedError for a table or column that this store does not have."""
+        ...
+
+    async def write(self, tx: Transaction, changes: Mapping[str, Changes]) -> None:
+        """Carry out what `merge.merge_tables` found."""
         ...
 
     async def add_history(self, tx: Transaction, entry: HistoryEntry) -> None:

@@ -8,6 +8,7 @@
 // It is not a wallet for anybody's money.
 
 import { createInterface } from 'node:readline';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { createHash, webcrypto } from 'node:crypto';
@@ -18,6 +19,7 @@ const modules = join(process.argv[2], 'node_modules');
 const cashu = await import(pathToFileURL(join(modules, '@cashu/cashu-ts/lib/cashu-ts.es.js')).href);
 const { default: WebSocket } = await import(pathToFileURL(join(modules, 'ws/wrapper.mjs')).href);
 cashu.injectWebSocketImpl(WebSocket);
+const bcUr = createRequire(join(modules, 'x.js'))('@ngraveio/bc-ur');
 
 const fromHex = (text) => Uint8Array.from(Buffer.from(text, 'hex'));
 const toHex = (bytes) => Buffer.from(bytes).toString('hex');
@@ -226,6 +228,17 @@ const calls = {
   async request_decode({ text }) {
     const raw = cashu.PaymentRequest.fromEncodedRequest(text).toRawRequest();
     return JSON.parse(JSON.stringify(raw, (_, value) => (typeof value === 'bigint' ? Number(value) : value)));
+  },
+  async ur_frames({ text, most_bytes, first, count }) {
+    const encoder = new bcUr.UREncoder(bcUr.UR.fromBuffer(Buffer.from(text)), most_bytes, first - 1);
+    return Array.from({ length: count }, () => encoder.nextPart());
+  },
+  async ur_text({ frames }) {
+    const decoder = new bcUr.URDecoder();
+    for (const frame of frames) decoder.receivePart(frame);
+    if (!decoder.isSuccess()) throw new Error(decoder.isError() ? decoder.resultError() : 'the frames are not enough');
+    const ur = decoder.resultUR();
+    return { type: ur.type, text: ur.decodeCBOR().toString() };
   },
   async version() {
     return { node: process.version };

@@ -106,3 +106,13 @@ def test_equal_plaintexts_are_sealed_differently() -> None:
     """Another nonce gives another ciphertext."""
     other = seal.seal(SEED, KEY, nonce=bytes(12), context=b"mint")
     assert other[-len(SEED) - 16 :] != BLOB[-len(SEED) - 16 :]
+
+
+def test_derived_keys_are_those_of_rfc_5869() -> None:
+    """Appendix A.3 (no salt, no info), and another key for each use and seed."""
+    published = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
+    assert seal.derived_key(b"\x0b" * 22, "").hex() == published
+    keys = {seal.derived_key(bytes([seed] * 16), use) for seed in (1, 2) for use in ("one", "two")}
+    assert len(keys) == 4
+    with pytest.raises(ValueError, match="16 bytes"):
+        seal.derived_key(b"short", "one")

@@ -720,3 +720,38 @@ def test_full_disk_leaves_no_rubbish(store: SeedStore, data: Path, monkeypatch: 
             store.create(SEED, PASSPHRASE, all_play=True)
     assert list(data.iterdir()) == []
     assert store.create(SEED, PASSPHRASE, all_play=True).created
+
+
+@pytest.mark.parametrize("kind", SealKind)
+def test_the_file_says_how_it_is_sealed(store: SeedStore, kind: SealKind, passphrase_file: Path) -> None:
+    """Without opening it; nothing where there is no seed. Every way has words for people."""
+    assert store.form() is None
+    store.create(SEED, source_of(kind, passphrase_file), all_play=True)
+    assert store.form() is kind.form
+    assert kind.form.label.startswith("sealed by")
+
+
+def test_whether_a_keyring_works(store: SeedStore, ring: FakeKeyring, data: Path, config: Path) -> None:
+    """A safe one that answers; not a locked one, nor one that protects nothing."""
+    assert store.keyring_works()
+    ring.locked = True
+    assert not store.keyring_works()
+
+    class Plain(FakeKeyring):
+        pass
+
+    Plain.__module__ = "keyrings.alt.file"
+    assert not SeedStore(data, entropy=CountingEntropy(), config_home=config, backend=Plain()).keyring_works()
+
+
+def test_a_key_file_asked_for_by_name(store: SeedStore) -> None:
+    """It is one way among the others: alone, and for play money only."""
+    named = SealSource(play_key=True)
+    assert named.given
+    assert not NOTHING.given
+    with pytest.raises(SealSourceError, match="several"):
+        store.create(SEED, SealSource(play_key=True, keyring=True), all_play=True)
+    with pytest.raises(SealSourceError, match="real money"):
+        store.create(SEED, named, all_play=False)
+    assert store.create(SEED, named, all_play=True).kind is SealKind.PLAY_KEY
+    assert store.open(NOTHING, all_play=True).seed == SEED

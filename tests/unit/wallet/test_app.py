@@ -19,6 +19,7 @@ from tests.support.direct_client import DirectClient
 from tests.support.house import House, house
 from tests.support.wallets import MINT_URL, SETTINGS
 
+KEY_FILE, PASSPHRASE = SealSource(play_key=True), SealSource(passphrase="correct horse")
 WORDS = "legal winner thank year wave sausage worth useful legal winner thank yellow"
 OTHER_WORDS = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
 FOREIGN = (
@@ -45,7 +46,7 @@ def test_import_loads_no_server() -> None:
 async def test_made_once_and_opened_again(tmp_path: Path) -> None:
     """Fresh words are made once, kept sealed, and given to the owner; files are nobody else's to read."""
     home, config = tmp_path / "data", tmp_path / "config"
-    async with Wallet.open("alice", home=home, config_home=config) as wallet:
+    async with Wallet.open("alice", sealed=KEY_FILE, home=home, config_home=config) as wallet:
         assert wallet.created
         words = wallet.words()
         assert len(words.split()) == 12
@@ -54,7 +55,7 @@ async def test_made_once_and_opened_again(tmp_path: Path) -> None:
     for path in wallet.directory.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
         assert words.encode() not in path.read_bytes()
-    again = await Wallet.open("alice", home=home, config_home=config, words=words)
+    again = await Wallet.open("alice", sealed=KEY_FILE, home=home, config_home=config, words=words)
     try:
         assert not again.created
         assert again.words() == words
@@ -67,12 +68,12 @@ async def test_made_once_and_opened_again(tmp_path: Path) -> None:
 
 async def test_words_of_another_wallet_are_refused(tmp_path: Path) -> None:
     """An existing wallet is never overwritten, and a missing one is made only where that is wanted."""
-    async with Wallet.open(tmp_path / "w", words=WORDS, config_home=tmp_path / "c") as wallet:
+    async with Wallet.open(tmp_path / "w", sealed=KEY_FILE, words=WORDS, config_home=tmp_path / "c") as wallet:
         assert wallet.words() == WORDS
     with pytest.raises(SeedExistsError):
-        await Wallet.open(tmp_path / "w", words=OTHER_WORDS, config_home=tmp_path / "c")
+        await Wallet.open(tmp_path / "w", sealed=KEY_FILE, words=OTHER_WORDS, config_home=tmp_path / "c")
     with pytest.raises(MalformedError):
-        await Wallet.open(tmp_path / "v", words="zoo " * 12, config_home=tmp_path / "c")
+        await Wallet.open(tmp_path / "v", sealed=KEY_FILE, words="zoo " * 12, config_home=tmp_path / "c")
     with pytest.raises(SeedMissingError):
         await Wallet.open(tmp_path / "v", create=False, config_home=tmp_path / "c")
     assert not (tmp_path / "v").exists()
@@ -115,9 +116,7 @@ def test_synchronous_wallet_end_to_end(tmp_path: Path) -> None:
     banks: dict[str, House] = {}
     clients = {}
 
-    with SyncWallet.open(
-        tmp_path / "alice", clients=lambda url: clients[url], settings=SETTINGS, config_home=tmp_path / "c"
-    ) as alice:
+    with SyncWallet.open(tmp_path / "alice", sealed=PASSPHRASE, clients=lambda url: clients[url], settings=SETTINGS) as alice:
         running = house()
         bank = banks["bank"] = alice._run(running.__aenter__())
         clients[MINT_URL] = DirectClient(bank.mint, MINT_URL)

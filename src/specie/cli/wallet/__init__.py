@@ -7,7 +7,8 @@ from typing import Any
 
 from cyclopts import App, Group
 
-from specie.cli.wallet import audits, care, claim, deposits, money, paid
+from specie.cli.wallet import audits, care, claim, deposits, money, paid, safety
+from specie.cli.wallet.frames import frames
 from specie.cli.wallet.mints import app as mints
 from specie.cli.wallet.request import app as request
 
@@ -35,10 +36,11 @@ _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
         (money.balance, money.mint, money.invoice, money.send, money.receive, money.pay, money.lock, money.reclaim),
     ),
     (_MONEY, (deposits.deposits, deposits.deposit_key, deposits.deposit_for)),
-    (_CARE, (care.init, care.words, care.restore, care.backup, care.pending, care.resume, care.tidy, claim.claim)),
+    (_CARE, (care.init, care.words, care.restore, safety.backup, safety.drill, safety.reseal, safety.encrypt, safety.decrypt)),
+    (_CARE, (care.pending, care.resume, care.tidy, claim.claim)),
     (_CARE, (audits.verify_mint, audits.verify_evidence)),
     (_PAID, (paid.fetch, paid.paywall, paid.takings)),
-    (_MORE, (care.history, care.names)),
+    (_MORE, (care.history, care.names, frames)),
 )
 for _row, (_group, _commands) in enumerate(_GROUPS):
     for _place, _command in enumerate(_commands):

@@ -1,16 +1,15 @@
-"""The commands that keep a wallet safe and tell what it did: init, words, restore, backup, pending, resume, tidy, history."""
+"""The commands that look after a wallet and tell what it did: init, words, restore, pending, resume, tidy, history."""
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from specie.cli.arguments import ScreenArgument
-from specie.cli.errors import DeclinedError
+from specie.cli.errors import DeclinedError, UsageError
 from specie.cli.screen import Screen, shown, table
 from specie.cli.wallet.opening import (
     MintArgument,
@@ -20,11 +19,21 @@ from specie.cli.wallet.opening import (
     look,
     opened,
     play_mints,
+    seal_facts,
+    seal_line,
     trusted,
     words_from,
 )
+from specie.cli.wallet.safety import backup_passphrase, taken_facts, taken_lines
 
-__all__ = ["backup", "history", "init", "names", "pending", "restore", "resume", "tidy", "words"]
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from specie.app.vault import Taken
+    from specie.wallet import Balance, Restored
+    from specie.wallet.backup import Snapshot
+
+__all__ = ["history", "init", "names", "pending", "restore", "resume", "tidy", "words"]
 
 Choice = WalletChoice | None
 """Which wallet; the default one if None."""
@@ -48,6 +57,9 @@ async def init(
     words_file: Annotated[
         Path | None, Parameter(help="Make it from the words in this file; - is standard input.", allow_leading_hyphen=True)
     ] = None,
+    encrypt: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Encrypt coins, journal and history at rest, too.")
+    ] = False,
     mint: MintArgument = None,
     wallet: Choice = None,
     screen: ScreenArgument,
@@ -63,7 +75,7 @@ async def init(
     if choice.name in wallet_names():
         raise SeedExistsError(f"there is a wallet {choice.name} already; its words: specie wallet words{choice.flag}")
     given = None if words_file is None else words_from(words_file, screen)
-    async with opened(choice, screen, words=given, quiet=True) as purse:
+    async with opened(choice, screen, words=given, quiet=True, mint=mint, encrypt=encrypt or None) as purse:
         fresh = None if given is not None else purse.words()
         where = str(purse.directory)
         if mint is not None:
@@ -74,10 +86,11 @@ async def init(
             except (RefusedError, UnavailableError) as error:
                 screen.say(Text(f"no mint yet: {error.detail}", "dim"))
         urls = [view.url for view in await purse.mints()]
+        kept, line = seal_facts(purse), seal_line(purse)
     lines = [Text.assemble(("✓ ", "green"), "made wallet ", (choice.name, "bold"), (f"  {where}", "dim"))]
     if fresh is not None:
         _show_words(screen, fresh)
-    screen.answer({"wallet": choice.name, "directory": where, "mints": urls, "words": fresh}, *lines)
+    screen.answer({"wallet": choice.name, "directory": where, "mints": urls, "words": fresh, **kept}, *lines, line)
 
 
 def _show_words(screen: Screen, text: str) -> None:
@@ -120,28 +133,91 @@ async def restore(
         Path | None,
         Parameter(help="File with the words; - is standard input. Asked for at a terminal.", allow_leading_hyphen=True),
     ] = None,
+    backup: Annotated[
+        Path | None, Parameter(name="--from", help="A backup to take up, too: locked coins, history and all else it has.")
+    ] = None,
+    backup_passphrase_file: Annotated[
+        Path | None, Parameter(name="--backup-passphrase-file", help="File with the passphrase of the backup.")
+    ] = None,
     mint: Annotated[
         list[str] | None,
         Parameter(negative="", help="Mint to restore from; may be repeated. The bank on this machine unless given."),
     ] = None,
+    gap: Annotated[int, Parameter(help="Empty batches of 100 coins that end the search in a keyset.")] = 3,
     wallet: Choice = None,
     screen: ScreenArgument,
 ) -> None:
-    """Bring a wallet back from its words: its mints are asked for every coin its keys could have."""
+    """Bring a wallet back from its words, from a backup, or from both: merged with what is here, losing nothing.
+
+    Its mints are asked for every coin its keys could have. A backup opens with its passphrase, with the words, or by itself
+    where the wallet is here already.
+    """
     from rich.text import Text
 
+    from specie.kernel.errors import UnavailableError
+
     choice = wallet or WalletChoice()
-    text = words_from(words_file, screen)
-    async with opened(choice, screen, words=text, quiet=True) as purse:
+    if not 1 <= gap <= 1000:
+        raise UsageError("--gap: expected from 1 to 1,000")
+    text, snapshot, play = _sources(words_file, backup, backup_passphrase_file, choice, screen)
+    taken = None
+    first = mint[0] if mint else None
+    async with opened(choice, screen, words=text, quiet=True, mint=first, play=play, restore_gap=gap) as purse:
+        if snapshot is not None:
+            with screen.progress("taking the backup up"):
+                taken = await purse.vault.take_up(snapshot)
+        elif backup is not None:
+            with screen.progress("taking the backup up"):
+                taken = await purse.vault.restore(backup)
         known = [view.url for view in await purse.mints()]
-        urls = list(mint or known or [default_mint()])
+        urls = list(mint or known or ([default_mint()] if backup is None else []))
+        results: list[Restored] = []
         with screen.progress("asking the mint") as progress:
 
             def heard(keyset: str, asked: int, found: int) -> None:
                 progress.update(f"keyset {keyset[:16]}: asked for {asked:,} coins, {found:,} found")
 
-            results = await purse.restore(urls, progress=heard)
-        play = await play_mints(purse)
+            for url in urls:
+                try:
+                    results += await purse.restore([url], progress=heard)
+                except UnavailableError as error:
+                    if taken is None:
+                        raise
+                    screen.say(Text.assemble(("! ", "yellow"), f"{url} is not reachable now: {error.detail}"))
+        play_urls = await play_mints(purse)
+        held = await purse.balances()
+    _show_restored(screen, choice, results, held, play_urls, taken)
+
+
+def _sources(
+    words_file: Path | None, backup: Path | None, phrase_file: Path | None, choice: WalletChoice, screen: Screen
+) -> tuple[str | None, Snapshot | None, bool | None]:
+    """The words, the backup where it could be opened without the wallet, and whether all its money is play money."""
+    from specie.app.vault import mints_of, read_backup, ways_of_backup
+    from specie.app.wallet import wallet_names
+    from specie.kernel.hd import words_from_entropy
+    from specie.wallet.play import announces_play_money
+
+    if backup is None:
+        return words_from(words_file, screen), None, None
+    given = None if words_file is None else words_from(words_file, screen)
+    here = choice.name in wallet_names()
+    ask = given is None and not here and "passphrase" in ways_of_backup(backup) and screen.interactive
+    phrase = backup_passphrase(phrase_file, ask, screen, twice=False)
+    if phrase is None and given is None:
+        if here:
+            return None, None, None
+        given = words_from(None, screen)
+    snapshot = read_backup(backup, words=given if phrase is None else None, passphrase=phrase)
+    play = all(announces_play_money(info) for info in mints_of(snapshot.tables).values())
+    return given or words_from_entropy(snapshot.entropy), snapshot, play
+
+
+def _show_restored(
+    screen: Screen, choice: WalletChoice, results: list[Restored], held: list[Balance], play: set[str], taken: Taken | None
+) -> None:
+    from rich.text import Text
+
     facts = [
         {
             "mint": one.mint,
@@ -169,32 +245,24 @@ async def restore(
         totals[one.unit] = totals.get(one.unit, 0) + one.amount
     head = "  ".join(_money(amount, unit) for unit, amount in totals.items()) or "nothing"
     columns = ("mint", ("restored", "right"), ("on its way", "right"), ("coins", "right"), ("spent before", "right"))
-    screen.answer(
-        {"wallet": choice.name, "restored": facts, "balance": totals},
+    answer: dict[str, object] = {"wallet": choice.name, "restored": facts, "balance": totals}
+    shown_lines: list[RenderableType] = [
         Text.assemble(("✓ ", "green"), (head, "bold"), " restored", (f"  into wallet {choice.name}", "dim")),
         table(columns, rows),
-    )
-
-
-async def backup(
-    target: Annotated[Path, Parameter(help="File to make; it must not exist.")],
-    *,
-    wallet: Choice = None,
-    screen: ScreenArgument,
-) -> None:
-    """Copy coins, journal and history to a file. The words alone cannot bring back locked tokens and off-line receipts."""
-    from rich.text import Text
-
-    path = target.absolute()
-    async with opened(wallet or WalletChoice(), screen, create=False) as purse:
-        with screen.progress("copying"):
-            await purse.backup(path)
-    os.chmod(path, 0o600)
-    screen.answer(
-        {"path": str(path)},
-        Text.assemble(("✓ ", "green"), str(path)),
-        Text("  It holds coins: whoever reads it can spend them. It goes with the words, not in place of them.", "dim"),
-    )
+    ]
+    if taken is not None:
+        free: dict[str, int] = {}
+        for balance in held:
+            free[balance.unit] = free.get(balance.unit, 0) + balance.available + balance.unswapped
+        answer |= {"backup": taken_facts(taken), "free": free}
+        sums = "  ".join(_money(amount, unit) for unit, amount in free.items()) or "nothing"
+        shown_lines = [
+            Text.assemble(
+                ("✓ ", "green"), "backup taken up; ", (sums, "bold"), " free to spend", (f"  in wallet {choice.name}", "dim")
+            ),
+            *taken_lines(taken),
+        ]
+    screen.answer(answer, *shown_lines)
 
 
 async def pending(*, wallet: Choice = None, screen: ScreenArgument) -> None:

@@ -57,7 +57,7 @@ async def add(url: str, /, *, wallet: WalletChoice | None = None, screen: Screen
     """Trust a mint from now on: it keeps the money behind its coins."""
     from rich.text import Text
 
-    async with opened(wallet or WalletChoice(), screen) as purse:
+    async with opened(wallet or WalletChoice(), screen, mint=url) as purse:
         with screen.progress("meeting the mint"):
             view = await purse.add_mint(url)
         play = view.url in await play_mints(purse)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import Group, Parameter
@@ -12,6 +13,7 @@ from cyclopts import Group, Parameter
 from specie.cli.arguments import ScreenArgument
 from specie.cli.errors import DeclinedError, UsageError
 from specie.cli.screen import Screen, shown, table
+from specie.cli.wallet.frames import AnimationOptions, animate, animation_checked, token_given
 from specie.cli.wallet.opening import (
     MintArgument,
     UnitArgument,
@@ -22,6 +24,8 @@ from specie.cli.wallet.opening import (
     look,
     opened,
     play_mints,
+    seal_facts,
+    seal_line,
     trusted,
 )
 
@@ -70,6 +74,7 @@ async def balance(*, wallet: Choice = None, screen: ScreenArgument) -> None:
     async with opened(choice, screen) as purse:
         await look(purse, screen)
         held, play = await purse.balances(), await play_mints(purse)
+        kept, line = seal_facts(purse), seal_line(purse)
     totals: dict[str, int] = {}
     rows = []
     for one in held:
@@ -97,14 +102,15 @@ async def balance(*, wallet: Choice = None, screen: ScreenArgument) -> None:
             }
             for one in held
         ],
+        **kept,
     }
     head = "  ".join(_money(amount, unit) for unit, amount in totals.items()) or "0 sat"
     title = Text.assemble((head, "bold"), (f"  in wallet {choice.name}", "dim"))
     columns = ("mint", ("free to spend", "right"), ("in tokens", "right"), ("on its way", "right"))
     if rows:
-        screen.answer(facts, title, table(columns, rows))
+        screen.answer(facts, title, table(columns, rows), line)
     else:
-        screen.answer(facts, title, Text(f"  specie wallet mint 100{choice.flag} puts something in it", "dim"))
+        screen.answer(facts, title, Text(f"  specie wallet mint 100{choice.flag} puts something in it", "dim"), line)
 
 
 async def mint(
@@ -123,7 +129,7 @@ async def mint(
     from specie.kernel.errors import UnavailableError
 
     choice = wallet or WalletChoice()
-    async with opened(choice, screen) as purse:
+    async with opened(choice, screen, mint=mint or default_mint()) as purse:
         url = await trusted(purse, mint, screen)
         with screen.progress("asking the mint for an invoice"):
             quote = await purse.mint_quote(amount, mint=url, unit=unit)
@@ -174,7 +180,7 @@ async def invoice(
     screen: ScreenArgument,
 ) -> None:
     """An invoice for somebody else to pay; the next command after that claims the ecash."""
-    async with opened(wallet or WalletChoice(), screen) as purse:
+    async with opened(wallet or WalletChoice(), screen, mint=mint or default_mint()) as purse:
         url = await trusted(purse, mint, screen)
         with screen.progress("asking the mint for an invoice"):
             quote = await purse.mint_quote(amount, mint=url, unit=unit, description=memo)
@@ -233,13 +239,15 @@ async def send(
     ] = False,
     with_fee: Annotated[bool, Parameter(negative="", show_default=False, help="Put the receiver's swap fee on top.")] = False,
     locks: _LockOptions | None = None,
+    animation: AnimationOptions | None = None,
     mint: MintArgument = None,
     unit: UnitArgument = "sat",
     wallet: Choice = None,
     screen: ScreenArgument,
 ) -> None:
     """Make a token: text that is money, with its QR code. Whoever redeems it first has it."""
-    choice = wallet or WalletChoice()
+    choice, moving = wallet or WalletChoice(), animation or AnimationOptions()
+    animation_checked(moving, screen)
     async with opened(choice, screen) as purse:
 
         async def make() -> SentToken:
@@ -256,7 +264,9 @@ async def send(
         with screen.progress("making a token"):
             token = await (make() if offline else _enough(purse, screen, make))
         play = token.mint in await play_mints(purse)
-        drawn = "" if no_qr or screen.json else await _without_dleq(purse, token)
+        drawn = "" if no_qr or screen.json or moving.animate else await _without_dleq(purse, token)
+    if moving.animate:
+        await animate(screen, token.text, moving)
     if drawn:
         _qr(screen, drawn)
     locked = ", locked" if token.locked else ""
@@ -322,9 +332,16 @@ def _until(text: str | None) -> int | None:
 
 
 async def receive(
-    token: Annotated[str, Parameter(help="The token, or - to read it from standard input.", allow_leading_hyphen=True)],
+    token: Annotated[
+        str | None,
+        Parameter(help="The token, or - to read it, or frames of it, from standard input.", allow_leading_hyphen=True),
+    ] = None,
     /,
     *,
+    frames: Annotated[
+        list[Path] | None,
+        Parameter(negative="", help="File with frames of an animated QR code, one a line, in any order; may be repeated."),
+    ] = None,
     trust: Annotated[bool, Parameter(negative="", show_default=False, help="Trust the token's mint from now on.")] = False,
     offline: Annotated[
         bool, Parameter(negative="", show_default=False, help="Ask no mint: checks the mint's signatures, secures it later.")
@@ -338,7 +355,7 @@ async def receive(
 
     choice = wallet or WalletChoice()
     async with opened(choice, screen) as purse:
-        text = _given(token, "token", screen)
+        text = token_given(token, frames, screen)
         if not offline:
             trust = await _trusts(purse, text, trust, screen)
         with screen.progress("swapping its coins for ours"):

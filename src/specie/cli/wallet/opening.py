@@ -27,10 +27,15 @@ __all__ = [
     "WalletChoice",
     "badge",
     "default_mint",
+    "existing_source",
     "is_play",
     "look",
     "opened",
+    "passphrase_asked",
+    "passphrase_in_file",
     "play_mints",
+    "seal_facts",
+    "seal_line",
     "seal_source",
     "trusted",
     "words_from",
@@ -38,6 +43,7 @@ __all__ = [
 
 MINT_VARIABLE = "SPECIE_WALLET_MINT_URL"
 PASSPHRASE_VARIABLE = "SPECIE_WALLET_PASSPHRASE"  # noqa: S105 - the name of a variable
+_TIP = "[dim]is the bank on this machine running? specie up starts it[/dim]"
 _HERE = "http://127.0.0.1:3338"
 _WHICH = Group("Which wallet", sort_key=5)
 
@@ -60,6 +66,15 @@ class WalletChoice:
     keyring: Annotated[
         bool, Parameter(group=_WHICH, negative="", show_default=False, help="Seal the words by the system's keyring.")
     ] = False
+    key_file: Annotated[
+        bool,
+        Parameter(
+            group=_WHICH,
+            negative="",
+            show_default=False,
+            help="Seal the words by a key file in your config home: the weakest way, for play money only.",
+        ),
+    ] = False
 
     @property
     def flag(self) -> str:
@@ -68,7 +83,7 @@ class WalletChoice:
 
 
 def seal_source(choice: WalletChoice) -> SealSource:
-    """What opens the wallet's seed; a key file in the user's config home unless something else is given."""
+    """What was given to open or seal the wallet's words, if anything."""
     from specie.keys import SealSource
 
     file = choice.passphrase_file
@@ -76,7 +91,79 @@ def seal_source(choice: WalletChoice) -> SealSource:
         passphrase_file=None if file is None else str(file),
         passphrase=os.environ.get(PASSPHRASE_VARIABLE),
         keyring=choice.keyring,
+        play_key=choice.key_file,
     )
+
+
+def passphrase_in_file(file: Path) -> str:
+    """The passphrase in a file that nobody else can read. UsageError, SealFileUnsafeError, SealSourceError."""
+    from specie.keys.sealing import file_checked, passphrase_from_bytes
+
+    try:
+        with file.open("rb") as opened_file:
+            status = os.fstat(opened_file.fileno())
+            file_checked(
+                (status.st_mode, status.st_uid, status.st_gid), user=os.geteuid(), path=str(file), kind="the passphrase file"
+            )
+            return passphrase_from_bytes(opened_file.read(8192)).decode()
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"{file}: cannot be read ({type(error).__name__})") from None
+
+
+def passphrase_asked(screen: Screen, what: str, *, twice: bool) -> str:
+    """A passphrase typed unseen at the terminal, twice where it is new. UsageError where nobody can type, or they differ."""
+    if not screen.interactive:
+        raise UsageError(f"the {what} is asked for at a terminal; elsewhere give it in a file")
+    first = screen.read_line(what, hidden=True)
+    if not first:
+        raise UsageError(f"the {what} is empty")
+    if twice and screen.read_line(f"{what}, again", hidden=True) != first:
+        raise UsageError("the two differ; nothing was changed")
+    return first
+
+
+def existing_source(choice: WalletChoice, screen: Screen) -> SealSource:
+    """What opens an existing wallet's words: what was given, or a passphrase asked for where that is what seals them."""
+    from specie.app.wallet_sealing import wallet_seal
+    from specie.keys import SealForm, SealSource
+
+    source = seal_source(choice)
+    if not source.given and wallet_seal(choice.name) is SealForm.PASSPHRASE and screen.interactive:
+        return SealSource(passphrase=passphrase_asked(screen, f"passphrase of wallet {choice.name}", twice=False))
+    return source
+
+
+async def _new_source(choice: WalletChoice, screen: Screen, mint: str | None, play: bool | None) -> SealSource:
+    """How a wallet about to be made is sealed where nothing was given: a safe keyring, else as the money asks for.
+
+    The key file only where the mint says that its money is play money (or `play` does), and then aloud. Such a wallet takes no
+    mint of other money.
+    """
+    from specie.app.wallet_sealing import announces_play, keyring_works
+    from specie.kernel.errors import UnavailableError
+    from specie.keys import SealSource
+
+    if keyring_works(choice.name):
+        return SealSource(keyring=True)
+    if play is None:
+        try:
+            play = await announces_play(mint or default_mint())
+        except UnavailableError:
+            if mint is not None and not screen.interactive:
+                if _is_here(mint):
+                    screen.say(_TIP)
+                raise
+            play = False
+    if play:
+        screen.say(
+            "[yellow]![/yellow] no keyring here, and this is play money: the words are sealed by a [bold]key file[/bold], the "
+            f"weakest way. Before a mint of real money: specie wallet reseal{choice.flag}"
+        )
+        return SealSource(play_key=True)
+    if screen.interactive:
+        screen.say("[dim]no keyring here that is known to be safe: a passphrase will seal the wallet's words[/dim]")
+        return SealSource(passphrase=passphrase_asked(screen, f"new passphrase of wallet {choice.name}", twice=True))
+    return SealSource()
 
 
 def default_mint() -> str:
@@ -99,14 +186,33 @@ async def opened(
     create: bool = True,
     quiet: bool = False,
     private_payees: bool = False,
+    mint: str | None = None,
+    play: bool | None = None,
+    encrypt: bool | None = None,
+    restore_gap: int | None = None,
 ) -> AsyncIterator[Wallet]:
-    """The wallet, made if there is none yet (a notice says so); what a crash interrupted is taken up on the way."""
-    from specie.app.wallet import Wallet
-    from specie.kernel.errors import UnavailableError
+    """The wallet, made if there is none yet (a notice says so); what a crash interrupted is taken up on the way.
 
+    `mint`: the one that a new wallet begins with; `play`: whether all its money will be play money, where that is known.
+    """
+    from specie.app.wallet import Wallet, wallet_names
+    from specie.kernel.errors import UnavailableError
+    from specie.wallet import WalletSettings
+
+    source = existing_source(choice, screen)
+    if create and not source.given and choice.name not in wallet_names():
+        source = await _new_source(choice, screen, mint, play)
+    settings = None if restore_gap is None else WalletSettings(restore_gap=restore_gap)
     async with Wallet.open(
-        choice.name, words=words, sealed=seal_source(choice), create=create, private_payees=private_payees
+        choice.name,
+        words=words,
+        sealed=source,
+        create=create,
+        encrypt=encrypt,
+        settings=settings,
+        private_payees=private_payees,
     ) as wallet:
+        await _warn(wallet, screen, choice)
         if wallet.created and not quiet:
             screen.say(
                 f"[green]✓[/green] made wallet [bold]{choice.name}[/bold] [dim]· its words are its only copy, see them with"
@@ -116,8 +222,35 @@ async def opened(
             yield wallet
         except UnavailableError:
             if any(_is_here(view.url) for view in await wallet.mints()) or _is_here(default_mint()):
-                screen.say("[dim]is the bank on this machine running? specie up starts it[/dim]")
+                screen.say(_TIP)
             raise
+
+
+async def _warn(wallet: Wallet, screen: Screen, choice: WalletChoice) -> None:
+    """Say it where the weakest sealing guards what may be real money."""
+    from specie.keys import SealKind
+
+    if wallet.sealed.kind is SealKind.PLAY_KEY and {view.url for view in await wallet.mints()} - await play_mints(wallet):
+        screen.say(
+            "[yellow]![/yellow] a key file, which is for play money only, seals this wallet, and not all its mints say that "
+            f"theirs is: specie wallet reseal{choice.flag}"
+        )
+
+
+def seal_facts(wallet: Wallet) -> dict[str, object]:
+    """How the wallet is kept, for programs."""
+    return {"sealing": str(wallet.sealed.kind.form), "encrypted": wallet.encrypted}
+
+
+def seal_line(wallet: Wallet) -> Text:
+    """How the wallet is kept, for people; the weakest way in yellow."""
+    from rich.text import Text
+
+    from specie.keys import SealForm
+
+    form = wallet.sealed.kind.form
+    told = f"  words {form.label}; coins {'encrypted' if wallet.encrypted else 'not encrypted'} at rest"
+    return Text(told, "yellow" if form is SealForm.PLAY_KEY else "dim")
 
 
 async def trusted(wallet: Wallet, url: str | None, screen: Screen) -> str | None:
@@ -151,8 +284,9 @@ async def play_mints(wallet: Wallet) -> set[str]:
 
 def is_play(text: str) -> bool:
     """Whether a mint's message of the day or an invoice speaks of play money."""
-    lower = text.lower()
-    return lower.startswith("lnbcrt") or "play money" in lower
+    from specie.wallet.play import speaks_of_play
+
+    return speaks_of_play(text)
 
 
 def badge(play: bool) -> Text:

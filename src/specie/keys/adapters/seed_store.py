@@ -118,6 +118,19 @@ class SeedStore:
         """Whether something stands where the seed belongs."""
         return os.path.lexists(self._path)
 
+    def form(self) -> SealForm | None:
+        """How the seed is sealed, as its file says; None where there is none. SeedMalformedError."""
+        return self._read_sealed().form if self.exists() else None
+
+    def keyring_works(self) -> bool:
+        """Whether a keyring known to be safe answers now."""
+        try:
+            with _keyring_errors():
+                self._keyring().get_password(_SERVICE, "probe")
+        except (KeyringUnsafeError, UnavailableError):
+            return False
+        return True
+
     def open(self, source: SealSource, *, all_play: bool) -> OpenedSeed:
         """Unseal. SeedMissingError, SealMismatchError, SealKeyMissingError, PassphraseWrongError, SeedMalformedError."""
         sealed = self._read_sealed()

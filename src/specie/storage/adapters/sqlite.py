@@ -4,7 +4,7 @@ The writer thread owns the only connection that writes. It takes every body that
 inside one transaction, commits once, and answers all callers through one wake-up of their loop. Readers have their own
 threads and read-only connections and never wait for it (WAL). Bodies run on those threads, without an event loop.
 
-It does not: keep a second owner out (the lock file of `app` does), carry notices to other processes, or encrypt.
+It does not: keep a second owner out (the lock file of `app` does), or carry notices to other processes.
 
 Fate of a commit: a commit that SQLite refuses (disk full, lock) is rolled back, for certain: UnavailableError. An IO error
 *during* the commit is UncertainError: its frames may be in the log and come back after a crash before the next commit.
@@ -57,9 +57,10 @@ class SqliteStorage:
         max_batch: bodies in one commit.
         busy_timeout_s: how long to wait for another process that writes.
         listener_bound: notices a listener may have waiting before it loses the oldest.
+        key: 32 bytes that encrypt the file, its log and its copies; None for an unencrypted store.
 
     Raises:
-        RefusedError: the file is not a database.
+        RefusedError: the file is not a database, or not one of this key.
         UnavailableError: it cannot be opened.
     """
 
@@ -74,11 +75,13 @@ class SqliteStorage:
         max_batch: int = 128,
         busy_timeout_s: float = 10.0,
         listener_bound: int = 1024,
+        key: bytes | None = None,
     ) -> None:
         if str(path) == ":memory:" and not inline:
             raise InvariantError("a store in memory has one connection, so it must be inline")
         self._path = Path(path) if str(path) != ":memory:" else None
         self._inline = inline
+        self._key = key
         self._max_queue = max_queue
         self._closing = False
         self._gate = threading.Lock()
@@ -89,7 +92,7 @@ class SqliteStorage:
         if self._path is not None:
             prepare_file(self._path)
         busy_ms = int(busy_timeout_s * 1000)
-        self._connection = open_connection(self._path, busy_ms, synchronous=synchronous)
+        self._connection = open_connection(self._path, busy_ms, synchronous=synchronous, key=key)
         self._cursor = self._connection.cursor()
         self._writes: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[Work] = queue.SimpleQueue()
@@ -97,7 +100,7 @@ class SqliteStorage:
         self._threads: list[threading.Thread] = []
         if inline:
             return
-        self._read_connections = [open_connection(self._path, busy_ms, reader=True) for _ in range(max(1, readers))]
+        self._read_connections = [open_connection(self._path, busy_ms, reader=True, key=key) for _ in range(max(1, readers))]
         for connection in self._read_connections:
             self._start("specie-read", self._reads, self._read_share, Reader(connection).run)
         self._start("specie-write", self._writes, lambda: max_batch, self._run_batch)
@@ -174,14 +177,14 @@ class SqliteStorage:
         if self._closing:
             raise UnavailableError(_CLOSED)
         if self._inline or self._path is None:
-            backup_file(self._connection, target)
+            backup_file(self._connection, target, key=self._key)
             return
-        path = self._path
+        path, key = self._path, self._key
 
         def copy() -> None:
-            connection = open_connection(path, 10_000, reader=True)
+            connection = open_connection(path, 10_000, reader=True, key=key)
             try:
-                backup_file(connection, target)
+                backup_file(connection, target, key=key)
             finally:
                 connection.close()
 
@@ -431,13 +434,13 @@ class SqliteStorage:
         if self._path is None:
             return
         moment = self._cursor.execute("SELECT strftime('%Y%m%dT%H%M%SZ', 'now')").fetchall()[0][0]
-        connection = open_connection(self._path, 10_000, reader=True)
+        connection = open_connection(self._path, 10_000, reader=True, key=self._key)
         try:
             for attempt in range(100):
                 more = f"-{attempt}" if attempt else ""
                 target = self._path.with_name(f"{self._path.name}.{label}.{moment}{more}.backup")
                 if not os.path.lexists(target):
-                    backup_file(connection, target)
+                    backup_file(connection, target, key=self._key)
                     return
             raise RefusedError("no free name for the copy of the store")
         finally:

@@ -249,12 +249,21 @@ CREATE INDEX wallet_toll_host ON wallet_toll (host, created_at);
 """The ephemeral key of an output locked to blinded keys (NUT-28), and payments for resources on both sides (NUT-24)."""
 
 
+_SECRETS = """
+CREATE TABLE wallet_secret (
+  name TEXT PRIMARY KEY,
+  sealed BLOB NOT NULL,
+  changed_at BIGINT NOT NULL
+);
+"""
+
+
 def _migration(version: int, tables: str) -> Migration:
     strict = tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;")
     return Migration("wallet", version, strict, tables.replace("BLOB", "BYTEA"))
 
 
-MIGRATIONS = tuple(
-    _migration(number, tables) for number, tables in enumerate((_TABLES, _REQUESTS, _LIABILITIES, _KEYS_AND_TOLLS), 1)
-)
+_STEPS = (_TABLES, _REQUESTS, _LIABILITIES, _KEYS_AND_TOLLS, _SECRETS)
+
+MIGRATIONS = tuple(_migration(number, tables) for number, tables in enumerate(_STEPS, 1))
 """Steps of the wallet's schema, for `Storage.migrate`."""

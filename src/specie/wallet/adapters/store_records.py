@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from specie.storage.ports import Row, Transaction, Value
-from specie.wallet.adapters.rows import as_int, as_text, maybe_int, maybe_text, places
+from specie.wallet.adapters.rows import as_bytes, as_int, as_text, maybe_int, maybe_text, places
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import SentToken, WalletMeltQuote, WalletMintQuote
 from specie.wallet.states import TokenState
@@ -143,6 +143,25 @@ class SqlRecordStore:
             entry.memo,
             entry.reference,
         )
+
+    async def save_secret(self, tx: Transaction, name: str, sealed: bytes, now: int) -> None:
+        """Keep a sealed secret in place of one of the same name."""
+        await tx.execute(
+            "INSERT INTO wallet_secret (name, sealed, changed_at) VALUES ($1, $2, $3) "
+            "ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed, changed_at = excluded.changed_at",
+            name,
+            sealed,
+            now,
+        )
+
+    async def secret(self, tx: Transaction, name: str) -> bytes | None:
+        """A sealed secret, or None."""
+        row = await tx.fetch_one("SELECT sealed FROM wallet_secret WHERE name = $1", name)
+        return None if row is None else as_bytes(row[0])
+
+    async def delete_secret(self, tx: Transaction, name: str) -> None:
+        """Forget a sealed secret."""
+        await tx.execute("DELETE FROM wallet_secret WHERE name = $1", name)
 
     async def history(self, tx: Transaction, *, before: str | None, limit: int) -> list[HistoryEntry]:
         """Lines, newest first."""

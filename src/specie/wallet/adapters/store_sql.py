@@ -26,6 +26,7 @@ from specie.wallet.adapters.store_liabilities import SqlLiabilityRecords
 from specie.wallet.adapters.store_paid import SqlPaidStore
 from specie.wallet.adapters.store_records import SqlRecordStore
 from specie.wallet.adapters.store_requests import SqlRequestStore
+from specie.wallet.adapters.store_tables import SqlTableStore
 from specie.wallet.holding import KnownKeyset, MintRecord, StoredProof
 from specie.wallet.operation import Kind, Operation, Output, Purpose, Role
 from specie.wallet.states import COIN, OPERATION, CoinState, OperationState
@@ -41,7 +42,7 @@ _OPERATION = (
 _Y_BYTES = 33
 
 
-class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords, SqlPaidStore):
+class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords, SqlPaidStore, SqlTableStore):
     """Implements `wallet.ports.WalletStore`; it holds no state of its own."""
 
     # mints and keysets

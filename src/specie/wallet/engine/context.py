@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from specie.ecash import wire
 from specie.ecash.info import MintInfo
@@ -21,7 +21,10 @@ from specie.wallet.ports import MintClient, MintClients, WalletStore
 from specie.wallet.selection import KeysetTerms
 from specie.wallet.settings import WalletSettings
 
-__all__ = ["Context"]
+__all__ = ["AdmitMint", "Context"]
+
+AdmitMint = Callable[[str, MintInfo], None]
+"""Told the URL and NUT-06 answer of a mint that is about to be trusted; raises where it must not be."""
 
 
 class Context:
@@ -38,6 +41,7 @@ class Context:
         entropy: Entropy,
         telemetry: Telemetry,
         settings: WalletSettings,
+        admit: AdmitMint | None = None,
     ) -> None:
         """Take the ports; nothing is opened here."""
         self.storage = storage
@@ -47,6 +51,7 @@ class Context:
         self.entropy = entropy
         self.telemetry = telemetry
         self.settings = settings
+        self.admit = admit
         self.busy: set[str] = set()
         self._clients = clients
         self._open: dict[str, MintClient] = {}
@@ -101,6 +106,11 @@ class Context:
     def forget_keysets(self, mint: str) -> None:
         """The stored keysets have changed."""
         self._keysets.pop(mint, None)
+
+    def forget_all_keysets(self) -> None:
+        """The stored mints and keysets have changed."""
+        self._keysets.clear()
+        self._infos.clear()
 
     async def array_limit(self, mint: str) -> int:
         """The longest array to put into a request: the mint's bound or ours, whichever is less."""

@@ -8,6 +8,7 @@ mint leaves out of its list for a moment keeps its coins; it only gets no new on
 from __future__ import annotations
 
 from specie.ecash import wire
+from specie.ecash.info import MintInfo
 from specie.ecash.keyset import Keyset, KeysetInfo, verify_keyset_id
 from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError, UnavailableError
 from specie.storage.ports import Transaction
@@ -39,9 +40,12 @@ async def refresh(ctx: Context, mint: str) -> MintRecord:
     client = ctx.client(mint)
     now = ctx.clock.now()
     try:
-        info = wire.info_to_json(await client.info())
+        told = await client.info()
     except (RefusedError, PeerFaultError):
-        info = b"{}"
+        told = MintInfo()
+    if ctx.admit is not None and not await known_mint(ctx, mint):
+        ctx.admit(mint, told)
+    info = wire.info_to_json(told)
     listed = await client.keysets()
     stored = {known.keyset.id: known for known in await ctx.keysets(mint)}
     found: list[KnownKeyset] = []

@@ -358,6 +358,9 @@ async def _fate(ctx: Context, operation: Operation, quote: WalletMeltQuote, refu
         )
     spent = spent_of(states)
     definite = refusal is not None and not isinstance(refusal, _WORKING)
+    if spent and not definite and State.PENDING not in states.values() and set(spent) <= await _used_by_us(ctx, operation):
+        await journal.fail(ctx, operation, "its coins were spent by another device of this wallet")
+        return PaymentFailedError("the payment was never made: another device of this wallet has spent its coins")
     if State.PENDING in states.values() or (spent and not definite) or isinstance(refusal, _WORKING):
         await journal.note(ctx, operation, "the mint holds the coins of a payment whose quote says UNPAID")
         return OperationOpenError("the mint is still working on the coins; they stay locked", reference=operation.operation_id)
@@ -373,13 +376,23 @@ async def _fate(ctx: Context, operation: Operation, quote: WalletMeltQuote, refu
     return None
 
 
+async def _used_by_us(ctx: Context, operation: Operation) -> set[bytes]:
+    """Inputs that our own books call spent, or sent in a token, though this operation is open: a merged backup told of it."""
+    inputs = await ctx.storage.read(lambda tx: ctx.store.proofs_by_y(tx, operation.inputs))
+    return {stored.y for stored in inputs if stored.state is CoinState.SPENT or stored.token is not None}
+
+
 async def _settle(ctx: Context, operation: Operation, quote: WalletMeltQuote, paid: MeltQuote) -> Payment:
-    pairs = await _change(ctx, operation, quote, paid)
+    pairs, restored = await _change(ctx, operation, quote, paid)
     keysets = await ctx.keysets(operation.mint)
+    inputs = await ctx.storage.read(lambda tx: ctx.store.proofs_by_y(tx, operation.inputs))
+    most = sum(s.proof.amount for s in inputs) - operation.fee - quote.amount
+    if restored and sum(signature.amount for _, signature in pairs) > most:
+        # another device of this seed used the secrets of our blank outputs: its coins, which `restore` finds
+        ctx.telemetry.event("wallet_change_of_another", mint=operation.mint, operation=operation.operation_id)
+        pairs = []
     try:
         coins = coins_from(operation, pairs, keysets, require_dleq=False)
-        inputs = await ctx.storage.read(lambda tx: ctx.store.proofs_by_y(tx, operation.inputs))
-        most = sum(s.proof.amount for s in inputs) - operation.fee - quote.amount
         _check_change(operation, coins, most)
     except PeerFaultError as error:
         await journal.note(ctx, operation, error.detail)
@@ -397,19 +410,19 @@ def _check_change(operation: Operation, coins: Sequence[tuple[Output, StoredProo
 
 async def _change(
     ctx: Context, operation: Operation, quote: WalletMeltQuote, paid: MeltQuote
-) -> list[tuple[Output, BlindSignature]]:
-    """Signatures on the blank outputs: those in the answer by position (NUT-08), else by NUT-09 from the outputs."""
+) -> tuple[list[tuple[Output, BlindSignature]], bool]:
+    """Signatures on the blank outputs: those in the answer by position (NUT-08), else (True) by NUT-09 from the outputs."""
     if not operation.outputs:
-        return []
+        return [], False
     if paid.change is None:
         paid = await _look(ctx, operation, quote)
     if paid.change is not None:
-        return list(zip(operation.outputs, paid.change, strict=False))
+        return list(zip(operation.outputs, paid.change, strict=False)), False
     try:
-        return await restored_pairs(ctx, operation.mint, operation.outputs)
+        return await restored_pairs(ctx, operation.mint, operation.outputs), True
     except RefusedError as error:
         ctx.telemetry.event("wallet_change_unknown", mint=operation.mint, reason=error.detail)
-        return []
+        return [], False
     except UnavailableError as error:
         await journal.note(ctx, operation, error.detail)
         raise OperationOpenError(

@@ -29,8 +29,8 @@ from specie.wallet.engine.context import Context
 from specie.wallet.engine.mints import fresh_keysets
 from specie.wallet.engine.outputs import coins_from, probe_outputs
 from specie.wallet.errors import OperationFailedError, OperationOpenError
-from specie.wallet.holding import WalletMintQuote
-from specie.wallet.operation import Kind, Operation, Output, Purpose
+from specie.wallet.holding import KnownKeyset, WalletMintQuote
+from specie.wallet.operation import Kind, Operation, Output, Purpose, Role
 from specie.wallet.states import OperationState
 
 __all__ = [
@@ -225,7 +225,8 @@ async def _reconcile(ctx: Context, operation: Operation, cause: SpecieError) -> 
             "the mint does not say what became of the request; its coins stay locked", reference=operation.operation_id
         ) from error
     same = len(pairs) == len(operation.outputs) and all(o.amount == s.amount and o.keyset_id == s.id for o, s in pairs)
-    if effect and pairs:
+    foreign = any(o.role is not Role.CHANGE and (o.amount, o.keyset_id) != (s.amount, s.id) for o, s in pairs)
+    if effect and pairs and not (foreign and _hold_otherwise(operation, pairs, await ctx.keysets(operation.mint))):
         if not same:
             ctx.telemetry.page("wallet: a mint signed part of a request", mint=operation.mint, operation=operation.operation_id)
         await _settle_pairs(ctx, operation, pairs, restored=True)
@@ -247,6 +248,20 @@ async def _reconcile(ctx: Context, operation: Operation, cause: SpecieError) -> 
     if isinstance(cause, RefusedError):
         raise cause
     raise OperationFailedError(cause.detail, operation=operation.operation_id)
+
+
+def _hold_otherwise(
+    operation: Operation, pairs: Sequence[tuple[Output, BlindSignature]], keysets: Sequence[KnownKeyset]
+) -> bool:
+    """Whether the signatures are good for the amounts that they name, though these are not what was asked for.
+
+    They are then another request's, made by another device of this seed with the same secrets; `restore` finds its coins.
+    """
+    try:
+        coins_from(operation, pairs, keysets, require_dleq=True, restored=True)
+    except PeerFaultError:
+        return False
+    return True
 
 
 async def _follow_rotation(ctx: Context, operation: Operation, cause: SpecieError) -> None:

@@ -16,8 +16,9 @@ from specie.keys.ports import Signer
 from specie.storage.ports import Storage
 from specie.wallet.engine import issue, locks, mints, pay, receive, recover, reshape, restore, send
 from specie.wallet.engine.allowance import Allowance
-from specie.wallet.engine.context import Context
+from specie.wallet.engine.context import AdmitMint, Context
 from specie.wallet.engine.deposits import Deposits
+from specie.wallet.engine.kept_secrets import KeptSecrets
 from specie.wallet.engine.liabilities import MintLiabilities
 from specie.wallet.engine.mint_list import MintList
 from specie.wallet.engine.pay import Payment
@@ -73,8 +74,12 @@ class Wallet:
         telemetry: Telemetry = NULL_TELEMETRY,
         settings: WalletSettings | None = None,
         transports: Transports | None = None,
+        admit: AdmitMint | None = None,
     ) -> None:
-        """Take the ports; the store's schema must be up to date. `transports`: how payments of requests travel."""
+        """Take the ports; the store's schema must be up to date.
+
+        `transports`: how payments of requests travel. `admit` judges each mint before it is trusted.
+        """
         self._context = Context(
             storage=storage,
             store=store,
@@ -84,6 +89,7 @@ class Wallet:
             entropy=entropy,
             telemetry=telemetry,
             settings=settings or WalletSettings(),
+            admit=admit,
         )
         self.requests = Requests(self._context, transports or Transports())
         self.mint_list = MintList(self._context, self.requests)
@@ -94,6 +100,8 @@ class Wallet:
         self.recovery = Recovery(self._context)
         self.till = Till(self._context)
         self.allowance = Allowance(self._context)
+        self.secrets = KeptSecrets(self._context)
+        """Small secrets, sealed; a `keys.SecretStore`."""
 
     # mints
 
