@@ -29,7 +29,8 @@ from specie.ledger.adapters.store_sql import MIGRATIONS as LEDGER_MIGRATIONS
 from specie.ledger.adapters.store_sql import SqlLedgerStore
 from specie.lightning.adapters.play import MIGRATIONS as PLAY_MIGRATIONS
 from specie.lightning.adapters.play import PlayRail
-from specie.mint import Mint, MintSettings
+from specie.mint import Auth, KeySource, Mint, MintSettings
+from specie.mint.adapters.auth_sql import SqlAuthStore
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.storage import Storage
@@ -95,6 +96,7 @@ async def house(
     autopay_delay_s: float | None = None,
     rails: Sequence[Rail] | None = None,
     telemetry: Telemetry | None = None,
+    auth_source: KeySource | None = None,
     **mint: Any,
 ) -> AsyncIterator[House]:
     """A started mint. With `storage` given it is neither migrated twice nor closed, so a world can be restarted on it."""
@@ -107,9 +109,24 @@ async def house(
     rail = PlayRail(storage=store, signer=signer, clock=clock, entropy=entropy, autopay_delay_s=autopay_delay_s)
     await rail.start()
     pages = telemetry if isinstance(telemetry, Pages) else Pages()
+    settings = settings or MintSettings()
+    auth = None
+    if auth_source is not None:
+        auth = Auth(
+            settings=settings.auth,
+            storage=store,
+            store=SqlAuthStore(),
+            signer=signer,
+            source=auth_source,
+            clock=clock,
+            entropy=entropy,
+            telemetry=pages,
+            exclusive=mint.get("exclusive", True),
+        )
     running = Mint(
-        settings=settings or MintSettings(),
-        storage=store,
+        settings=settings,
+        storage=store if auth is None else auth.storage,
+        auth=auth,
         store=SqlMintStore(),
         ledger=Ledger(SqlLedgerStore()),
         signer=signer,

@@ -90,4 +90,5 @@ def server_context(bank: Bank, metrics: Metrics, stop: Callable[[], None] | None
         clock=clock,
         entropy=SystemEntropy(),
         operator=OperatorActions(backup=bank.storage.backup if embedded else None, settle=_settle(bank), stop=stop),
+        auth=bank.mint.auth,
     )

@@ -1,6 +1,19 @@
 """Cashu as values and functions; pure. JSON is in `ecash.wire`, error codes with one class each in `ecash.codes`."""
 
 from specie.ecash import codes, wire
+from specie.ecash.auth import (
+    AUTH_UNIT,
+    BLIND_AUTH_PREFIX,
+    BLIND_MINT_PATH,
+    INFO_PATH,
+    BlindAuthSetting,
+    ClearAuthSetting,
+    ProtectedEndpoint,
+    blind_auth_setting,
+    clear_auth_setting,
+    endpoint_from_text,
+    is_protected,
+)
 from specie.ecash.bdhke import blind, hash_to_curve, unblind
 from specie.ecash.blank import PLACEHOLDER_AMOUNT, blank_count, change_amounts
 from specie.ecash.codes import ConditionMalformedError, ConditionUnmetError, error_from_code
@@ -65,9 +78,15 @@ from specie.ecash.token import (
 from specie.ecash.transaction import MeltRequest, MintRequest, SwapRequest, blinded_message, unblind_signature
 
 __all__ = [
+    "AUTH_UNIT",
+    "BLIND_AUTH_PREFIX",
+    "BLIND_MINT_PATH",
+    "INFO_PATH",
     "PLACEHOLDER_AMOUNT",
+    "BlindAuthSetting",
     "BlindSignature",
     "BlindedMessage",
+    "ClearAuthSetting",
     "ConditionMalformedError",
     "ConditionUnmetError",
     "Contact",
@@ -89,6 +108,7 @@ __all__ = [
     "Proof",
     "ProofDleq",
     "ProofState",
+    "ProtectedEndpoint",
     "RpcError",
     "RpcResult",
     "Scheme",
@@ -104,8 +124,10 @@ __all__ = [
     "add_signatures",
     "blank_count",
     "blind",
+    "blind_auth_setting",
     "blinded_message",
     "change_amounts",
+    "clear_auth_setting",
     "codes",
     "decode_token",
     "decode_token_raw",
@@ -113,11 +135,13 @@ __all__ = [
     "derive_keyset_id",
     "encode_token",
     "encode_token_raw",
+    "endpoint_from_text",
     "error_from_code",
     "fee_for",
     "hash_to_curve",
     "htlc_secret",
     "is_expired",
+    "is_protected",
     "join_url",
     "keyset_id_checked",
     "mint_url_checked",

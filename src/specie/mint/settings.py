@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from specie.kernel import DEFAULT_LIMITS, MAX_AMOUNT, Limits
+from specie.mint.auth import AuthSettings
 
 __all__ = ["MintSettings"]
 
@@ -60,6 +61,8 @@ class MintSettings:
     melting: bool = True
     """Whether payments are made. Off: no new melt quotes, and no payments of old ones."""
     limits: Limits = field(default=DEFAULT_LIMITS)
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    """Who may use the mint."""
 
     def __post_init__(self) -> None:
         """Refuse what can never work; ValueError names the setting."""

@@ -10,11 +10,11 @@ from hashlib import sha256
 
 from specie.ecash import wire
 from specie.ecash.keyset import Keyset
-from specie.server.errors import Answer
+from specie.server.errors import Answer, NoRouteError
 from specie.server.front import UNKNOWN, Front, Route
 from specie.server.http import SECURITY_HEADERS, Receive, Request, Scope, Send, send_answer
 from specie.server.peers import header
-from specie.server.ports import ServerContext
+from specie.server.ports import AuthFace, ServerContext
 
 __all__ = ["CashuApi"]
 
@@ -59,6 +59,12 @@ class CashuApi:
             ("mint/quote", 2): Route("/v1/mint/quote/{method}/{id}", {"GET": self._mint_quote}),
             ("melt/quote", 2): Route("/v1/melt/quote/{method}/{id}", {"GET": self._melt_quote}),
         }
+        self._auth = context.auth if context.auth is not None and context.auth.blind_endpoints else None
+        if self._auth is not None:
+            self._exact["/v1/auth/blind/keys"] = Route("/v1/auth/blind/keys", {"GET": self._auth_keys})
+            self._exact["/v1/auth/blind/keysets"] = Route("/v1/auth/blind/keysets", {"GET": self._auth_keysets})
+            self._exact["/v1/auth/blind/mint"] = Route("/v1/auth/blind/mint", {"POST": self._auth_mint})
+            self._auth_keyset_route = Route("/v1/auth/blind/keys/{id}", {"GET": self._auth_keyset})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route, parts = self.route(scope["path"])
@@ -75,6 +81,8 @@ class CashuApi:
         pieces = path.split("/")[2:]
         if not all(pieces) or len(pieces) > 4:
             return UNKNOWN, ()
+        if self._auth is not None and len(pieces) == 4 and pieces[:3] == ["auth", "blind", "keys"]:
+            return self._auth_keyset_route, (pieces[3],)
         if len(pieces) >= 3 and pieces[1] == "quote":
             return self._by_shape.get((f"{pieces[0]}/quote", len(pieces) - 2), UNKNOWN), tuple(pieces[2:])
         return self._by_shape.get((pieces[0], len(pieces) - 1), UNKNOWN), tuple(pieces[1:])
@@ -152,3 +160,26 @@ class CashuApi:
     async def _restore(self, request: Request) -> Answer:
         outputs = wire.restore_request_from_json(await request.body(), limits=self._limits)
         return Answer(wire.restore_to_json(await self._mint.restore(outputs)), headers=[_NO_STORE])
+
+    # -- blind authentication (NUT-22); these routes are there only where it is on -----------------------------------
+
+    def _auth_face(self) -> AuthFace:
+        if self._auth is None:
+            raise NoRouteError("no such path")
+        return self._auth
+
+    async def _auth_keys(self, request: Request) -> Answer:
+        keysets = [keyset for keyset in self._auth_face().keysets() if keyset.active]
+        return self._kept(request, "auth keys", keysets, 60, keys=True)
+
+    async def _auth_keyset(self, request: Request) -> Answer:
+        keyset = self._auth_face().keyset(request.parts[0])
+        return self._kept(request, f"auth {keyset.id}", [keyset], 3600, keys=True)
+
+    async def _auth_keysets(self, request: Request) -> Answer:
+        return self._kept(request, "auth keysets", list(self._auth_face().keysets()), 15, keys=False)
+
+    async def _auth_mint(self, request: Request) -> Answer:
+        outputs = wire.auth_mint_request_from_json(await request.body(), limits=self._limits)
+        signatures = await self._auth_face().mint(outputs, request.subject)
+        return Answer(wire.signatures_to_json(signatures), headers=[_NO_STORE])

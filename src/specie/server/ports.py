@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +20,7 @@ from specie.ecash import (
     MintQuoteRequest,
     MintRequest,
     ProofState,
+    ProtectedEndpoint,
     SwapRequest,
 )
 from specie.kernel import Clock, Entropy, Limits, RailHealth
@@ -28,7 +30,7 @@ from specie.ops.health import Health
 from specie.ops.metrics import Metrics
 from specie.ops.settings import ServerSettings
 
-__all__ = ["BankFacts", "Change", "MintFace", "OperatorActions", "RailFacts", "ServerContext"]
+__all__ = ["AuthFace", "BankFacts", "Change", "MintFace", "OperatorActions", "RailFacts", "ServerContext"]
 
 
 class Change(Protocol):
@@ -89,6 +91,30 @@ class MintFace(Protocol):
     async def audit(self) -> Books: ...
 
 
+class AuthFace(Protocol):
+    """Who may use the mint (NUT-21, NUT-22). `specie.mint.Auth` is one."""
+
+    @property
+    def clear_endpoints(self) -> Sequence[ProtectedEndpoint]:
+        """What needs a clear token."""
+        ...
+
+    @property
+    def blind_endpoints(self) -> Sequence[ProtectedEndpoint]:
+        """What needs a blind token."""
+        ...
+
+    async def clear(self, token: str) -> str: ...
+
+    def spending(self, text: str) -> AbstractAsyncContextManager[None]: ...
+
+    def keysets(self) -> Sequence[Keyset]: ...
+
+    def keyset(self, keyset_id: str) -> Keyset: ...
+
+    async def mint(self, outputs: Sequence[BlindedMessage], subject: str) -> Sequence[BlindSignature]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class RailFacts:
     """A payment rail as people are told of it."""
@@ -140,3 +166,5 @@ class ServerContext:
     clock: Clock
     entropy: Entropy
     operator: OperatorActions = field(default_factory=OperatorActions)
+    auth: AuthFace | None = None
+    """Who may use the mint; None for everybody."""

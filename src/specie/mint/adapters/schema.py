@@ -105,9 +105,30 @@ CREATE TABLE melt_payment (
 ){strict};
 """
 
+_AUTH_TABLES = """
+CREATE TABLE mint_auth_token (
+  y {blob} PRIMARY KEY,
+  keyset TEXT NOT NULL,
+  state {integer} NOT NULL,
+  holder TEXT NOT NULL,
+  lease_until {integer} NOT NULL,
+  at {integer} NOT NULL
+){strict_keyed};
+CREATE INDEX mint_auth_token_reserved ON mint_auth_token (state) WHERE state = 1;
+CREATE TABLE mint_auth_output (
+  b_ {blob} PRIMARY KEY,
+  keyset TEXT NOT NULL,
+  c_ {blob} NOT NULL,
+  dleq_e {blob} NOT NULL,
+  dleq_s {blob} NOT NULL,
+  operation {blob} NOT NULL,
+  at {integer} NOT NULL
+){strict_keyed};
+"""
 
-def _dialect(integer: str, blob: str, strict: str, strict_keyed: str) -> str:
-    return _TABLES.format(integer=integer, blob=blob, strict=strict, strict_keyed=strict_keyed)
+
+def _dialect(integer: str, blob: str, strict: str, strict_keyed: str, tables: str = _TABLES) -> str:
+    return tables.format(integer=integer, blob=blob, strict=strict, strict_keyed=strict_keyed)
 
 
 MIGRATIONS = (
@@ -116,5 +137,11 @@ MIGRATIONS = (
         version=1,
         sqlite=_dialect("INTEGER", "BLOB", " STRICT", " STRICT, WITHOUT ROWID"),
         postgres=_dialect("BIGINT", "BYTEA", "", ""),
+    ),
+    Migration(
+        room="mint",
+        version=2,
+        sqlite=_dialect("INTEGER", "BLOB", " STRICT", " STRICT, WITHOUT ROWID", _AUTH_TABLES),
+        postgres=_dialect("BIGINT", "BYTEA", "", "", _AUTH_TABLES),
     ),
 )

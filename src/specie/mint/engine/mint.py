@@ -42,6 +42,7 @@ from specie.kernel import (
 from specie.keys import Signer
 from specie.ledger import Books, Ledger
 from specie.mint.engine import issue, melt, recover, restore, swap
+from specie.mint.engine.auth import Auth
 from specie.mint.engine.catalogue import Catalogue
 from specie.mint.engine.context import CHANGES, Context
 from specie.mint.ports import MintStore
@@ -69,6 +70,7 @@ class Mint:
     """A Cashu mint over its ports. `start` before use, `close` after; any number of processes may share one store.
 
     `exclusive` says that no other process runs on this store, so that payments a crash left behind are taken up at once.
+    With `auth`, `storage` must be `auth.storage`.
     """
 
     def __init__(
@@ -85,7 +87,10 @@ class Mint:
         telemetry: Telemetry = NULL_TELEMETRY,
         version: str = "specie",
         exclusive: bool = True,
+        auth: Auth | None = None,
     ) -> None:
+        self.auth = auth
+        """Who may use the mint; None where everybody may."""
         self._context = Context(
             settings=settings,
             storage=storage,
@@ -118,6 +123,8 @@ class Mint:
         if not context.signer.capabilities().bdhke:
             raise InvariantError("the signer cannot sign ecash")
         self._pubkey = await context.signer.public_key("mint")
+        if self.auth is not None:
+            await self.auth.start(serve=serve)
         await self._check_books()
         if not serve:
             await context.catalogue.load()
@@ -239,6 +246,7 @@ class Mint:
                 "17": {"supported": [{"method": method, "unit": unit, "commands": commands} for method, unit in pairs]},
                 "19": {"ttl": None, "cached_endpoints": cached},
                 "20": supported,
+                **({} if self.auth is None else self.auth.nuts()),
             },
         )
 
