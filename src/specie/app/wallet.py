@@ -50,12 +50,16 @@ from specie.wallet import (
     Restored,
     ResumeReport,
     SentToken,
+    WalletAuth,
     WalletMeltQuote,
     WalletMintQuote,
     WalletSettings,
 )
 from specie.wallet import Wallet as WalletEngine
+from specie.wallet.adapters.auth_store import SealedTokenStore, SqlBlindTokenStore
+from specie.wallet.adapters.callback import LoopbackListener
 from specie.wallet.adapters.http import HttpMintClient
+from specie.wallet.adapters.openid import HttpOpenIdClient
 from specie.wallet.adapters.store_sql import MIGRATIONS, SqlWalletStore
 
 __all__ = ["Opening", "SyncWallet", "Wallet", "wallet_directory", "wallet_names"]
@@ -167,17 +171,32 @@ class Wallet(WalletEngine):
         clients: Callable[[str], MintClient] | None,
     ) -> Wallet:
         def over_http(url: str) -> MintClient:
-            return HttpMintClient(url, limits=settings.limits)
+            return HttpMintClient(url, limits=settings.limits, auth=auth)
 
+        store = SqlWalletStore()
+        auth = WalletAuth(
+            storage=storage,
+            store=store,
+            tokens=SealedTokenStore(storage, signer),
+            pool=SqlBlindTokenStore(),
+            openid=HttpOpenIdClient(),
+            listener=LoopbackListener(),
+            clients=clients or over_http,
+            clock=plugs[0],
+            entropy=plugs[1],
+            telemetry=telemetry,
+            limits=settings.limits,
+        )
         return cls(
             storage=storage,
-            store=SqlWalletStore(),
+            store=store,
             signer=signer,
             clients=clients or over_http,
             clock=plugs[0],
             entropy=plugs[1],
             telemetry=telemetry,
             settings=settings,
+            auth=auth,
         )
 
     def words(self) -> str:

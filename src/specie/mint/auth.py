@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
 
 from specie.ecash.auth import BLIND_AUTH_PREFIX, BLIND_MINT_PATH, INFO_PATH, ProtectedEndpoint, endpoint_from_text, is_protected
+from specie.ecash.openid import WELL_KNOWN, may_be_asked
 from specie.kernel import MalformedError
 
-__all__ = ["WELL_KNOWN", "AuthSettings", "AuthTokenState", "JwtAlgorithm", "ProviderKeys", "issuer_of", "may_be_asked"]
-
-WELL_KNOWN = "/.well-known/openid-configuration"
-"""End of every discovery URL (OpenID Connect Discovery §4)."""
+__all__ = ["AuthSettings", "AuthTokenState", "JwtAlgorithm", "ProviderKeys"]
 
 
 class JwtAlgorithm(StrEnum):
@@ -33,30 +29,6 @@ class AuthTokenState(StrEnum):
     """A request runs on it."""
     SPENT = "SPENT"
     """A request succeeded, or its effect is committed."""
-
-
-def may_be_asked(url: str) -> bool:
-    """Whether secrets may go to a URL: https with a host, or http to this machine alone."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return False
-    if not host or "@" in parts.netloc or not url.isprintable() or " " in url or "#" in url:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def issuer_of(discovery: str) -> str:
-    """The issuer that a discovery URL stands for, without a slash at its end (OpenID Connect Discovery §4.1)."""
-    return discovery.removesuffix(WELL_KNOWN).rstrip("/")
 
 
 def _between(minimum: float, maximum: float) -> Mapping[str, Any]:

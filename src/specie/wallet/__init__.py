@@ -1,6 +1,8 @@
 """The wallet SDK: hold and spend ecash. Entry: `Wallet`; nobody else holds proofs."""
 
-from specie.wallet.engine import CheckReport, Payment, Progress, Receipt, Restored, ResumeReport, Wallet
+from specie.wallet.auth import AuthStatus, DeviceCode, LoginOffer
+from specie.wallet.auth_ports import TokenStore
+from specie.wallet.engine import CheckReport, Payment, Progress, Receipt, Restored, ResumeReport, Wallet, WalletAuth
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import Balance, MintView, SentToken, WalletMeltQuote, WalletMintQuote
 from specie.wallet.lock import HTLC, P2PK
@@ -12,9 +14,12 @@ from specie.wallet.settings import WalletSettings
 __all__ = [
     "HTLC",
     "P2PK",
+    "AuthStatus",
     "Balance",
     "CheckReport",
+    "DeviceCode",
     "HistoryEntry",
+    "LoginOffer",
     "MintClient",
     "MintClients",
     "MintView",
@@ -26,7 +31,9 @@ __all__ = [
     "ResumeReport",
     "RetryPolicy",
     "SentToken",
+    "TokenStore",
     "Wallet",
+    "WalletAuth",
     "WalletMeltQuote",
     "WalletMintQuote",
     "WalletSettings",

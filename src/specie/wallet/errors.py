@@ -11,6 +11,8 @@ __all__ = [
     "FeeExceedsValueError",
     "InsufficientFundsError",
     "KeysetCollisionError",
+    "LoginRefusedError",
+    "LoginRequiredError",
     "MintUnknownError",
     "MintUntrustedError",
     "OperationBusyError",
@@ -142,3 +144,27 @@ class KeysetCollisionError(PeerFaultError):
 
 class BreakerOpenError(UnavailableError):
     """The mint was unreachable several times in a row; it is asked again after `retry_after_s`."""
+
+
+class LoginRequiredError(RefusedError):
+    """The mint serves users that have logged in, and this wallet has not, or its login has ended; nothing was sent.
+
+    Attributes:
+        mint: its normalised URL.
+    """
+
+    def __init__(self, mint: str) -> None:
+        super().__init__(f"this mint asks for a login: specie wallet login {mint}")
+        self.mint = mint
+
+
+class LoginRefusedError(RefusedError):
+    """The login provider said no.
+
+    Attributes:
+        reason: its error code (RFC 6749 §5.2), as `invalid_grant`; "" where it gave none.
+    """
+
+    def __init__(self, detail: str, *, reason: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason

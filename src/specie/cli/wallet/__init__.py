@@ -7,7 +7,7 @@ from typing import Any
 
 from cyclopts import App, Group
 
-from specie.cli.wallet import care, money
+from specie.cli.wallet import auth, care, money
 from specie.cli.wallet.mints import app as mints
 
 __all__ = ["app"]
@@ -33,10 +33,12 @@ _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
         (money.balance, money.mint, money.invoice, money.send, money.receive, money.pay, money.lock, money.reclaim),
     ),
     (_CARE, (care.init, care.words, care.restore, care.backup, care.pending, care.resume, care.tidy)),
-    (_MORE, (care.history, care.names)),
+    (_MORE, (care.history, care.names, auth.login, auth.logout)),
 )
 for _group, _commands in _GROUPS:
     for _place, _command in enumerate(_commands):
         app.command(_command, name="list" if _command is care.names else None, group=_group, sort_key=_place)
 mints.group = (_MORE,)
 app.command(mints)
+auth.app.group = (_MORE,)
+app.command(auth.app)

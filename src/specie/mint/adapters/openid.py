@@ -14,8 +14,9 @@ from typing import Any
 import httpx2
 
 from specie._version import __version__
+from specie.ecash.openid import may_be_asked
 from specie.kernel.errors import UnavailableError
-from specie.mint.auth import ProviderKeys, may_be_asked
+from specie.mint.auth import ProviderKeys
 
 __all__ = ["OpenIdKeySource"]
 

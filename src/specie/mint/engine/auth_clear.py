@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 
 from specie.ecash.codes import ClearAuthFailedError
+from specie.ecash.openid import issuer_of
 from specie.kernel import Clock, Telemetry, UnavailableError
-from specie.mint.auth import AuthSettings, issuer_of
+from specie.mint.auth import AuthSettings
 from specie.mint.auth_ports import KeySource
 from specie.mint.jwt import TokenRules, VerificationKey, check_claims, token_header, verification_keys, verify_token
 

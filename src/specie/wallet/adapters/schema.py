@@ -151,9 +151,33 @@ CREATE TABLE wallet_history (
 );
 """
 
+_AUTH_TABLES = """
+CREATE TABLE wallet_secret (
+  name TEXT PRIMARY KEY,
+  sealed BLOB NOT NULL
+);
+CREATE TABLE wallet_blind_token (
+  secret TEXT PRIMARY KEY,
+  mint TEXT NOT NULL,
+  keyset TEXT NOT NULL,
+  r BLOB NOT NULL,
+  batch TEXT NOT NULL,
+  position BIGINT NOT NULL,
+  c BLOB,
+  state TEXT NOT NULL,
+  changed_at BIGINT NOT NULL
+);
+CREATE INDEX wallet_blind_token_pool ON wallet_blind_token (mint, state, batch, position);
+"""
+
+
+def _migration(version: int, tables: str) -> Migration:
+    sqlite = tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;")
+    return Migration("wallet", version, sqlite, tables.replace("BLOB", "BYTEA"))
+
+
 MIGRATIONS = (
-    Migration(
-        "wallet", 1, _TABLES.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;"), _TABLES.replace("BLOB", "BYTEA")
-    ),
+    _migration(1, _TABLES),
+    _migration(2, _AUTH_TABLES),
 )
 """Steps of the wallet's schema, for `Storage.migrate`."""

@@ -9,12 +9,13 @@ from dataclasses import replace
 from specie.ecash.mint_url import mint_url_checked
 from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
-from specie.kernel.errors import MalformedError, UnavailableError
+from specie.kernel.errors import InvariantError, MalformedError, UnavailableError
 from specie.kernel.money import unit_checked
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.keys.ports import Signer
 from specie.storage.ports import Storage
 from specie.wallet.engine import issue, locks, mints, pay, receive, recover, reshape, restore, send
+from specie.wallet.engine.auth import WalletAuth
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
@@ -61,8 +62,10 @@ class Wallet:
         entropy: Entropy,
         telemetry: Telemetry = NULL_TELEMETRY,
         settings: WalletSettings | None = None,
+        auth: WalletAuth | None = None,
     ) -> None:
-        """Take the ports; the store's schema must be up to date."""
+        """Take the ports; the store's schema must be up to date. `auth` is that of the clients, if they have one."""
+        self._auth = auth
         self._context = Context(
             storage=storage,
             store=store,
@@ -73,6 +76,13 @@ class Wallet:
             telemetry=telemetry,
             settings=settings or WalletSettings(),
         )
+
+    @property
+    def auth(self) -> WalletAuth:
+        """Logins and blind tokens for mints that ask who uses them (NUT-21, NUT-22)."""
+        if self._auth is None:
+            raise InvariantError("this wallet was made without authentication")
+        return self._auth
 
     # mints
 
@@ -347,6 +357,8 @@ class Wallet:
     async def close(self) -> None:
         """Let go of the mints' clients; storage and signer belong to whoever made them."""
         await self._context.close()
+        if self._auth is not None:
+            await self._auth.close()
 
 
 def _with(balance: Balance, stored: StoredProof) -> Balance:
