@@ -21,10 +21,10 @@ from specie.ecash.codes import (
     ProofsSpentError,
     UnbalancedError,
 )
+from specie.ecash.openid import issuer_of, may_be_asked
 from specie.kernel import InvariantError, MalformedError, RefusedError, UnavailableError, UncertainError
 from specie.mint import AuthSettings, MintSettings
 from specie.mint.adapters.auth_sql import SqlAuthStore
-from specie.ecash.openid import issuer_of, may_be_asked
 from specie.mint.engine.auth import LEASE_S
 from specie.storage.adapters.sqlite import SqliteStorage
 from tests.support.house import MIGRATIONS, House, Purse, house
