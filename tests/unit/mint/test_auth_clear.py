@@ -194,7 +194,7 @@ def test_a_rotated_key_is_found_without_a_restart(virtual):
     virtual(story)
 
 
-def test_a_storm_of_unknown_keys_reaches_the_provider_twice_a_minute(virtual):
+def test_a_storm_of_unknown_keys_reaches_the_provider_six_times_a_minute(virtual):
     """Made-up key ids, many at once and for long, cost the provider next to nothing."""
 
     async def story():
@@ -204,7 +204,7 @@ def test_a_storm_of_unknown_keys_reaches_the_provider_twice_a_minute(virtual):
             storm = [desk.refuses(sign(claims, "ES256", "one", {"kid": f"made up {n}"})) for n in range(20)]
             await asyncio.gather(*storm)
             await desk.pass_time(6)
-        assert desk.provider.asked <= 3
+        assert desk.provider.asked <= 7
 
     virtual(story)
 

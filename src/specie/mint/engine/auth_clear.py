@@ -1,6 +1,6 @@
 """Clear authentication (NUT-21): who a token names, by the keys of the mint's OpenID provider.
 
-Keys are kept for an hour and looked at again when a token names one that is not among them, at most twice a minute, so that
+Keys are kept for an hour and looked at again when a token names one that is not among them, at most six times a minute, so that
 a flood of made-up key ids reaches the provider no more often. While the provider does not answer, the keys last seen count
 for a day; after that, or before the first look, nobody can be told apart: UnavailableError, neither a pass nor a refusal.
 """
@@ -20,7 +20,7 @@ __all__ = ["ClearAuth"]
 
 _FRESH_S = 3600.0
 _STALE_S = 86_400.0
-_LOOK_AGAIN_S = 30.0
+_LOOK_AGAIN_S = 10.0
 _RETRY_S = 5.0
 
 
