@@ -172,7 +172,7 @@ def openid_provider(tmp_path: Path) -> Iterator[OpenIdProvider]:
 
 @pytest.fixture
 def guarded_mint(openid_provider: OpenIdProvider, tmp_path: Path) -> Iterator[MintProcess]:
-    """Our mint for the users of a provider alone, with blind tokens for what moves money; invoices are paid after SLOW_PAYMENT_S."""
+    """Our mint for a provider's users alone, with blind tokens; its invoices are paid after SLOW_PAYMENT_S."""
     settings: dict[str, int | str] = {
         "auth_openid_discovery": openid_provider.discovery,
         "auth_audience": "urn:specie:mint",

@@ -18,6 +18,7 @@ from specie.ecash.codes import (
     KeysetInactiveError,
     KeysetUnknownError,
     OutputsSignedError,
+    PaymentFailedError,
     ProofsSpentError,
     UnbalancedError,
 )
@@ -30,7 +31,7 @@ from specie.storage.adapters.sqlite import SqliteStorage
 from tests.support.house import MIGRATIONS, House, Purse, house
 from tests.support.openid import DISCOVERY, Provider, auth_keyset, auth_settings, blind_tokens, outputs_of
 from tests.support.virtual import VirtualClock
-from tests.support.wallets import Died, MortalStorage
+from tests.support.wallets import Died, MortalStorage, World
 
 STORE = SqlAuthStore()
 
@@ -457,3 +458,42 @@ def test_settings_that_can_work():
 def test_secrets_go_over_tls_or_stay_on_this_machine(url, allowed):
     """https, or http to loopback."""
     assert may_be_asked(url) is allowed
+
+
+# -- payments
+
+
+@contextlib.asynccontextmanager
+async def paying():
+    """A guarded mint with an invoice of elsewhere, its price, coins for it, and a token."""
+    async with guarded() as bank:
+        w = World(bank)
+        purse = Purse(bank, "payer")
+        quote = await purse.melt_quote(await w.foreign_invoice(21_000))
+        coins = await purse.mint(quote.amount + quote.fee_reserve)
+        yield w, quote, coins, (await blind_tokens(bank, 1))[0]
+
+
+async def test_a_payment_that_failed_gives_the_token_back():
+    """20004 is an error like any other, though the payment's intent was committed on the way."""
+    async with paying() as (w, quote, coins, token):
+        w.fail_payments()
+        with pytest.raises(PaymentFailedError):
+            async with w.bank.mint.auth.spending(token):
+                await Purse(w.bank).melt(quote, coins)
+        assert await state(w.bank, token) is None
+
+
+async def test_a_payment_that_goes_on_has_spent_its_token():
+    """PENDING is a success: the intent and the token are one commit, and the settling later asks for none."""
+    async with paying() as (w, quote, coins, token):
+        async with w.bank.mint.auth.spending(token):
+            await Purse(w.bank).melt(quote, coins, prefer_async=True)
+        assert await state(w.bank, token) == "SPENT"
+        for _ in range(200):
+            if (await w.bank.mint.melt_quote(quote.quote, "bolt11")).state == "PAID":
+                break
+            await asyncio.sleep(0)
+        assert (await w.bank.mint.melt_quote(quote.quote, "bolt11")).state == "PAID"
+        assert await state(w.bank, token) == "SPENT"
+        await w.bank.mint.audit()
