@@ -497,3 +497,30 @@ async def test_a_payment_that_goes_on_has_spent_its_token():
         assert (await w.bank.mint.melt_quote(quote.quote, "bolt11")).state == "PAID"
         assert await state(w.bank, token) == "SPENT"
         await w.bank.mint.audit()
+
+
+async def test_the_store_behind_the_claim_is_the_store(bank, tmp_path):
+    """What is no commit passes through to the store as it is."""
+    wrapped = bank.mint.auth.storage
+    assert wrapped.status().engine == bank.storage.status().engine
+    assert await wrapped.migrate(MIGRATIONS) == []
+    await wrapped.backup(tmp_path / "copy")
+    assert (tmp_path / "copy").exists()
+    assert await wrapped.read(lambda tx: tx.fetch("SELECT 1")) == [(1,)]
+    await wrapped.close()
+
+
+async def test_closing_lets_go_of_the_provider(bank):
+    """The source is closed with it."""
+    await bank.mint.auth.close()
+
+
+async def test_users_are_remembered_within_bounds(monkeypatch):
+    """The user who was silent longest is forgotten first, which can only favour them."""
+    monkeypatch.setattr("specie.mint.engine.auth._SUBJECTS", 2)
+    async with guarded(bats_per_hour=1, bat_burst=50) as bank:
+        for name in "abc":
+            await blind_tokens(bank, 50, subject=name, seed=name)
+        await blind_tokens(bank, 50, subject="a", seed="again")
+        with pytest.raises(BlindAuthRateLimitedError):
+            await blind_tokens(bank, 1, subject="c", seed="c2")
