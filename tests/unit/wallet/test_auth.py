@@ -9,15 +9,19 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx2
 import pytest
 from msgspec.structs import replace
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
 
 from specie.ecash import MintInfo, blind_auth_setting, clear_auth_setting
 from specie.ecash.codes import BlindAuthFailedError, ProofsSpentError
 from specie.ecash.wire import auth_token_to_text
-from specie.kernel.errors import InvariantError, PeerFaultError, RefusedError, UnavailableError
+from specie.kernel.errors import InvariantError, PeerFaultError, RefusedError, SpecieError, UnavailableError, UncertainError
 from specie.keys import KeysetRef
 from specie.mint.engine.auth import LEASE_S
 from specie.wallet import LoginOffer
 from specie.wallet.adapters.auth_store import SealedTokenStore, SqlBlindTokenStore
+from specie.wallet.adapters.http import HttpMintClient
 from specie.wallet.auth import BlindTokenState, Login, Provider, TokenAnswer, authorization_url, pkce_challenge, scopes_for
 from specie.wallet.errors import LoginRefusedError, LoginRequiredError, OperationOpenError, UnsupportedError
 from tests.support.guarded import guarded_world
@@ -660,3 +664,81 @@ async def test_a_wallet_without_authentication_says_so():
     async with guarded_world() as g:
         bob = await g.member()
         await bob.close()
+
+
+# -- the WebSocket
+
+
+class Doorman:
+    """A `RequestAuth` that shows these tokens, one a try, and remembers how each try ended."""
+
+    def __init__(self, *tokens: str) -> None:
+        self.tokens = list(tokens)
+        self.ends: list[type[BaseException] | None] = []
+
+    def learnt(self, mint, info) -> None:
+        """Nothing is learnt."""
+
+    async def run(self, client, verb, path, call):
+        assert (verb, path) == ("GET", "/v1/ws")
+        while True:
+            try:
+                result = await call({"blind-auth": self.tokens.pop(0)})
+            except BlindAuthFailedError as error:
+                self.ends.append(type(error))
+            except BaseException as error:
+                self.ends.append(type(error))
+                raise
+            else:
+                self.ends.append(None)
+                return result
+
+
+async def heard(mint: HttpMintClient) -> tuple[int, type[Exception]]:
+    """How much news came, and how the watch ended."""
+    news = 0
+    try:
+        async for _ in mint.watch("bolt11_mint_quote", "q"):
+            news += 1
+    except SpecieError as error:
+        return news, type(error)
+    raise AssertionError("a watch never ends well")
+
+
+@pytest.mark.network
+async def test_a_socket_is_opened_with_the_headers_that_the_mint_asks_for():
+    """Refused with 31002 it is tried on another token; any other refusal means that there is no WebSocket."""
+    seen: list[str | None] = []
+
+    def door(socket: ServerConnection, request: Request) -> Response | None:
+        token = request.headers.get("blind-auth")
+        seen.append(token)
+        if token == "good":
+            return None
+        status, body = (404, b"") if token == "gone" else (400, b'{"code":31002,"detail":"no"}')
+        if token == "odd":
+            body = b'{"code":11001,"detail":"no"}'
+        headers = Headers([("content-length", str(len(body))), ("connection", "close")])
+        return Response(status, "No", headers, body)
+
+    async def inside(socket: ServerConnection) -> None:
+        await socket.recv()
+        news = {"subId": "0", "payload": {"quote": "q"}}
+        await socket.send(json.dumps({"jsonrpc": "2.0", "method": "subscribe", "params": news}))
+
+    async with serve(inside, "127.0.0.1", 0, process_request=door) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for tokens, news, ends in (
+            (["spent", "good"], 1, [BlindAuthFailedError, None]),
+            (["gone"], 0, [UnavailableError]),
+            (["odd"], 0, [UnavailableError]),
+        ):
+            doorman = Doorman(*tokens)
+            mint = HttpMintClient(url, auth=doorman)
+            assert await heard(mint) == (news, UnavailableError)
+            assert doorman.ends == ends
+            await mint.close()
+    assert seen == ["spent", "good", "gone", "odd"]
+    doorman = Doorman("good")
+    assert await heard(HttpMintClient(url, auth=doorman)) == (0, UnavailableError)
+    assert doorman.ends == [UncertainError]
