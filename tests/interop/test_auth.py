@@ -17,6 +17,8 @@ from typing import Any
 import httpx2
 import pytest
 from mnemonic import Mnemonic
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from specie.app.wallet import Wallet
 from specie.ecash.codes import ClearAuthFailedError
@@ -207,5 +209,25 @@ def test_cashu_ts_with_a_login_and_blind_tokens(
             quote = await grace.mint_quote(7)
             assert (await asyncio.to_thread(peer.melt, quote.request))["state"] == "PAID"
             assert await grace.claim(await grace.wait(quote, timeout_s=30)) == 7
+
+    asyncio.run(story())
+
+
+def test_the_socket_of_a_guarded_mint(openid_provider: OpenIdProvider, guarded_mint: MintProcess, tmp_path: Path) -> None:
+    """A stranger is refused with an HTTP answer that holds the code; our wallet hears of its payment through the socket."""
+
+    async def story() -> None:
+        address = guarded_mint.url.replace("http", "ws") + "/v1/ws"
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(address)
+        assert refused.value.response.status_code == 400
+        assert json.loads(refused.value.response.body or b"")["code"] == 31001
+        async with _opened(tmp_path, "heidi", guarded_mint) as heidi:
+            await _log_in(heidi, guarded_mint)
+            quote = await heidi.mint_quote(9)
+            watching = _client(heidi, guarded_mint).watch("bolt11_mint_quote", quote.quote)
+            async with asyncio.timeout(20):
+                await anext(watching)
+            await watching.aclose()
 
     asyncio.run(story())
