@@ -112,6 +112,8 @@ class CashuApi:
             fresh = Answer(body, headers=[(b"cache-control", f"public, max-age={max_age_s}".encode()), (b"etag", tag)])
             known = self._keys_kept[name] = (mark, fresh)
         answer = known[1]
+        if self._front.gate is not None and self._front.gate.protects(request.scope, "GET"):
+            return Answer(answer.body, headers=[_NO_STORE])
         wanted = header(request.scope, b"if-none-match")
         if wanted and (wanted == "*" or answer.headers[1][1].decode() in wanted):
             return Answer(b"", 304, answer.headers)

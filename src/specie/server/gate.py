@@ -27,6 +27,11 @@ class Gate:
         self._auth = auth
         self._telemetry = telemetry
 
+    def protects(self, scope: Scope, method: str) -> bool:
+        """Whether a request needs any authentication: its answer is then nobody else's, caches on the way included."""
+        auth, path = self._auth, scope["path"]
+        return is_protected(auth.clear_endpoints, method, path) or is_protected(auth.blind_endpoints, method, path)
+
     async def known(self, scope: Scope, method: str) -> str:
         """The user that the request's clear token names, or "" where none is needed.
 

@@ -186,6 +186,8 @@ async def test_no_other_spelling_of_a_path_passes(guarded):
     assert code(await client.get("/v1/%6beys")) == 30001
     assert code(await client.get("/v1/keysets")) == 30001
     assert (await client.get("/v1/keys", headers={"clear-auth": guarded.provider.token()})).status_code == 200
+    kept = await client.get("/v1/keys", headers={"clear-auth": guarded.provider.token()})
+    assert kept.headers["cache-control"] == "no-store"  # no cache on the way may give it to somebody else
     assert (await client.options("/v1/keys")).status_code == 204
     assert (await client.get("/v1/info")).status_code == 200
 
