@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the peers that tests/interop talks to: the Nutshell wallet and mint (PyPI `cashu`, in a venv of its own)
-# and the cashu-ts wallet (npm `@cashu/cashu-ts`). Everything is pinned with hashes in tests/interop.
+# and the cashu-ts wallet (npm `@cashu/cashu-ts`), and an OpenID provider (npm `oidc-provider`). Everything is pinned with hashes in tests/interop.
 #
 #   scripts/install-peers.sh            into $SPECIE_PEERS, or .cache/peers of this checkout
 #
@@ -93,7 +93,27 @@ install_cashu_ts() {
     printf '%s\n' "$stamp" >"$dir/.stamp"
 }
 
+install_openid() {
+    dir=$peers/openid
+    stamp=$(stamp_of "$interop/openid/package.json" "$interop/openid/package-lock.json")
+    need_node
+    if is_current "$dir" "$stamp"; then
+        say "oidc-provider is there ($dir)"
+        return 0
+    fi
+    say "installing oidc-provider into $dir"
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    cp "$interop/openid/package.json" "$interop/openid/package-lock.json" "$dir/"
+    (cd "$dir" && npm ci --ignore-scripts --no-audit --no-fund --engine-strict=false --loglevel=error) \
+        || fail "oidc-provider could not be installed"
+    (cd "$dir" && node -e 'import("oidc-provider").then((m) => process.exit(m.Provider ? 0 : 1), () => process.exit(1))') \
+        || fail "oidc-provider was installed but cannot be imported by $(node --version)"
+    printf '%s\n' "$stamp" >"$dir/.stamp"
+}
+
 mkdir -p "$peers"
 install_nutshell
 install_cashu_ts
+install_openid
 say "all peers are in $peers"

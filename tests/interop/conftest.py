@@ -29,6 +29,7 @@ from tests.interop.peers import (
     peers_directory,
     run_mint,
 )
+from tests.interop.provider import OpenIdProvider, missing_provider, run_provider
 from tests.support.components import missing_component
 
 
@@ -154,6 +155,30 @@ def two_unit_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintProc
 def slow_specie_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintProcess]:
     """Our mint, whose invoices are paid after SLOW_PAYMENT_S."""
     with _specie_mint(tmp_path_factory.mktemp("slow_specie_mint"), SLOW_PAYMENT_S) as running:
+        yield running
+
+
+@pytest.fixture
+def openid_provider(tmp_path: Path) -> Iterator[OpenIdProvider]:
+    """An OpenID provider for one test, which may rotate its keys."""
+    reason = missing_provider()
+    if reason is not None:
+        missing_component("openid", reason)
+    home = tmp_path / "provider"
+    home.mkdir()
+    with run_provider(home) as running:
+        yield running
+
+
+@pytest.fixture
+def guarded_mint(openid_provider: OpenIdProvider, tmp_path: Path) -> Iterator[MintProcess]:
+    """Our mint for a provider's users alone, with blind tokens; its invoices are paid after SLOW_PAYMENT_S."""
+    settings: dict[str, int | str] = {
+        "auth_openid_discovery": openid_provider.discovery,
+        "auth_audience": "urn:specie:mint",
+        "auth_blind_endpoints": "POST /v1/swap,POST /v1/mint/*,POST /v1/melt/*,POST /v1/checkstate,GET /v1/ws",
+    }
+    with _specie_mint(tmp_path / "mint", SLOW_PAYMENT_S, **settings) as running:
         yield running
 
 

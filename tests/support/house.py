@@ -33,7 +33,8 @@ from specie.lightning.adapters.play_methods import play_rail
 from specie.lightning.adapters.play_network import PlayNetwork
 from specie.lightning.adapters.play_onchain import PlayOnchainRail
 from specie.lightning.adapters.play_requests import PlayRequestRail
-from specie.mint import Mint, MintSettings
+from specie.mint import Auth, KeySource, Mint, MintSettings
+from specie.mint.adapters.auth_sql import SqlAuthStore
 from specie.mint.adapters.liability_store import SqlLiabilityStore
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
@@ -112,6 +113,7 @@ async def house(
     methods: Sequence[str] = (),
     play: PlaySettings | None = None,
     network: PlayNetwork | None = None,
+    auth_source: KeySource | None = None,
     **mint: Any,
 ) -> AsyncIterator[House]:
     """A started mint. With `storage` given it is neither migrated twice nor closed, so a world can be restarted on it.
@@ -137,9 +139,24 @@ async def house(
         await made.start()
         requests[method] = made
     pages = telemetry if isinstance(telemetry, Pages) else Pages()
+    settings = settings or MintSettings()
+    auth = None
+    if auth_source is not None:
+        auth = Auth(
+            settings=settings.auth,
+            storage=store,
+            store=SqlAuthStore(),
+            signer=signer,
+            source=auth_source,
+            clock=clock,
+            entropy=entropy,
+            telemetry=pages,
+            exclusive=mint.get("exclusive", True),
+        )
     running = Mint(
-        settings=settings or MintSettings(),
-        storage=store,
+        settings=settings,
+        storage=store if auth is None else auth.storage,
+        auth=auth,
         store=SqlMintStore(),
         ledger=Ledger(SqlLedgerStore()),
         signer=signer,

@@ -24,8 +24,10 @@ from specie.lightning.adapters.play import MIGRATIONS as PLAY_MIGRATIONS
 from specie.lightning.adapters.play import PlaySettings
 from specie.lightning.adapters.play_methods import play_rail
 from specie.lightning.adapters.play_network import PlayNetwork
-from specie.mint import Mint
+from specie.mint import Auth, Mint
+from specie.mint.adapters.auth_sql import SqlAuthStore
 from specie.mint.adapters.liability_store import SqlLiabilityStore
+from specie.mint.adapters.openid import OpenIdKeySource
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.ops.settings import BankSettings, RailKind, RailSettings, SealingSource
@@ -131,9 +133,12 @@ async def open_bank(
             rail = await _open_rail(rail_settings, storage, signer, clock, entropy, telemetry, network=network, start=serve)
             stack.push_async_callback(rail.close)
             rails.append(rail)
+        auth = _open_auth(settings, storage, signer, clock, entropy, telemetry)
+        if auth is not None:
+            stack.push_async_callback(auth.close)
         mint = Mint(
             settings=settings.mint,
-            storage=storage,
+            storage=storage if auth is None else auth.storage,
             store=SqlMintStore(),
             ledger=Ledger(SqlLedgerStore(shard="0" if embedded else _shard(settings.data_dir))),
             signer=signer,
@@ -144,6 +149,7 @@ async def open_bank(
             version=f"specie/{__version__}",
             exclusive=embedded,
             liability_store=SqlLiabilityStore(),
+            auth=auth,
         )
         await mint.start(serve=serve)
         stack.push_async_callback(mint.close)
@@ -170,6 +176,27 @@ async def _open_network(stack: contextlib.AsyncExitStack, settings: RailSettings
     stack.push_async_callback(storage.close)
     await storage.migrate(PLAY_MIGRATIONS)
     return PlayNetwork(storage, clock)
+
+
+def _open_auth(
+    settings: BankSettings, storage: Storage, signer: Signer, clock: Clock, entropy: Entropy, telemetry: Telemetry
+) -> Auth | None:
+    """Who may use the mint, where the settings say so; None for everybody."""
+    auth = settings.mint.auth
+    if not auth.openid_discovery:
+        return None
+    return Auth(
+        settings=auth,
+        storage=storage,
+        store=SqlAuthStore(),
+        signer=signer,
+        source=OpenIdKeySource(auth.openid_discovery),
+        clock=clock,
+        entropy=entropy,
+        telemetry=telemetry,
+        keyset_version=settings.mint.keyset_version,
+        exclusive=settings.store.dsn is None,
+    )
 
 
 async def _open_rail(

@@ -57,14 +57,19 @@ from specie.wallet import (
     ResumeReport,
     SentToken,
     Transports,
+    WalletAuth,
     WalletMeltQuote,
     WalletMintQuote,
     WalletSettings,
 )
 from specie.wallet import Wallet as WalletEngine
+from specie.wallet.adapters.auth_store import SqlBlindTokenStore
+from specie.wallet.adapters.callback import LoopbackListener
 from specie.wallet.adapters.http import HttpMintClient
+from specie.wallet.adapters.openid import HttpOpenIdClient
 from specie.wallet.adapters.post import HttpPaymentPost
 from specie.wallet.adapters.store_sql import MIGRATIONS, SqlWalletStore
+from specie.wallet.engine.kept_secrets import KeptSecrets
 from specie.wallet.play import announces_play_money
 
 __all__ = ["Opening", "SyncWallet", "Wallet", "play_only", "wallet_directory", "wallet_names"]
@@ -171,11 +176,25 @@ class Wallet(WalletEngine):
         admit: Callable[[str, MintInfo], None] | None,
     ) -> Wallet:
         def over_http(url: str) -> MintClient:
-            return HttpMintClient(url, limits=settings.limits)
+            return HttpMintClient(url, limits=settings.limits, auth=auth)
 
+        store = SqlWalletStore()
+        auth = WalletAuth(
+            storage=storage,
+            store=store,
+            tokens=KeptSecrets(storage, store, signer, plugs[0]),
+            pool=SqlBlindTokenStore(),
+            openid=HttpOpenIdClient(),
+            listener=LoopbackListener(),
+            clients=clients or over_http,
+            clock=plugs[0],
+            entropy=plugs[1],
+            telemetry=telemetry,
+            limits=settings.limits,
+        )
         return cls(
             storage=storage,
-            store=SqlWalletStore(),
+            store=store,
             signer=signer,
             clients=clients or over_http,
             clock=plugs[0],
@@ -184,6 +203,7 @@ class Wallet(WalletEngine):
             settings=settings,
             transports=transports,
             admit=admit,
+            auth=auth,
         )
 
     def words(self) -> str:

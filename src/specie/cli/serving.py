@@ -120,4 +120,5 @@ def server_context(bank: Bank, metrics: Metrics, stop: Callable[[], None] | None
         operator=OperatorActions(
             backup=bank.storage.backup if embedded else None, settle=_settle(bank), stop=stop, chain=_chain(bank)
         ),
+        auth=bank.mint.auth,
     )

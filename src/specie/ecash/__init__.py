@@ -1,6 +1,19 @@
 """Cashu as values and functions; pure. JSON is in `ecash.wire`, error codes with one class each in `ecash.codes`."""
 
 from specie.ecash import codes, wire
+from specie.ecash.auth import (
+    AUTH_UNIT,
+    BLIND_AUTH_PREFIX,
+    BLIND_MINT_PATH,
+    INFO_PATH,
+    BlindAuthSetting,
+    ClearAuthSetting,
+    ProtectedEndpoint,
+    blind_auth_setting,
+    clear_auth_setting,
+    endpoint_from_text,
+    is_protected,
+)
 from specie.ecash.bdhke import blind, hash_to_curve, unblind
 from specie.ecash.blank import PLACEHOLDER_AMOUNT, blank_count, change_amounts
 from specie.ecash.codes import ConditionMalformedError, ConditionUnmetError, error_from_code
@@ -76,10 +89,16 @@ from specie.ecash.token import (
 from specie.ecash.transaction import MeltRequest, MintBatchRequest, MintRequest, SwapRequest, blinded_message, unblind_signature
 
 __all__ = [
+    "AUTH_UNIT",
+    "BLIND_AUTH_PREFIX",
+    "BLIND_MINT_PATH",
+    "INFO_PATH",
     "LOOKUP_WINDOW_S",
     "PLACEHOLDER_AMOUNT",
+    "BlindAuthSetting",
     "BlindSignature",
     "BlindedMessage",
+    "ClearAuthSetting",
     "ConditionMalformedError",
     "ConditionUnmetError",
     "Contact",
@@ -106,6 +125,7 @@ __all__ = [
     "Proof",
     "ProofDleq",
     "ProofState",
+    "ProtectedEndpoint",
     "QuoteLookup",
     "QuotePage",
     "RpcError",
@@ -123,8 +143,10 @@ __all__ = [
     "add_signatures",
     "blank_count",
     "blind",
+    "blind_auth_setting",
     "blinded_message",
     "change_amounts",
+    "clear_auth_setting",
     "codes",
     "decode_payment_request",
     "decode_token",
@@ -134,11 +156,13 @@ __all__ = [
     "encode_payment_request",
     "encode_token",
     "encode_token_raw",
+    "endpoint_from_text",
     "error_from_code",
     "fee_for",
     "hash_to_curve",
     "htlc_secret",
     "is_expired",
+    "is_protected",
     "join_url",
     "keyset_id_checked",
     "mint_backup_secret_key",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from specie.kernel import DEFAULT_LIMITS, MAX_AMOUNT, Limits
+from specie.mint.auth import AuthSettings
 
 __all__ = ["MintSettings"]
 
@@ -66,6 +67,8 @@ class MintSettings:
     quote_lookup: bool = False
     """Whether owners of keys may find the mint quotes locked to them, by an open draft (pull request 341 of the NUTs)."""
     limits: Limits = field(default=DEFAULT_LIMITS)
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    """Who may use the mint."""
 
     def __post_init__(self) -> None:
         """Refuse what can never work; ValueError names the setting."""

@@ -10,12 +10,12 @@ from hashlib import sha256
 
 from specie.ecash import wire
 from specie.ecash.keyset import Keyset
-from specie.server.errors import Answer
+from specie.server.errors import Answer, NoRouteError
 from specie.server.front import UNKNOWN, Front, Route
 from specie.server.http import SECURITY_HEADERS, Receive, Request, Scope, Send, send_answer
 from specie.server.liabilities import LiabilityRoutes
 from specie.server.peers import header
-from specie.server.ports import ServerContext
+from specie.server.ports import AuthFace, ServerContext
 
 __all__ = ["CashuApi"]
 
@@ -64,6 +64,12 @@ class CashuApi:
             ("mint/quote", 2): Route("/v1/mint/quote/{method}/{id}", {"GET": self._mint_quote}),
             ("melt/quote", 2): Route("/v1/melt/quote/{method}/{id}", {"GET": self._melt_quote}),
         }
+        self._auth = context.auth if context.auth is not None and context.auth.blind_endpoints else None
+        if self._auth is not None:
+            self._exact["/v1/auth/blind/keys"] = Route("/v1/auth/blind/keys", {"GET": self._auth_keys})
+            self._exact["/v1/auth/blind/keysets"] = Route("/v1/auth/blind/keysets", {"GET": self._auth_keysets})
+            self._exact["/v1/auth/blind/mint"] = Route("/v1/auth/blind/mint", {"POST": self._auth_mint})
+            self._auth_keyset_route = Route("/v1/auth/blind/keys/{id}", {"GET": self._auth_keyset})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route, parts = self.route(scope["path"])
@@ -86,6 +92,8 @@ class CashuApi:
             return self._lookup, (pieces[2],)
         if len(pieces) == 4 and pieces[:2] == ["mint", "quote"] and pieces[3] == "check":  # never the id of a quote
             return self._by_shape["mint/check", 1], (pieces[2],)
+        if self._auth is not None and len(pieces) == 4 and pieces[:3] == ["auth", "blind", "keys"]:
+            return self._auth_keyset_route, (pieces[3],)
         if len(pieces) >= 3 and pieces[1] == "quote":
             return self._by_shape.get((f"{pieces[0]}/quote", len(pieces) - 2), UNKNOWN), tuple(pieces[2:])
         if len(pieces) == 3 and pieces[0] == "mint" and pieces[2] == "batch":
@@ -117,6 +125,8 @@ class CashuApi:
             fresh = Answer(body, headers=[(b"cache-control", f"public, max-age={max_age_s}".encode()), (b"etag", tag)])
             known = self._keys_kept[name] = (mark, fresh)
         answer = known[1]
+        if self._front.gate is not None and self._front.gate.protects(request.scope, "GET"):
+            return Answer(answer.body, headers=[_NO_STORE])
         wanted = header(request.scope, b"if-none-match")
         if wanted and (wanted == "*" or answer.headers[1][1].decode() in wanted):
             return Answer(b"", 304, answer.headers)
@@ -181,3 +191,26 @@ class CashuApi:
     async def _restore(self, request: Request) -> Answer:
         outputs = wire.restore_request_from_json(await request.body(), limits=self._limits)
         return Answer(wire.restore_to_json(await self._mint.restore(outputs)), headers=[_NO_STORE])
+
+    # -- blind authentication (NUT-22); these routes are there only where it is on -----------------------------------
+
+    def _auth_face(self) -> AuthFace:
+        if self._auth is None:
+            raise NoRouteError("no such path")
+        return self._auth
+
+    async def _auth_keys(self, request: Request) -> Answer:
+        keysets = [keyset for keyset in self._auth_face().keysets() if keyset.active]
+        return self._kept(request, "auth keys", keysets, 60, keys=True)
+
+    async def _auth_keyset(self, request: Request) -> Answer:
+        keyset = self._auth_face().keyset(request.parts[0])
+        return self._kept(request, f"auth {keyset.id}", [keyset], 3600, keys=True)
+
+    async def _auth_keysets(self, request: Request) -> Answer:
+        return self._kept(request, "auth keysets", list(self._auth_face().keysets()), 15, keys=False)
+
+    async def _auth_mint(self, request: Request) -> Answer:
+        outputs = wire.auth_mint_request_from_json(await request.body(), limits=self._limits)
+        signatures = await self._auth_face().mint(outputs, request.subject)
+        return Answer(wire.signatures_to_json(signatures), headers=[_NO_STORE])

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from specie.server.errors import Answer, BusyError, NoMethodError, NoRouteError, RateLimitedError, answer_error
+from specie.server.gate import Gate
 from specie.server.http import SECURITY_HEADERS, Headers, PeerGoneError, Receive, Request, Scope, Send, send_answer
 from specie.server.peers import Peer, PeerRule, RateLimiter
 from specie.server.ports import ServerContext
@@ -45,6 +46,8 @@ class Front:
         self._quotes = RateLimiter(rate.quotes_per_minute, rate.quote_burst, rate.peers)
         self._limit_local = rate.limit_loopback
         self._in_flight = 0
+        self.gate = None if context.auth is None else Gate(context.auth, context.metrics)
+        """What asks for authentication; None where everybody may use the mint."""
 
     @property
     def in_flight(self) -> int:
@@ -85,7 +88,11 @@ class Front:
             handler = route.handlers.get("GET" if method == "HEAD" else method)
             if handler is None:
                 raise NoRouteError("no such path") if not route.handlers else NoMethodError(route.allowed)
-            result = await handler(request)
+            if self.gate is None:
+                result = await handler(request)
+            else:
+                async with self.gate.admitted(scope, method) as request.subject:
+                    result = await handler(request)
         except PeerGoneError:
             context.metrics.count("http_gone", route=route.name)
             return

@@ -55,6 +55,8 @@ class Request:
     limit_bytes: int
     timeout_s: float
     parts: tuple[str, ...] = ()
+    subject: str = ""
+    """The user that a clear token named (NUT-21); "" where none was asked for."""
 
     async def body(self) -> bytes:
         """The whole body. BodyTooLargeError as soon as it is known to be too long, BodyTooSlowError, PeerGoneError."""

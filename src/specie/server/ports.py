@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,7 @@ from specie.ecash import (
     MintQuoteRequest,
     MintRequest,
     ProofState,
+    ProtectedEndpoint,
     QuoteLookup,
     QuotePage,
     SwapRequest,
@@ -42,6 +44,7 @@ __all__ = [
     "Replace",
     "ServerContext",
 ]
+__all__ = ["AuthFace", "BankFacts", "Change", "MintFace", "OperatorActions", "RailFacts", "ServerContext"]
 
 
 class Change(Protocol):
@@ -109,6 +112,30 @@ class MintFace(Protocol):
     async def books(self) -> Books: ...
 
     async def audit(self) -> Books: ...
+
+
+class AuthFace(Protocol):
+    """Who may use the mint (NUT-21, NUT-22). `specie.mint.Auth` is one."""
+
+    @property
+    def clear_endpoints(self) -> Sequence[ProtectedEndpoint]:
+        """What needs a clear token."""
+        ...
+
+    @property
+    def blind_endpoints(self) -> Sequence[ProtectedEndpoint]:
+        """What needs a blind token."""
+        ...
+
+    async def clear(self, token: str) -> str: ...
+
+    def spending(self, text: str) -> AbstractAsyncContextManager[None]: ...
+
+    def keysets(self) -> Sequence[Keyset]: ...
+
+    def keyset(self, keyset_id: str) -> Keyset: ...
+
+    async def mint(self, outputs: Sequence[BlindedMessage], subject: str) -> Sequence[BlindSignature]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +213,5 @@ class ServerContext:
     clock: Clock
     entropy: Entropy
     operator: OperatorActions = field(default_factory=OperatorActions)
+    auth: AuthFace | None = None
+    """Who may use the mint; None for everybody."""

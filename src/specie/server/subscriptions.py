@@ -3,7 +3,8 @@
 One `ChangeHub` a process follows the mint's changes (which cross processes) and reads each changed thing once, however
 many sockets watch it. The answer to a request always leaves before its first notification; then comes the present state,
 then news. A thing is looked at again every half minute, so that a lost notice costs time and nothing else. One socket watches
-no more things than one request may name (`limits.array_length`): each costs memory, and that look.
+no more things than one request may name (`limits.array_length`): each costs memory, and that look. Where /v1/ws is protected
+(NUT-21, NUT-22) the connection is authenticated like a GET, and its clear token is looked at again for each subscription.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from specie.ecash.subscription import (
@@ -27,7 +29,8 @@ from specie.ecash.subscription import (
     UnsubscribeRequest,
 )
 from specie.ecash.wire import notifications
-from specie.kernel.errors import RefusedError, SpecieError
+from specie.kernel.errors import RefusedError, SpecieError, UnavailableError
+from specie.server.errors import answer_error
 from specie.server.front import Front
 from specie.server.http import Receive, Scope, Send
 from specie.server.ports import ServerContext
@@ -42,7 +45,7 @@ _TOO_MANY = -32000
 """JSON-RPC code (of the range for servers) for limits of this socket."""
 _MAX_TEXT = 65_536
 
-_GOING_AWAY, _TOO_BIG, _TRY_LATER = 1001, 1009, 1013
+_GOING_AWAY, _POLICY, _TOO_BIG, _TRY_LATER = 1001, 1008, 1009, 1013
 
 Topic = tuple[str, str]
 
@@ -259,6 +262,12 @@ class _Session:
             raise RpcError("this subId is in use", rpc_code=INVALID_PARAMS, request_id=request.id)
         if len(self._watches) >= self._context.limits.subscriptions:
             raise RpcError("too many subscriptions on this socket", rpc_code=_TOO_MANY, request_id=request.id)
+        if self._front.gate is not None:
+            try:
+                await self._front.gate.known(self._socket.scope, "GET")
+            except (RefusedError, UnavailableError) as error:  # the token that opened the socket counts no more
+                code = error.code if isinstance(error, RefusedError) else None
+                raise RpcError(error.detail, rpc_code=code or INTERNAL_ERROR, request_id=request.id) from None
         watch = _Watch(self, request)
         watched = len(watch.filters) + sum(len(other.filters) for other in self._watches.values())
         if watched > self._context.limits.array_length:
@@ -306,7 +315,15 @@ class Subscriptions:
         self._by_peer[counted] += 1
         self._context.metrics.count("socket_opened")
         try:
-            await socket.accept()
+            if self._front.gate is None:
+                await socket.accept()
+            else:
+                try:
+                    async with self._front.gate.admitted(scope, "GET"):  # a blind token is spent on the connection
+                        await socket.accept()
+                except SpecieError as error:
+                    await self._deny(socket, error)
+                    return
             await _Session(self._context, self._hub, self._front, socket).run()
         except WebSocketDisconnect:
             return
@@ -315,3 +332,14 @@ class Subscriptions:
             self._by_peer[counted] -= 1
             if not self._by_peer[counted]:
                 del self._by_peer[counted]
+
+    async def _deny(self, socket: WebSocket, error: SpecieError) -> None:
+        """Refuse a connection with an HTTP answer where the server can, so that the wallet reads the code; else close."""
+        self._context.metrics.count("socket_refused")
+        if "websocket.http.response" not in socket.scope.get("extensions", {}):
+            await socket.close(_POLICY)
+            return
+        answer = answer_error(error, self._context.metrics, "/v1/ws", self._context.entropy.bytes(6).hex())
+        await socket.send_denial_response(
+            Response(answer.body, answer.status, {name.decode(): value.decode() for name, value in answer.headers})
+        )

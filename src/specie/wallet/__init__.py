@@ -1,5 +1,6 @@
 """The wallet SDK: hold and spend ecash. Entry: `Wallet`; nobody else holds proofs."""
 
+from specie.wallet.auth import AuthStatus, DeviceCode, LoginOffer
 from specie.wallet.engine import (
     CheckReport,
     MintBackup,
@@ -12,6 +13,7 @@ from specie.wallet.engine import (
     Restored,
     ResumeReport,
     Wallet,
+    WalletAuth,
 )
 from specie.wallet.engine.deposits import DepositClaim
 from specie.wallet.errors import LiabilitiesBrokenError
@@ -37,14 +39,17 @@ __all__ = [
     "HTLC",
     "P2PK",
     "Arrival",
+    "AuthStatus",
     "Balance",
     "CheckReport",
     "DepositClaim",
+    "DeviceCode",
     "HistoryEntry",
     "KeptEvidence",
     "LiabilitiesBrokenError",
     "LiabilityFault",
     "LiabilityReport",
+    "LoginOffer",
     "MintBackup",
     "MintClient",
     "MintClients",
@@ -70,6 +75,7 @@ __all__ = [
     "SentToken",
     "Transports",
     "Wallet",
+    "WalletAuth",
     "WalletMeltQuote",
     "WalletMintQuote",
     "WalletSettings",

@@ -16,6 +16,8 @@ __all__ = [
     "InsufficientFundsError",
     "KeysetCollisionError",
     "LiabilitiesBrokenError",
+    "LoginRefusedError",
+    "LoginRequiredError",
     "MintUnknownError",
     "MintUntrustedError",
     "OperationBusyError",
@@ -237,3 +239,27 @@ class BreakerOpenError(UnavailableError):
 
 class LiabilitiesBrokenError(PeerFaultError):
     """What a mint proves of its liabilities does not hold, or leaves out or changes a coin of this wallet."""
+
+
+class LoginRequiredError(RefusedError):
+    """The mint serves users that have logged in, and this wallet has not, or its login has ended; nothing was sent.
+
+    Attributes:
+        mint: its normalised URL.
+    """
+
+    def __init__(self, mint: str) -> None:
+        super().__init__(f"this mint asks for a login: specie wallet login {mint}")
+        self.mint = mint
+
+
+class LoginRefusedError(RefusedError):
+    """The login provider said no.
+
+    Attributes:
+        reason: its error code (RFC 6749 §5.2), as `invalid_grant`; "" where it gave none.
+    """
+
+    def __init__(self, detail: str, *, reason: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason

@@ -158,6 +158,11 @@ def _request_payment(ours: Record, theirs: Record) -> Record:
     return _ours(theirs, ours) | {"single": ours["single"]} if delivered else _ours(ours, theirs)
 
 
+def _blind_token_arrives(token: Record) -> Record:
+    """It may have been spent since: those are deleted, so only the mint knows."""
+    return dict(token) if token["state"] == "ASKED" else token | {"state": "UNCERTAIN"}
+
+
 def _taking(ours: Record, theirs: Record) -> Record:
     further = _ranked("state", "BEGUN", "TAKEN")(ours, theirs)
     return further | {"deliveries": max(ours["deliveries"], theirs["deliveries"], key=_number)}
@@ -177,6 +182,9 @@ RULES: dict[str, TableRule] = {
     "wallet_token": TableRule(("id",), _ranked("state", "PENDING", "CLAIMED", "RECLAIMED")),
     "wallet_history": TableRule(("id",), _ours),
     "wallet_secret": TableRule(("name",), _latest("changed_at")),
+    "wallet_blind_token": TableRule(
+        ("secret",), _ranked("state", "ASKED", "READY", "RESERVED", "UNCERTAIN"), _blind_token_arrives
+    ),
     "wallet_request": TableRule(("id",), _ours),
     "wallet_request_receipt": TableRule(("id",), _ours),
     "wallet_request_payment": TableRule(("id",), _request_payment),

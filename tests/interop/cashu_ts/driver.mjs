@@ -186,6 +186,35 @@ class Peer {
   }
 }
 
+// A wallet at a mint that asks for a login (NUT-21) and for blind tokens (NUT-22), which the library mints and spends.
+class AuthPeer extends Peer {
+  static async open({ mint, unit, seed, pool }) {
+    const peer = new AuthPeer(mint, unit, seed);
+    const options = { authPool: pool, oidc: { scope: 'openid offline_access' } };
+    const { auth, oidc } = await cashu.createAuthWallet(mint, options);
+    peer.auth = auth;
+    peer.wallet = new cashu.Wallet(new cashu.Mint(mint, { authProvider: auth }), {
+      unit,
+      bip39seed: peer.seed,
+      requireSigDleq: true,
+      authProvider: auth,
+    });
+    await peer.wallet.loadMint();
+    peer.device = await oidc.startDeviceAuth(1);
+    return peer;
+  }
+
+  async login() {
+    await this.device.poll();
+    await this.auth.ensure(1);
+    return { pool: this.auth.poolSize };
+  }
+
+  async pool() {
+    return { pool: this.auth.poolSize };
+  }
+}
+
 async function watch(peer, token) {
   const proofs = peer.wallet.decodeToken(token).proofs;
   const spent = new Set();
@@ -239,6 +268,12 @@ const calls = {
     if (!decoder.isSuccess()) throw new Error(decoder.isError() ? decoder.resultError() : 'the frames are not enough');
     const ur = decoder.resultUR();
     return { type: ur.type, text: ur.decodeCBOR().toString() };
+  },
+  async open_auth(args) {
+    const peer = await AuthPeer.open(args);
+    const handle = wallets.size;
+    wallets.set(handle, peer);
+    return { wallet: handle, ...peer.info(), visit: peer.device.verification_uri_complete };
   },
   async version() {
     return { node: process.version };

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 import pytest
 
 from tests.support.house import House, Purse, house
+from tests.support.virtual import run_virtual
 
 
 @pytest.fixture
@@ -18,3 +20,9 @@ async def bank() -> AsyncIterator[House]:
 @pytest.fixture
 def purse(bank: House) -> Purse:
     return Purse(bank)
+
+
+@pytest.fixture
+def virtual() -> Callable[[Callable[[], Coroutine[Any, Any, None]]], None]:
+    """Runs a story on virtual time."""
+    return lambda story: run_virtual(story())

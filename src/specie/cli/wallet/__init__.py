@@ -7,7 +7,7 @@ from typing import Any
 
 from cyclopts import App, Group
 
-from specie.cli.wallet import audits, care, claim, deposits, money, paid, safety
+from specie.cli.wallet import audits, auth, care, claim, deposits, money, paid, safety
 from specie.cli.wallet.frames import frames
 from specie.cli.wallet.mints import app as mints
 from specie.cli.wallet.request import app as request
@@ -40,7 +40,7 @@ _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
     (_CARE, (care.pending, care.resume, care.tidy, claim.claim)),
     (_CARE, (audits.verify_mint, audits.verify_evidence)),
     (_PAID, (paid.fetch, paid.paywall, paid.takings)),
-    (_MORE, (care.history, care.names, frames)),
+    (_MORE, (care.history, care.names, frames, auth.login, auth.logout)),
 )
 for _row, (_group, _commands) in enumerate(_GROUPS):
     for _place, _command in enumerate(_commands):
@@ -49,3 +49,5 @@ request.group = (_MONEY,)
 app.command(request)
 mints.group = (_MORE,)
 app.command(mints)
+auth.app.group = (_MORE,)
+app.command(auth.app)

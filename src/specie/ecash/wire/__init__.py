@@ -5,6 +5,12 @@ exact to 2^64-1, booleans and floats are no integers.
 """
 
 from specie.ecash.wire.about import error_from_json, error_to_json, info_from_json, info_to_json
+from specie.ecash.wire.auth import (
+    auth_mint_request_from_json,
+    auth_mint_request_to_json,
+    auth_token_from_text,
+    auth_token_to_text,
+)
 from specie.ecash.wire.backup import mint_list_from_json, mint_list_to_json
 from specie.ecash.wire.batch import (
     mint_batch_request_from_json,
@@ -79,6 +85,10 @@ from specie.ecash.wire.quotes import (
 from specie.ecash.wire.requests import payment_payload_from_json, payment_payload_to_json
 
 __all__ = [
+    "auth_mint_request_from_json",
+    "auth_mint_request_to_json",
+    "auth_token_from_text",
+    "auth_token_to_text",
     "check_state_request_from_json",
     "check_state_request_to_json",
     "consistency_from_json",

@@ -159,6 +159,27 @@ ALTER TABLE melt_quote ADD COLUMN outpoint TEXT;
 """
 """Methods beyond BOLT 11. `mint_quote.amount` is '' where there is none: no engine has to rebuild a table for that."""
 
+_AUTH = """
+CREATE TABLE mint_auth_token (
+  y {blob} PRIMARY KEY,
+  keyset TEXT NOT NULL,
+  state {integer} NOT NULL,
+  holder TEXT NOT NULL,
+  lease_until {integer} NOT NULL,
+  at {integer} NOT NULL
+){strict_keyed};
+CREATE INDEX mint_auth_token_reserved ON mint_auth_token (state) WHERE state = 1;
+CREATE TABLE mint_auth_output (
+  b_ {blob} PRIMARY KEY,
+  keyset TEXT NOT NULL,
+  c_ {blob} NOT NULL,
+  dleq_e {blob} NOT NULL,
+  dleq_s {blob} NOT NULL,
+  operation {blob} NOT NULL,
+  at {integer} NOT NULL
+){strict_keyed};
+"""
+
 
 def _migration(version: int, tables: str) -> Migration:
     return Migration(
@@ -169,5 +190,7 @@ def _migration(version: int, tables: str) -> Migration:
     )
 
 
-MIGRATIONS = tuple(_migration(number, tables) for number, tables in enumerate((_TABLES, _LIABILITIES, _METHODS), 1))
+_STEPS = (_TABLES, _LIABILITIES, _METHODS, _AUTH)
+
+MIGRATIONS = tuple(_migration(number, tables) for number, tables in enumerate(_STEPS, 1))
 """Steps of the mint's schema, for `Storage.migrate`."""

@@ -46,6 +46,7 @@ from specie.kernel.money import sat_ceil_from_msat
 from specie.keys import Signer
 from specie.ledger import Books, Ledger
 from specie.mint.engine import batch, issue, lookup, melt, recover, restore, swap
+from specie.mint.engine.auth import Auth
 from specie.mint.engine.catalogue import Catalogue
 from specie.mint.engine.context import CHANGES, Context
 from specie.mint.engine.liabilities import Liabilities
@@ -74,6 +75,7 @@ class Mint:
     """A Cashu mint over its ports. `start` before use, `close` after; any number of processes may share one store.
 
     `exclusive` says that no other process runs on this store, so that payments a crash left behind are taken up at once.
+    With `auth`, `storage` must be `auth.storage`.
     """
 
     def __init__(
@@ -91,7 +93,10 @@ class Mint:
         version: str = "specie",
         exclusive: bool = True,
         liability_store: LiabilityStore | None = None,
+        auth: Auth | None = None,
     ) -> None:
+        self.auth = auth
+        """Who may use the mint; None where everybody may."""
         self._context = Context(
             settings=settings,
             storage=storage,
@@ -131,6 +136,8 @@ class Mint:
             if self._liability_store is None:
                 raise InvariantError("liabilities are to be proved, and there is no store for them")
             self.liabilities = Liabilities(context, self._liability_store, self._pubkey)
+        if self.auth is not None:
+            await self.auth.start(serve=serve)
         await self._check_books()
         if not serve:
             await context.catalogue.load()
@@ -252,6 +259,7 @@ class Mint:
                 "19": {"ttl": None, "cached_endpoints": cached},
                 "20": supported,
                 "29": {"max_batch_size": settings.limits.batch_quotes, "methods": methods},
+                **({} if self.auth is None else self.auth.nuts()),
             }
             | drafts,
         )

@@ -15,27 +15,42 @@ compressed ones are refused. Nothing is retried here; the journal decides what m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote as quoted
 from urllib.parse import urlencode
 
 import httpx2
-from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 from specie._version import __version__
 from specie.ecash import wire
+from specie.ecash.codes import (
+    BlindAuthFailedError,
+    BlindAuthRequiredError,
+    ClearAuthFailedError,
+    ClearAuthRequiredError,
+)
 from specie.ecash.info import MintInfo
 from specie.ecash.keyset import Keyset, KeysetInfo
 from specie.ecash.mint_url import join_url
 from specie.ecash.proof import BlindedMessage, BlindSignature, ProofState
 from specie.ecash.quote import MeltQuote, MeltQuoteRequest, MintQuote, MintQuoteRequest
 from specie.ecash.subscription import Notification, RpcError, SubscribeRequest, SubscriptionKind
-from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError, UnavailableError, UncertainError
+from specie.kernel.errors import (
+    MalformedError,
+    PeerFaultError,
+    RefusedError,
+    SpecieError,
+    UnavailableError,
+    UncertainError,
+)
 from specie.kernel.limits import DEFAULT_LIMITS, Limits
+from specie.wallet.auth_ports import RequestAuth
 from specie.wallet.errors import UnsupportedError
 
 __all__ = ["HttpMintClient", "HttpTimeouts"]
@@ -50,6 +65,7 @@ _NEVER_SENT = (
     httpx2.UnsupportedProtocol,
     httpx2.LocalProtocolError,
 )
+_AUTH_REFUSALS = (ClearAuthRequiredError, ClearAuthFailedError, BlindAuthRequiredError, BlindAuthFailedError)
 _LONGEST_RETRY_AFTER_S = 600.0
 
 
@@ -73,8 +89,10 @@ class HttpMintClient:
         timeouts: HttpTimeouts | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         verify: ssl.SSLContext | None = None,
+        auth: RequestAuth | None = None,
     ) -> None:
-        """Name a mint by its normalised URL; nothing is opened before the first call."""
+        """Name a mint by its normalised URL; nothing is opened before the first call. `auth` adds headers (NUT-21, 22)."""
+        self._auth = auth
         self._url = url
         self._limits = limits
         self._timeouts = timeouts or HttpTimeouts()
@@ -89,7 +107,10 @@ class HttpMintClient:
 
     async def info(self) -> MintInfo:
         """GET /v1/info."""
-        return self._read(wire.info_from_json, await self._question("GET", "v1", "info"))
+        info = self._read(wire.info_from_json, await self._question("GET", "v1", "info"))
+        if self._auth is not None:
+            self._auth.learnt(self._url, info)
+        return info
 
     async def keysets(self) -> list[KeysetInfo]:
         """GET /v1/keysets."""
@@ -172,12 +193,29 @@ class HttpMintClient:
         body = await self._question("POST", "v1", "restore", content=wire.restore_request_to_json(outputs))
         return self._read(wire.restore_from_json, body)
 
+    async def auth_keysets(self) -> list[KeysetInfo]:
+        """GET /v1/auth/blind/keysets."""
+        return self._read(wire.keysets_from_json, await self._question("GET", "v1", "auth", "blind", "keysets"))
+
+    async def auth_keys(self, keyset_id: str) -> Keyset:
+        """GET /v1/auth/blind/keys/{id}; PeerFaultError unless exactly that keyset is answered."""
+        keysets = self._read(wire.keys_from_json, await self._question("GET", "v1", "auth", "blind", "keys", keyset_id))
+        found = [keyset for keyset in keysets if keyset.id == keyset_id]
+        if len(found) != 1:
+            raise self._fault("the mint answered about another keyset")
+        return found[0]
+
+    async def mint_auth(self, outputs: Sequence[BlindedMessage]) -> list[BlindSignature]:
+        """POST /v1/auth/blind/mint."""
+        body = await self._question("POST", "v1", "auth", "blind", "mint", content=wire.auth_mint_request_to_json(outputs))
+        return list(self._read(wire.signatures_from_json, body))
+
     async def watch(self, kind: str, name: str) -> AsyncIterator[None]:
         """Subscribe over /v1/ws and yield at each notification. No redirect is followed here either."""
         request = SubscribeRequest(0, "0", SubscriptionKind.parse(kind), (name,))
         address = "ws" + join_url(self._url, "v1", "ws").removeprefix("http")
         try:
-            async with _Connection(address, max_size=self._limits.body_bytes, open_timeout=self._timeouts.connect_s) as socket:
+            async with await self._connected(address) as socket:
                 await socket.send(wire.rpc_request_to_json(request).decode())
                 async for text in socket:
                     message = wire.rpc_message_from_json(text, limits=self._limits)
@@ -194,6 +232,35 @@ class HttpMintClient:
     async def ask(self, verb: str, *path: str, content: bytes | None = None, query: Mapping[str, int] | None = None) -> bytes:
         """A question below /v1."""
         return await self._question(verb, "v1", *path, content=content, query=query)
+
+    async def _connected(self, address: str) -> ClientConnection:
+        """An open WebSocket, authenticated if need be; UnavailableError where it cannot be had."""
+
+        async def connect_with(headers: Mapping[str, str]) -> ClientConnection:
+            try:
+                return await _Connection(
+                    address,
+                    additional_headers=dict(headers),
+                    max_size=self._limits.body_bytes,
+                    open_timeout=self._timeouts.connect_s,
+                )
+            except InvalidStatus as error:
+                raise self._denied(error) from error
+            except (OSError, TimeoutError, WebSocketException) as error:
+                raise UncertainError(f"no WebSocket: {type(error).__name__}") from error
+
+        try:
+            return await self._authenticated("GET", "/v1/ws", connect_with)
+        except (RefusedError, UncertainError) as error:
+            raise UnavailableError(error.detail) from error
+
+    def _denied(self, error: InvalidStatus) -> SpecieError:
+        """What a refused handshake means: the refusal of authentication if it is one, else that there is no WebSocket."""
+        with contextlib.suppress(MalformedError):
+            refusal = wire.error_from_json(bytes(error.response.body or b""), limits=self._limits)
+            if isinstance(refusal, _AUTH_REFUSALS):
+                return refusal
+        return UnavailableError(f"no WebSocket: HTTP {error.response.status_code}")
 
     async def close(self) -> None:
         """Close connections."""
@@ -227,9 +294,20 @@ class HttpMintClient:
         url = join_url(self._url, *(quoted(part, safe="") for part in path))
         if query:
             url += "?" + urlencode(query)
+
+        async def attempt(headers: Mapping[str, str]) -> bytes:
+            return await self._attempt(verb, url, content, timeout_s, headers)
+
+        return await self._authenticated(verb, "/" + "/".join(path), attempt)
+
+    async def _authenticated(self, verb: str, path: str, call: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
+        """With the headers that the mint asks for (NUT-21, NUT-22)."""
+        return await (call({}) if self._auth is None else self._auth.run(self, verb, path, call))
+
+    async def _attempt(self, verb: str, url: str, content: bytes | None, timeout_s: float, headers: Mapping[str, str]) -> bytes:
         try:
             async with asyncio.timeout(timeout_s + self._timeouts.connect_s):
-                return await self._stream(verb, url, content, timeout_s)
+                return await self._stream(verb, url, content, timeout_s, headers)
         except _NEVER_SENT as error:
             raise UnavailableError(f"the mint is not reachable: {type(error).__name__}") from error
         except (httpx2.TransportError, TimeoutError) as error:
@@ -237,8 +315,8 @@ class HttpMintClient:
         except (httpx2.InvalidURL, httpx2.RequestError) as error:
             raise self._fault(f"the mint's answer cannot be read: {type(error).__name__}") from error
 
-    async def _stream(self, verb: str, url: str, content: bytes | None, timeout_s: float) -> bytes:
-        headers = {} if content is None else {"content-type": "application/json"}
+    async def _stream(self, verb: str, url: str, content: bytes | None, timeout_s: float, extra: Mapping[str, str]) -> bytes:
+        headers = dict(extra) if content is None else {"content-type": "application/json", **extra}
         timeout = httpx2.Timeout(timeout_s, connect=self._timeouts.connect_s)
         async with self._http().stream(verb, url, content=content, headers=headers, timeout=timeout) as response:
             encoding = response.headers.get("content-encoding", "identity")

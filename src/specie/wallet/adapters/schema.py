@@ -257,13 +257,28 @@ CREATE TABLE wallet_secret (
 );
 """
 
+_BLIND_TOKENS = """
+CREATE TABLE wallet_blind_token (
+  secret TEXT PRIMARY KEY,
+  mint TEXT NOT NULL,
+  keyset TEXT NOT NULL,
+  r BLOB NOT NULL,
+  batch TEXT NOT NULL,
+  position BIGINT NOT NULL,
+  c BLOB,
+  state TEXT NOT NULL,
+  changed_at BIGINT NOT NULL
+);
+CREATE INDEX wallet_blind_token_pool ON wallet_blind_token (mint, state, batch, position);
+"""
+
 
 def _migration(version: int, tables: str) -> Migration:
     strict = tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;")
     return Migration("wallet", version, strict, tables.replace("BLOB", "BYTEA"))
 
 
-_STEPS = (_TABLES, _REQUESTS, _LIABILITIES, _KEYS_AND_TOLLS, _SECRETS)
+_STEPS = (_TABLES, _REQUESTS, _LIABILITIES, _KEYS_AND_TOLLS, _SECRETS, _BLIND_TOKENS)
 
 MIGRATIONS = tuple(_migration(number, tables) for number, tables in enumerate(_STEPS, 1))
 """Steps of the wallet's schema, for `Storage.migrate`."""

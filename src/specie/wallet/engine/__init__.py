@@ -1,5 +1,6 @@
 """The engine behind `Wallet`, one module a verb."""
 
+from specie.wallet.engine.auth import WalletAuth
 from specie.wallet.engine.mint_list import MintBackup, MintList
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
@@ -21,4 +22,5 @@ __all__ = [
     "Restored",
     "ResumeReport",
     "Wallet",
+    "WalletAuth",
 ]

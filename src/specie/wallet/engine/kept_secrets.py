@@ -5,9 +5,11 @@ Each is sealed by the signer's own wrapping key, so it is as safe as the words a
 
 from __future__ import annotations
 
+from specie.kernel.clock import Clock
 from specie.kernel.errors import MalformedError
-from specie.storage.ports import Transaction
-from specie.wallet.engine.context import Context
+from specie.keys.ports import Signer
+from specie.storage.ports import Storage, Transaction
+from specie.wallet.ports import WalletStore
 
 __all__ = ["KeptSecrets"]
 
@@ -18,37 +20,37 @@ _MOST_BYTES = 64 * 1024
 class KeptSecrets:
     """The `keys.SecretStore` of a wallet. Names may be read by whoever reads the database; secrets may not."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, storage: Storage, store: WalletStore, signer: Signer, clock: Clock) -> None:
         """Take the wallet's ports."""
-        self._context = ctx
+        self._storage = storage
+        self._store = store
+        self._signer = signer
+        self._clock = clock
 
     async def put(self, name: str, secret: str) -> None:
         """Keep `secret` under `name`, in place of what was there. MalformedError beyond 512 characters or 64 KiB."""
         data = secret.encode()
         if not 1 <= len(name) <= _MOST_NAME or len(data) > _MOST_BYTES:
             raise MalformedError("a secret has a name of 1 to 512 characters and at most 64 KiB")
-        ctx = self._context
-        sealed, now = await ctx.signer.wrap(data, context=_use(name)), ctx.clock.now()
+        sealed, now = await self._signer.wrap(data, context=_use(name)), self._clock.now()
 
         async def body(tx: Transaction) -> None:
-            await ctx.store.save_secret(tx, name, sealed, now)
+            await self._store.save_secret(tx, name, sealed, now)
 
-        await ctx.storage.transact(body)
+        await self._storage.transact(body)
 
     async def get(self, name: str) -> str | None:
         """The secret of this name, or None. SealBrokenError where it was changed or belongs to another wallet."""
-        ctx = self._context
-        sealed = await ctx.storage.read(lambda tx: ctx.store.secret(tx, name))
-        return None if sealed is None else (await ctx.signer.unwrap(sealed, context=_use(name))).decode()
+        sealed = await self._storage.read(lambda tx: self._store.secret(tx, name))
+        return None if sealed is None else (await self._signer.unwrap(sealed, context=_use(name))).decode()
 
     async def delete(self, name: str) -> None:
         """Forget the secret of this name; nothing happens where there is none."""
-        ctx = self._context
 
         async def body(tx: Transaction) -> None:
-            await ctx.store.delete_secret(tx, name)
+            await self._store.delete_secret(tx, name)
 
-        await ctx.storage.transact(body)
+        await self._storage.transact(body)
 
 
 def _use(name: str) -> bytes:

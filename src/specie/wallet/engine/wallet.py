@@ -9,13 +9,14 @@ from dataclasses import replace
 from specie.ecash.mint_url import mint_url_checked
 from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
-from specie.kernel.errors import MalformedError, SpecieError, UnavailableError
+from specie.kernel.errors import InvariantError, MalformedError, SpecieError, UnavailableError
 from specie.kernel.money import unit_checked
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.keys.ports import Signer
 from specie.storage.ports import Storage
 from specie.wallet.engine import issue, locks, mints, pay, receive, recover, reshape, restore, send
 from specie.wallet.engine.allowance import Allowance
+from specie.wallet.engine.auth import WalletAuth
 from specie.wallet.engine.context import AdmitMint, Context
 from specie.wallet.engine.deposits import Deposits
 from specie.wallet.engine.kept_secrets import KeptSecrets
@@ -75,11 +76,14 @@ class Wallet:
         settings: WalletSettings | None = None,
         transports: Transports | None = None,
         admit: AdmitMint | None = None,
+        auth: WalletAuth | None = None,
     ) -> None:
         """Take the ports; the store's schema must be up to date.
 
-        `transports`: how payments of requests travel. `admit` judges each mint before it is trusted.
+        `transports`: how payments of requests travel. `admit` judges each mint before it is trusted. `auth` is that of the
+        clients, if they have one.
         """
+        self._auth = auth
         self._context = Context(
             storage=storage,
             store=store,
@@ -100,8 +104,15 @@ class Wallet:
         self.recovery = Recovery(self._context)
         self.till = Till(self._context)
         self.allowance = Allowance(self._context)
-        self.secrets = KeptSecrets(self._context)
+        self.secrets = KeptSecrets(storage, store, signer, clock)
         """Small secrets, sealed; a `keys.SecretStore`."""
+
+    @property
+    def auth(self) -> WalletAuth:
+        """Logins and blind tokens for mints that ask who uses them (NUT-21, NUT-22)."""
+        if self._auth is None:
+            raise InvariantError("this wallet was made without authentication")
+        return self._auth
 
     # mints
 
@@ -388,6 +399,8 @@ class Wallet:
         """Let go of the mints' clients; storage and signer belong to whoever made them."""
         await self.requests.close()
         await self._context.close()
+        if self._auth is not None:
+            await self._auth.close()
 
 
 def _with(balance: Balance, stored: StoredProof) -> Balance:
