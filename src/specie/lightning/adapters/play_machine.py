@@ -57,7 +57,7 @@ class PlayMachine(Generic[Payee]):
         self._telemetry = telemetry
         self._name = name
         self._book = book
-        self._events: set[asyncio.Event] = set()
+        self._events: dict[asyncio.Event, None] = {}  # in order, so that a simulated run repeats itself
         self._driver = asyncio.Event()
         self._next_ms: int | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -204,7 +204,7 @@ class PlayMachine(Generic[Payee]):
         if truth not in (PaymentState.PAID, PaymentState.FAILED):
             raise RefusedError("a payment ends PAID or FAILED")
         row = await self._storage.read(lambda tx: rows.living_payment(tx, payment_id))
-        if row is None:
+        if row is None or row.rail != self._book:
             raise RefusedError("no payment of this id is on its way")
         return (await self._end(row, truth)).outcome
 
@@ -312,11 +312,11 @@ class PlayMachine(Generic[Payee]):
     def _watch(self) -> Iterator[asyncio.Event]:
         """An event that is set whenever something may have changed."""
         event = asyncio.Event()
-        self._events.add(event)
+        self._events[event] = None
         try:
             yield event
         finally:
-            self._events.discard(event)
+            self._events.pop(event, None)
 
     def _wake(self) -> None:
         for event in self._events:

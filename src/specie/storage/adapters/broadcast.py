@@ -75,13 +75,13 @@ class Broadcast:
     def __init__(self, bound: int) -> None:
         self._bound = bound
         self._lock = threading.Lock()
-        self._listeners: dict[str, weakref.WeakSet[Listener]] = {}
+        self._listeners: dict[str, weakref.WeakKeyDictionary[Listener, None]] = {}
 
     def listen(self, channel: str) -> Listener:
         """A listener that has every notice from now on."""
         listener = Listener(self._bound)
         with self._lock:
-            self._listeners.setdefault(channel, weakref.WeakSet()).add(listener)
+            self._listeners.setdefault(channel, weakref.WeakKeyDictionary())[listener] = None
         return listener
 
     def publish(self, channel: str, notice: str) -> None:
