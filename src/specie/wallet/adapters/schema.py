@@ -151,9 +151,48 @@ CREATE TABLE wallet_history (
 );
 """
 
-MIGRATIONS = (
-    Migration(
-        "wallet", 1, _TABLES.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;"), _TABLES.replace("BLOB", "BYTEA")
-    ),
-)
+_METHODS = """
+ALTER TABLE wallet_melt_quote ADD COLUMN fee_options TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE wallet_melt_quote ADD COLUMN fee_index BIGINT;
+ALTER TABLE wallet_melt_quote ADD COLUMN outpoint TEXT;
+ALTER TABLE wallet_melt_quote ADD COLUMN part_msat TEXT;
+CREATE INDEX wallet_melt_quote_request ON wallet_melt_quote (lower(request));
+CREATE TABLE wallet_claim (
+  operation TEXT NOT NULL,
+  position BIGINT NOT NULL,
+  mint TEXT NOT NULL,
+  quote TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  issued TEXT NOT NULL,
+  open BIGINT NOT NULL,
+  PRIMARY KEY (operation, position)
+);
+CREATE UNIQUE INDEX wallet_claim_open ON wallet_claim (mint, quote) WHERE open = 1;
+CREATE TABLE wallet_payment (
+  id TEXT PRIMARY KEY,
+  request TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  memo TEXT,
+  created_at BIGINT NOT NULL
+);
+CREATE TABLE wallet_payment_part (
+  payment TEXT NOT NULL,
+  position BIGINT NOT NULL,
+  mint TEXT NOT NULL,
+  quote TEXT NOT NULL,
+  operation TEXT NOT NULL,
+  part_msat TEXT NOT NULL,
+  PRIMARY KEY (payment, position)
+);
+CREATE UNIQUE INDEX wallet_payment_part_operation ON wallet_payment_part (operation);
+"""
+
+
+def _migration(version: int, tables: str) -> Migration:
+    sqlite = tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;")
+    return Migration("wallet", version, sqlite, tables.replace("BLOB", "BYTEA"))
+
+
+MIGRATIONS = (_migration(1, _TABLES), _migration(2, _METHODS))
 """Steps of the wallet's schema, for `Storage.migrate`."""
