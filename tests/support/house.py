@@ -95,6 +95,7 @@ async def house(
     autopay_delay_s: float | None = None,
     rails: Sequence[Rail] | None = None,
     telemetry: Telemetry | None = None,
+    keys: bytes = SEED,
     **mint: Any,
 ) -> AsyncIterator[House]:
     """A started mint. With `storage` given it is neither migrated twice nor closed, so a world can be restarted on it."""
@@ -103,7 +104,7 @@ async def house(
     own = storage is None
     store = storage or SqliteStorage(":memory:", inline=True)
     await store.migrate(MIGRATIONS)
-    signer = SoftwareSigner(SEED, threads=0, entropy=entropy)
+    signer = SoftwareSigner(keys, threads=0, entropy=entropy)
     rail = PlayRail(storage=store, signer=signer, clock=clock, entropy=entropy, autopay_delay_s=autopay_delay_s)
     await rail.start()
     pages = telemetry if isinstance(telemetry, Pages) else Pages()

@@ -121,6 +121,8 @@ async def pay(
         raise QuoteUnknownError("the wallet has no such quote")
     if stored.state == MeltState.PAID:
         raise InvoicePaidError("this quote was paid before")
+    if stored.state == MeltState.PENDING:
+        raise OperationBusyError("this quote is being paid, and its end is not known yet")
     stored = await _chosen(ctx, stored, fee_index, blocks)
     left: RefusedError | None = None
     for _ in range(_BUILDS):
