@@ -84,8 +84,8 @@ async def plan(
 ) -> SplitPlan:
     """Price an invoice at the mints that together can pay it; no money moves. One mint alone where that is enough.
 
-    `mints` limits the choice; those of `without` are left out. InsufficientFundsError where all of them together cannot,
-    FeeExceedsLimitError, UnsupportedError for units whose rate only a mint knows; MalformedError for an invoice that names no
+    `mints` limits the choice; those of `without` are left out. InvoicePaidError or OperationBusyError for an invoice that was
+    paid or may still be; InsufficientFundsError where all mints together cannot; FeeExceedsLimitError; UnsupportedError for units whose rate only a mint knows; MalformedError for an invoice that names no
     amount.
     """
     text, unit = bare_invoice(invoice), unit_checked(unit)
@@ -95,6 +95,7 @@ async def plan(
     if unit not in _MSAT:
         raise UnsupportedError(f"mints that pay in {unit} cannot share an invoice: each has a rate of its own", nut=15)
     amount = sat_ceil_from_msat(amount_msat) if unit == "sat" else amount_msat
+    await ctx.storage.read(lambda tx: refuse_twice(ctx, tx, text))
     sources = await _sources(ctx, unit, mints, without)
     held = sum(source.free for source in sources.values())
     for _ in range(max(ctx.settings.split_plans, 1)):
