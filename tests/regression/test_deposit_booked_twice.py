@@ -15,7 +15,7 @@ from specie.ecash import MintQuote, MintQuoteRequest, MintRequest, MintState
 from specie.ecash import codes as refused
 from specie.kernel import IncomingPayment, UnavailableError
 from specie.lightning import decode_invoice
-from specie.mint.engine import issue as verbs
+from specie.mint.engine import deposit as verbs
 from specie.storage.adapters.sqlite import SqliteStorage
 from tests.support.house import House, Purse, house
 from tests.support.virtual import run_virtual

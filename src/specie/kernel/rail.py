@@ -47,6 +47,10 @@ class RailTerms:
     """Depth at which an arrival is told; None where that has no meaning."""
     expiry_cuts: bool = False
     """True if what was first seen after a request's expiry does not count (NUT-30); on Lightning it does."""
+    minimum_in_msat: int = 0
+    """Smallest arrival that counts, each alone (NUT-30), where the mint's own least is not more; 0: every arrival counts."""
+    minimum_out_msat: int = 0
+    """Smallest payment that can be made (dust is not carried on-chain)."""
     method_name: str | None = None
     """What people call the method (NUT-04); None: wallets make it from the method."""
 
@@ -78,7 +82,8 @@ class IncomingPayment:
     reference: str = ""
     """Where it can be looked up by others: an outpoint `txid:vout`."""
     withdrawn: bool = False
-    """True if an arrival that was told before is there no more: a reorganisation undid it. `amount_msat` is what it was."""
+    """True if an arrival that was told before is there no more: a reorganisation undid it. `amount_msat` is what it was, and
+    `receipt_id` that of the arrival. What was withdrawn stays so: the same money confirmed again is a new receipt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +198,7 @@ class Rail(Protocol):
         ...
 
     async def incoming(self, payment_id: str) -> list[IncomingPayment]:
-        """Every arrival for one request, oldest first; empty while unpaid."""
+        """Every arrival for one request that is there now, oldest first; empty while unpaid."""
         ...
 
     def arrivals(self, after: str | None) -> AsyncIterator[IncomingPayment]:

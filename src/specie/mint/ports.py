@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from specie.ecash import BlindSignature
 from specie.mint.quotes import MeltRecord, MintRecord
 from specie.storage import Transaction
 
-__all__ = ["Claim", "KeysetRecord", "MintStore", "Promise", "ProofRecord", "SignedRecord"]
+__all__ = ["Claim", "Deposit", "DepositState", "KeysetRecord", "MintStore", "Promise", "ProofRecord", "SignedRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,25 @@ class Promise:
     b_: bytes
     keyset: str
     position: int
+
+
+class DepositState(StrEnum):
+    """What an arrival is worth to its quote."""
+
+    COUNTED = "counted"
+    UNCOUNTED = "uncounted"
+    """It was too small or too late (NUT-30): owed to whoever sent it, and to no quote."""
+    WITHDRAWN = "withdrawn"
+    """Its rail took it back; for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """An arrival as the mint booked it: for no quote, in sat, or for one, in its unit."""
+
+    quote: str | None
+    amount: int
+    state: DepositState = DepositState.COUNTED
 
 
 class MintStore(Protocol):
@@ -149,15 +169,23 @@ class MintStore(Protocol):
         ...
 
     async def change_mint_quote(self, tx: Transaction, old: MintRecord, new: MintRecord) -> bool:
-        """Compare and swap of the accounting (`amount_paid`, `amount_issued`, `updated_at`); False if it had changed."""
+        """Compare and swap of the accounting (`amount_paid`, `amount_issued`, `lost`); False if it had changed."""
         ...
 
-    async def add_deposit(self, tx: Transaction, rail: str, receipt_id: str, quote: str | None, amount: int, at: int) -> bool:
+    async def add_deposit(self, tx: Transaction, rail: str, receipt_id: str, deposit: Deposit, at: int) -> bool:
         """Record an arrival once; False if it was recorded before."""
         ...
 
-    async def adopt_deposit(self, tx: Transaction, rail: str, receipt_id: str, quote: str) -> bool:
-        """Give a quote an arrival that was recorded for none; False if it has one, or was never recorded."""
+    async def deposit(self, tx: Transaction, rail: str, receipt_id: str) -> Deposit | None:
+        """What is recorded of an arrival."""
+        ...
+
+    async def deposits(self, tx: Transaction, quote: str) -> set[str]:
+        """Receipts recorded for a mint quote, whatever became of them."""
+        ...
+
+    async def change_deposit(self, tx: Transaction, rail: str, receipt_id: str, old: Deposit, new: Deposit) -> bool:
+        """Compare and swap of what is recorded of an arrival (its quote and state); False if it had changed."""
         ...
 
     async def cursor(self, tx: Transaction, rail: str) -> str | None:
@@ -177,7 +205,7 @@ class MintStore(Protocol):
         ...
 
     async def change_melt_quote(self, tx: Transaction, old: MeltRecord, new: MeltRecord) -> bool:
-        """Compare and swap on (state, attempts, owner); False if another got there first.
+        """Compare and swap on (state, attempts, owner); False if another got there first. What is fixed for a quote stays.
 
         Raises `InvoicePaidError` or `QuotePendingError` where another quote for the same payment is paid or in flight.
         """

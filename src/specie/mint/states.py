@@ -14,10 +14,15 @@ MINT_QUOTE = Machine(
         (MintState.UNPAID, "deposit"): MintState.PAID,
         (MintState.PAID, "deposit"): MintState.PAID,
         (MintState.PAID, "issue"): MintState.ISSUED,
+        (MintState.PAID, "issue a part"): MintState.PAID,
         (MintState.ISSUED, "deposit"): MintState.PAID,
+        (MintState.PAID, "withdraw all"): MintState.UNPAID,
+        (MintState.PAID, "withdraw some"): MintState.PAID,
+        (MintState.PAID, "withdraw what was not issued"): MintState.ISSUED,
+        (MintState.ISSUED, "withdraw at the mint's loss"): MintState.ISSUED,
     },
 )
-"""NUT-04. A second deposit on one invoice is booked and owed, but a BOLT 11 quote is issued once."""
+"""NUT-04, NUT-25, NUT-30. A second deposit on one invoice is booked and owed, but a BOLT 11 quote is issued once and whole."""
 
 MELT_QUOTE = Machine(
     name="melt quote",

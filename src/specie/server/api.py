@@ -56,6 +56,8 @@ class CashuApi:
             ("melt", 1): Route("/v1/melt/{method}", {"POST": self._melt}),
             ("mint/quote", 1): Route("/v1/mint/quote/{method}", {"POST": self._new_mint_quote}, quote=True),
             ("melt/quote", 1): Route("/v1/melt/quote/{method}", {"POST": self._new_melt_quote}, quote=True),
+            ("mint/batch", 1): Route("/v1/mint/{method}/batch", {"POST": self._issue_batch}),
+            ("mint/check", 1): Route("/v1/mint/quote/{method}/check", {"POST": self._check_mint_quotes}),
             ("mint/quote", 2): Route("/v1/mint/quote/{method}/{id}", {"GET": self._mint_quote}),
             ("melt/quote", 2): Route("/v1/melt/quote/{method}/{id}", {"GET": self._melt_quote}),
         }
@@ -75,8 +77,12 @@ class CashuApi:
         pieces = path.split("/")[2:]
         if not all(pieces) or len(pieces) > 4:
             return UNKNOWN, ()
+        if len(pieces) == 4 and pieces[:2] == ["mint", "quote"] and pieces[3] == "check":  # never the id of a quote
+            return self._by_shape["mint/check", 1], (pieces[2],)
         if len(pieces) >= 3 and pieces[1] == "quote":
             return self._by_shape.get((f"{pieces[0]}/quote", len(pieces) - 2), UNKNOWN), tuple(pieces[2:])
+        if len(pieces) == 3 and pieces[0] == "mint" and pieces[2] == "batch":
+            return self._by_shape["mint/batch", 1], (pieces[1],)
         return self._by_shape.get((pieces[0], len(pieces) - 1), UNKNOWN), tuple(pieces[1:])
 
     # -- what anyone may read -----------------------------------------------------------------------------------------
@@ -119,6 +125,16 @@ class CashuApi:
         method = wire.method_checked(request.parts[0])
         asked = wire.mint_request_from_json(await request.body(), method=method, limits=self._limits)
         return Answer(wire.signatures_to_json(await self._mint.issue(asked)), headers=[_NO_STORE])
+
+    async def _issue_batch(self, request: Request) -> Answer:
+        method = wire.method_checked(request.parts[0])
+        asked = wire.mint_batch_request_from_json(await request.body(), method=method, limits=self._limits)
+        return Answer(wire.signatures_to_json(await self._mint.issue_batch(asked)), headers=[_NO_STORE])
+
+    async def _check_mint_quotes(self, request: Request) -> Answer:
+        method = wire.method_checked(request.parts[0])
+        asked = wire.quote_check_request_from_json(await request.body(), limits=self._limits)
+        return Answer(wire.mint_quotes_to_json(await self._mint.check_mint_quotes(asked, method)), headers=[_NO_STORE])
 
     async def _melt(self, request: Request) -> Answer:
         method = wire.method_checked(request.parts[0])

@@ -173,7 +173,7 @@ class Board:
             QuoteLine(
                 direction="in" if isinstance(record, MintRecord) else "out",
                 method=record.method,
-                amount=format_amount(record.amount, record.unit),
+                amount=format_amount(_shown(record), record.unit),
                 state=record.public().state.value,
                 age=age(now - record.created_at),
             )
@@ -193,6 +193,13 @@ class Board:
                 for keyset in self._context.mint.keysets()
             ],
         )
+
+
+def _shown(record: MintRecord | MeltRecord) -> int:
+    """What was asked for; where the payer chooses, what has arrived."""
+    if isinstance(record, MintRecord) and record.amount is None:
+        return record.amount_paid
+    return record.amount or 0
 
 
 def _unit_line(books: Books, unit: str) -> UnitLine:

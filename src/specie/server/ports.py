@@ -14,6 +14,7 @@ from specie.ecash import (
     MeltQuote,
     MeltQuoteRequest,
     MeltRequest,
+    MintBatchRequest,
     MintInfo,
     MintQuote,
     MintQuoteRequest,
@@ -59,6 +60,10 @@ class MintFace(Protocol):
     async def mint_quote(self, quote_id: str, method: str) -> MintQuote: ...
 
     async def issue(self, request: MintRequest) -> Sequence[BlindSignature]: ...
+
+    async def check_mint_quotes(self, quotes: Sequence[str], method: str) -> Sequence[MintQuote]: ...
+
+    async def issue_batch(self, request: MintBatchRequest) -> Sequence[BlindSignature]: ...
 
     async def swap(self, request: SwapRequest) -> Sequence[BlindSignature]: ...
 

@@ -14,7 +14,7 @@ from specie.ecash.quote import quote_signature_digest
 from specie.kernel import IncomingPayment, IncomingRequest, MalformedError, RefusedError, curve, split_amount
 from specie.lightning.adapters.play import PlayFaults
 from specie.mint import MintSettings
-from specie.mint.engine import issue as verbs
+from specie.mint.engine import deposit as verbs
 from specie.storage.adapters.sqlite import SqliteStorage
 from tests.support.house import House, Purse, house
 from tests.support.virtual import run_virtual

@@ -156,7 +156,7 @@ async def test_a_keyset_of_another_process_is_seen(bank: House) -> None:
 async def test_info_announces_what_is_on(bank: House) -> None:
     """NUT-06: methods with bounds, the NUTs that work here, and no other."""
     info = bank.mint.info()
-    assert set(info.nuts) == {"4", "5", "7", "8", "9", "10", "11", "12", "14", "17", "19", "20"}
+    assert set(info.nuts) == {"4", "5", "7", "8", "9", "10", "11", "12", "14", "15", "17", "19", "20", "29"}
     assert info.methods(4)[0].max_amount == MintSettings().mint_max
     assert info.supports(20)
     assert info.pubkey is not None

@@ -6,6 +6,7 @@ unique index lets one attempt at a payment live. So any number of processes may 
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, fields
 
 from specie.kernel.errors import InvariantError
@@ -14,6 +15,7 @@ from specie.storage import Row, Transaction, Value
 
 __all__ = [
     "BATCH",
+    "BOLT11",
     "CHANNEL",
     "Due",
     "InvoiceRow",
@@ -21,12 +23,16 @@ __all__ = [
     "arrival_of",
     "arrivals_after",
     "balance_msat",
+    "book_arrival",
     "due",
+    "due_payments",
     "hold_invoice",
     "insert_invoice",
     "insert_payment",
     "invoice_row",
     "living_payment",
+    "number",
+    "open_book",
     "payment_row",
     "resolve_payment",
     "settle_invoice",
@@ -34,6 +40,9 @@ __all__ = [
 
 CHANNEL = "play"
 """Notices of arrivals and of payments that ended; the payload is the payment id."""
+
+BOLT11 = "play"
+"""Name under which BOLT 11 keeps its book and its payments."""
 
 BATCH = 200
 """Rows of one look at what is due, and of one page of arrivals."""
@@ -72,13 +81,24 @@ class PaymentRow:
     reason: str
     ordered_ms: int
     updated_ms: int
+    rail: str = BOLT11
+    target: str = ""
+    """`payment_id` of the request of ours that is paid; empty for a foreign one (BOLT 11: see `own`)."""
+    partial: bool = False
+    """A part of an invoice; others pay the rest."""
+    blocks: int = 0
+    """In how many blocks it is to be mined, by the fee that was chosen."""
+    outpoint: str = ""
+    """`txid:vout` once it was broadcast."""
 
     @property
     def outcome(self) -> PaymentOutcome:
         """As the rail answers it; preimage and fee only once it is PAID."""
+        outpoint = self.outpoint or None
         if self.state is PaymentState.PAID:
-            return PaymentOutcome(self.state, self.preimage, self.fee_msat, self.reason)
-        return PaymentOutcome(self.answer if self.state is PaymentState.PENDING else self.state, reason=self.reason)
+            return PaymentOutcome(self.state, self.preimage or None, self.fee_msat, self.reason, outpoint)
+        pending = self.state is PaymentState.PENDING
+        return PaymentOutcome(self.answer if pending else self.state, reason=self.reason, outpoint=outpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +116,8 @@ _PAYMENT = ", ".join(field.name for field in fields(PaymentRow))
 _ARRIVAL = "payment_id, amount_msat, cursor"
 
 
-def _number(value: Value) -> int:
+def number(value: Value) -> int:
+    """A column that must hold a number."""
     if not isinstance(value, int | str):
         raise InvariantError("a number is missing in a row of the play rail")
     return int(value)
@@ -104,12 +125,12 @@ def _number(value: Value) -> int:
 
 def _arrival(row: Row) -> IncomingPayment:
     payment_id = str(row[0])
-    return IncomingPayment(payment_id, f"play:{payment_id}", _number(row[1]), str(row[2]))
+    return IncomingPayment(payment_id, f"play:{payment_id}", number(row[1]), str(row[2]))
 
 
 def _invoice(row: Row) -> InvoiceRow:
-    settled = None if row[7] is None else _number(row[7])
-    amount, created, expiry = _number(row[3]), _number(row[4]), _number(row[5])
+    settled = None if row[7] is None else number(row[7])
+    amount, created, expiry = number(row[3]), number(row[4]), number(row[5])
     return InvoiceRow(str(row[0]), str(row[1]), str(row[2]), amount, created, expiry, bool(row[6]), settled)
 
 
@@ -118,18 +139,23 @@ def _payment(row: Row) -> PaymentRow:
         payment_id=str(row[0]),
         attempt=str(row[1]),
         request=str(row[2]),
-        amount_msat=_number(row[3]),
-        max_fee_msat=_number(row[4]),
+        amount_msat=number(row[3]),
+        max_fee_msat=number(row[4]),
         own=bool(row[5]),
         state=PaymentState(str(row[6])),
         answer=PaymentState(str(row[7])),
         plan=PaymentState(str(row[8])),
-        due_ms=None if row[9] is None else _number(row[9]),
+        due_ms=None if row[9] is None else number(row[9]),
         preimage=str(row[10]),
-        fee_msat=_number(row[11]),
+        fee_msat=number(row[11]),
         reason=str(row[12]),
-        ordered_ms=_number(row[13]),
-        updated_ms=_number(row[14]),
+        ordered_ms=number(row[13]),
+        updated_ms=number(row[14]),
+        rail=str(row[15]),
+        target=str(row[16]),
+        partial=bool(row[17]),
+        blocks=number(row[18]),
+        outpoint=str(row[19]),
     )
 
 
@@ -168,17 +194,10 @@ async def settle_invoice(tx: Transaction, payment_id: str, *, source: str, now_m
     )
     if not rows:
         return False
-    sat, msat = divmod(_number(rows[0][0]), 1000)
-    book = await tx.fetch_one(
-        "UPDATE play_book SET cursor = cursor + 1, in_sat = in_sat + $1, in_msat = in_msat + $2 WHERE id = 1 RETURNING cursor",
-        sat,
-        msat,
-    )
-    if book is None:
-        raise InvariantError("the play rail has no book")
+    cursor = await book_arrival(tx, BOLT11, number(rows[0][0]))
     await tx.execute(
         "INSERT INTO play_arrival (cursor, payment_id, amount_msat, source, arrived_ms) VALUES ($1, $2, $3, $4, $5)",
-        book[0],
+        cursor,
         payment_id,
         rows[0][0],
         source,
@@ -186,6 +205,31 @@ async def settle_invoice(tx: Transaction, payment_id: str, *, source: str, now_m
     )
     tx.notify(CHANNEL, payment_id)
     return True
+
+
+async def open_book(tx: Transaction, rail: str) -> None:
+    """See to it that a rail has a book."""
+    await tx.execute(
+        "INSERT INTO play_book (id, cursor, in_sat, in_msat, out_sat, out_msat, rail) VALUES ($1, 0, 0, 0, 0, 0, $2)"
+        " ON CONFLICT DO NOTHING",
+        2 + zlib.crc32(rail.encode()),
+        rail,
+    )
+
+
+async def book_arrival(tx: Transaction, rail: str, amount_msat: int) -> int:
+    """Add what arrived (below zero: what was withdrawn) to the book; the cursor of the news."""
+    sat, msat = divmod(amount_msat, 1000)
+    book = await tx.fetch_one(
+        "UPDATE play_book SET cursor = cursor + 1, in_sat = in_sat + $1, in_msat = in_msat + $2 WHERE rail = $3"
+        " RETURNING cursor",
+        sat,
+        msat,
+        rail,
+    )
+    if book is None:
+        raise InvariantError("the play rail has no book")
+    return number(book[0])
 
 
 async def arrival_of(tx: Transaction, payment_id: str) -> IncomingPayment | None:
@@ -216,7 +260,7 @@ async def living_payment(tx: Transaction, payment_id: str) -> PaymentRow | None:
 
 async def insert_payment(tx: Transaction, row: PaymentRow) -> bool:
     """Claim an attempt. False if it exists, or if another attempt lives."""
-    places = ", ".join(f"${number}" for number in range(1, 16))
+    places = ", ".join(f"${number}" for number in range(1, 21))
     changed = await tx.execute(
         f"INSERT INTO play_payment ({_PAYMENT}) VALUES ({places}) ON CONFLICT DO NOTHING",  # noqa: S608
         row.payment_id,
@@ -234,6 +278,11 @@ async def insert_payment(tx: Transaction, row: PaymentRow) -> bool:
         row.reason,
         row.ordered_ms,
         row.updated_ms,
+        row.rail,
+        row.target,
+        int(row.partial),
+        row.blocks,
+        row.outpoint,
     )
     return changed == 1
 
@@ -254,29 +303,35 @@ async def resolve_payment(tx: Transaction, row: PaymentRow, truth: PaymentState,
         await tx.execute(sql, row.payment_id, row.attempt, "the invoice was paid by somebody else")
         return True
     sat, msat = divmod(row.amount_msat + row.fee_msat, 1000)
-    await tx.execute("UPDATE play_book SET out_sat = out_sat + $1, out_msat = out_msat + $2 WHERE id = 1", sat, msat)
+    sql = "UPDATE play_book SET out_sat = out_sat + $1, out_msat = out_msat + $2 WHERE rail = $3"
+    await tx.execute(sql, sat, msat, row.rail)
     return True
+
+
+async def due_payments(tx: Transaction, rail: str) -> list[Row]:
+    """Payments with a time at which their plan comes true, the next one first: payment id, attempt, time (milliseconds)."""
+    sql = "SELECT payment_id, attempt, due_ms FROM play_payment WHERE state = 'PENDING' AND due_ms IS NOT NULL AND rail = $1"
+    return await tx.fetch(f"{sql} ORDER BY due_ms LIMIT {BATCH}", rail)
 
 
 async def due(tx: Transaction, *, now_ms: int, autopay_delay_ms: int | None) -> Due:
     """What is due now, and when to look again. Without a delay no invoice ever is."""
-    sql = "SELECT payment_id, attempt, due_ms FROM play_payment WHERE state = 'PENDING' AND due_ms IS NOT NULL"
-    payments = await tx.fetch(f"{sql} ORDER BY due_ms LIMIT {BATCH}")
-    ready = tuple((str(row[0]), str(row[1])) for row in payments if _number(row[2]) <= now_ms)
-    times = [_number(row[2]) for row in payments]
+    payments = await due_payments(tx, BOLT11)
+    ready = tuple((str(row[0]), str(row[1])) for row in payments if number(row[2]) <= now_ms)
+    times = [number(row[2]) for row in payments]
     invoices: tuple[str, ...] = ()
     if autopay_delay_ms is not None:
         sql = "SELECT payment_id, created_ms FROM play_invoice WHERE settled_ms IS NULL AND held = 0 AND expiry > $1"
         rows = await tx.fetch(f"{sql} ORDER BY created_ms LIMIT {BATCH}", now_ms // 1000)
-        invoices = tuple(str(row[0]) for row in rows if _number(row[1]) + autopay_delay_ms <= now_ms)
-        times += [_number(row[1]) + autopay_delay_ms for row in rows]
+        invoices = tuple(str(row[0]) for row in rows if number(row[1]) + autopay_delay_ms <= now_ms)
+        times += [number(row[1]) + autopay_delay_ms for row in rows]
     return Due(ready, invoices, min((time for time in times if time > now_ms), default=None))
 
 
-async def balance_msat(tx: Transaction) -> int:
-    """What came in less what went out; below zero where more foreign invoices were paid than arrived."""
-    row = await tx.fetch_one("SELECT in_sat, in_msat, out_sat, out_msat FROM play_book WHERE id = 1")
+async def balance_msat(tx: Transaction, rail: str = BOLT11) -> int:
+    """What came in less what went out; below zero where more foreign requests were paid than arrived."""
+    row = await tx.fetch_one("SELECT in_sat, in_msat, out_sat, out_msat FROM play_book WHERE rail = $1", rail)
     if row is None:
         raise InvariantError("the play rail has no book")
-    in_sat, in_msat, out_sat, out_msat = map(_number, row)
+    in_sat, in_msat, out_sat, out_msat = map(number, row)
     return (in_sat - out_sat) * 1000 + in_msat - out_msat

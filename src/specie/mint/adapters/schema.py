@@ -105,6 +105,18 @@ CREATE TABLE melt_payment (
 ){strict};
 """
 
+_METHODS = """
+ALTER TABLE mint_quote ADD COLUMN reusable {integer} NOT NULL DEFAULT 0;
+ALTER TABLE mint_quote ADD COLUMN lost TEXT NOT NULL DEFAULT '0';
+ALTER TABLE mint_deposit ADD COLUMN state TEXT NOT NULL DEFAULT 'counted';
+CREATE INDEX mint_deposit_quote ON mint_deposit (quote) WHERE quote IS NOT NULL;
+ALTER TABLE melt_quote ADD COLUMN partial {integer} NOT NULL DEFAULT 0;
+ALTER TABLE melt_quote ADD COLUMN fee_options TEXT NOT NULL DEFAULT '';
+ALTER TABLE melt_quote ADD COLUMN fee_index {integer};
+ALTER TABLE melt_quote ADD COLUMN outpoint TEXT;
+"""
+"""Methods beyond BOLT 11. `mint_quote.amount` is '' where there is none: no engine has to rebuild a table for that."""
+
 
 def _dialect(integer: str, blob: str, strict: str, strict_keyed: str) -> str:
     return _TABLES.format(integer=integer, blob=blob, strict=strict, strict_keyed=strict_keyed)
@@ -117,4 +129,5 @@ MIGRATIONS = (
         sqlite=_dialect("INTEGER", "BLOB", " STRICT", " STRICT, WITHOUT ROWID"),
         postgres=_dialect("BIGINT", "BYTEA", "", ""),
     ),
+    Migration(room="mint", version=2, sqlite=_METHODS.format(integer="INTEGER"), postgres=_METHODS.format(integer="BIGINT")),
 )

@@ -15,6 +15,7 @@ from typing import cast
 from specie.ecash import (
     BlindSignature,
     Dleq,
+    MeltFeeOption,
     MeltState,
 )
 from specie.ecash.codes import (
@@ -22,7 +23,7 @@ from specie.ecash.codes import (
     QuotePendingError,
 )
 from specie.mint.adapters.schema import MIGRATIONS
-from specie.mint.ports import Claim, KeysetRecord, Promise, ProofRecord, SignedRecord
+from specie.mint.ports import Claim, Deposit, DepositState, KeysetRecord, Promise, ProofRecord, SignedRecord
 from specie.mint.quotes import MeltRecord, MintRecord
 from specie.storage import Row, Transaction, Value
 
@@ -33,11 +34,11 @@ _ROWS_A_STATEMENT = 500
 
 _MINT_COLUMNS = (
     "quote, method, rail, unit, amount, request, payment_id, pubkey, description, expiry, "
-    "amount_paid, amount_issued, created_at, updated_at"
+    "amount_paid, amount_issued, created_at, updated_at, reusable, lost"
 )
 _MELT_COLUMNS = (
     "quote, method, rail, unit, amount, fee_reserve, request, payment_id, pay_msat, state, expiry, created_at, updated_at, "
-    "preimage, fee_paid, operation, attempts, ordered, owner, lease_until"
+    "preimage, fee_paid, operation, attempts, ordered, owner, lease_until, partial, fee_options, fee_index, outpoint"
 )
 
 
@@ -79,7 +80,7 @@ def _mint_record(row: Row) -> MintRecord:
         method=str(row[1]),
         rail=str(row[2]),
         unit=str(row[3]),
-        amount=int(str(row[4])),
+        amount=int(str(row[4])) if row[4] else None,
         request=str(row[5]),
         payment_id=str(row[6]),
         pubkey=_optional_text(row[7]),
@@ -89,6 +90,8 @@ def _mint_record(row: Row) -> MintRecord:
         amount_issued=int(str(row[11])),
         created_at=cast(int, row[12]),
         updated_at=cast(int, row[13]),
+        reusable=bool(row[14]),
+        lost=int(str(row[15])),
     )
 
 
@@ -114,7 +117,16 @@ def _melt_record(row: Row) -> MeltRecord:
         ordered=bool(row[17]),
         owner=str(row[18]),
         lease_until=cast(int, row[19]),
+        partial=bool(row[20]),
+        fee_options=_fee_options(str(row[21])),
+        fee_index=_optional_int(row[22]),
+        outpoint=_optional_text(row[23]),
     )
+
+
+def _fee_options(text: str) -> tuple[MeltFeeOption, ...]:
+    """Options as they are kept: `index:reserve:blocks` with blanks between."""
+    return tuple(MeltFeeOption(*map(int, option.split(":"))) for option in text.split())
 
 
 class SqlMintStore:
@@ -297,12 +309,12 @@ class SqlMintStore:
         """Insert a FRESH mint quote."""
         await tx.execute(
             f"INSERT INTO mint_quote ({_MINT_COLUMNS}) "  # noqa: S608
-            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
             record.quote,
             record.method,
             record.rail,
             record.unit,
-            str(record.amount),
+            "" if record.amount is None else str(record.amount),
             record.request,
             record.payment_id,
             record.pubkey,
@@ -312,6 +324,8 @@ class SqlMintStore:
             str(record.amount_issued),
             record.created_at,
             record.updated_at,
+            int(record.reusable),
+            str(record.lost),
         )
 
     async def mint_quote(self, tx: Transaction, quote: str) -> MintRecord | None:
@@ -328,33 +342,56 @@ class SqlMintStore:
     async def change_mint_quote(self, tx: Transaction, old: MintRecord, new: MintRecord) -> bool:
         """Compare and swap of the accounting; False if it had changed."""
         changed = await tx.execute(
-            "UPDATE mint_quote SET amount_paid = $1, amount_issued = $2, updated_at = $3 "
-            "WHERE quote = $4 AND amount_paid = $5 AND amount_issued = $6",
+            "UPDATE mint_quote SET amount_paid = $1, amount_issued = $2, updated_at = $3, lost = $7 "
+            "WHERE quote = $4 AND amount_paid = $5 AND amount_issued = $6 AND lost = $8",
             str(new.amount_paid),
             str(new.amount_issued),
             new.updated_at,
             old.quote,
             str(old.amount_paid),
             str(old.amount_issued),
+            str(new.lost),
+            str(old.lost),
         )
         return bool(changed)
 
-    async def add_deposit(self, tx: Transaction, rail: str, receipt_id: str, quote: str | None, amount: int, at: int) -> bool:
+    async def add_deposit(self, tx: Transaction, rail: str, receipt_id: str, deposit: Deposit, at: int) -> bool:
         """Record an arrival once; False if it was recorded before."""
         inserted = await tx.execute(
-            "INSERT INTO mint_deposit (rail, receipt_id, quote, amount, at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            "INSERT INTO mint_deposit (rail, receipt_id, quote, amount, at, state) VALUES ($1, $2, $3, $4, $5, $6) "
+            "ON CONFLICT DO NOTHING",
             rail,
             receipt_id,
-            quote,
-            str(amount),
+            deposit.quote,
+            str(deposit.amount),
             at,
+            deposit.state.value,
         )
         return bool(inserted)
 
-    async def adopt_deposit(self, tx: Transaction, rail: str, receipt_id: str, quote: str) -> bool:
-        """Give a quote an arrival that was recorded for none; False if it has one, or was never recorded."""
+    async def deposit(self, tx: Transaction, rail: str, receipt_id: str) -> Deposit | None:
+        """What is recorded of an arrival."""
+        row = await tx.fetch_one(
+            "SELECT quote, amount, state FROM mint_deposit WHERE rail = $1 AND receipt_id = $2", rail, receipt_id
+        )
+        return None if row is None else Deposit(_optional_text(row[0]), int(str(row[1])), DepositState(str(row[2])))
+
+    async def deposits(self, tx: Transaction, quote: str) -> set[str]:
+        """Receipts recorded for a mint quote, whatever became of them."""
+        return {str(row[0]) for row in await tx.fetch("SELECT receipt_id FROM mint_deposit WHERE quote = $1", quote)}
+
+    async def change_deposit(self, tx: Transaction, rail: str, receipt_id: str, old: Deposit, new: Deposit) -> bool:
+        """Compare and swap of what is recorded of an arrival; False if it had changed."""
         changed = await tx.execute(
-            "UPDATE mint_deposit SET quote = $1 WHERE rail = $2 AND receipt_id = $3 AND quote IS NULL", quote, rail, receipt_id
+            "UPDATE mint_deposit SET quote = $1, amount = $2, state = $3 WHERE rail = $4 AND receipt_id = $5 AND state = $6 "
+            "AND COALESCE(quote, '') = $7",
+            new.quote,
+            str(new.amount),
+            new.state.value,
+            rail,
+            receipt_id,
+            old.state.value,
+            old.quote or "",
         )
         return bool(changed)
 
@@ -376,7 +413,8 @@ class SqlMintStore:
         """Insert a FRESH melt quote."""
         await tx.execute(
             f"INSERT INTO melt_quote ({_MELT_COLUMNS}) "  # noqa: S608
-            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, "
+            "$21, $22, $23, $24)",
             record.quote,
             record.method,
             record.rail,
@@ -397,6 +435,10 @@ class SqlMintStore:
             int(record.ordered),
             record.owner,
             record.lease_until,
+            int(record.partial),
+            " ".join(f"{one.fee_index}:{one.fee_reserve}:{one.estimated_blocks}" for one in record.fee_options),
+            record.fee_index,
+            record.outpoint,
         )
 
     async def melt_quote(self, tx: Transaction, quote: str) -> MeltRecord | None:
@@ -410,7 +452,8 @@ class SqlMintStore:
             await self._claim_payment(tx, old, new)
         changed = await tx.execute(
             "UPDATE melt_quote SET state = $1, updated_at = $2, preimage = $3, fee_paid = $4, operation = $5, attempts = $6, "
-            "ordered = $7, owner = $8, lease_until = $9 WHERE quote = $10 AND state = $11 AND attempts = $12 AND owner = $13",
+            "ordered = $7, owner = $8, lease_until = $9, fee_reserve = $14, fee_index = $15, outpoint = $16 "
+            "WHERE quote = $10 AND state = $11 AND attempts = $12 AND owner = $13",
             new.state.value,
             new.updated_at,
             new.preimage,
@@ -424,6 +467,9 @@ class SqlMintStore:
             old.state.value,
             old.attempts,
             old.owner,
+            str(new.fee_reserve),
+            new.fee_index,
+            new.outpoint,
         )
         return bool(changed)
 

@@ -1,11 +1,13 @@
-"""Mint quotes and issuing (NUT-04, NUT-20, NUT-23).
+"""Mint quotes and issuing (NUT-04, NUT-20, NUT-23, NUT-25, NUT-30). Deposits are `deposit`'s, several quotes at once `batch`'s.
 
-A deposit and an issue are one transaction each. What a crash leaves behind:
+An issue is one transaction. What a crash leaves behind:
 
     quote: after the rail's request, before ours    a request nobody was shown
-    deposit: before the transaction                 an arrival that the rail tells again, behind the cursor
     issue: before the transaction                   nothing
     issue: after the transaction                    all of it; the same request again is answered from the store
+
+A quote that is paid once (an invoice) is issued once and whole. One that is paid any number of times (an offer, an address)
+is issued in any parts, at most what arrived: two requests at the same moment meet at the compare and swap of its amounts.
 """
 
 from __future__ import annotations
@@ -24,25 +26,31 @@ from specie.ecash.codes import (
     MintingDisabledError,
     QuoteExpiredError,
     QuoteIssuedError,
+    QuotePubkeyRequiredError,
     QuoteUnpaidError,
     UnbalancedError,
     UnitMismatchError,
 )
 from specie.ecash.quote import quote_pubkey_checked
-from specie.kernel import IncomingPayment, InvariantError, MalformedError, RefusedError, UnavailableError, uuid7
+from specie.kernel import InvariantError, MalformedError, RailTerms, RefusedError, UnavailableError, uuid7
 from specie.kernel.money import msat_from_amount
 from specie.ledger import Posting
 from specie.mint.engine import checks
-from specie.mint.engine.context import CHANGES, Context
+from specie.mint.engine.context import Context
+from specie.mint.engine.deposit import change_quote, credit
 from specie.mint.engine.swap import refuse_outputs, replay
 from specie.mint.quotes import MintRecord
 from specie.storage import Transaction
 
-__all__ = ["credit", "issue", "mint_quote", "request_mint_quote", "unknown_quote"]
-
-
-_UNASSIGNED = "liability:deposit/unassigned"
-"""What came in for no quote, in sat."""
+__all__ = [
+    "check_mintable",
+    "find_mint_quote",
+    "issue",
+    "look_up",
+    "mint_quote",
+    "request_mint_quote",
+    "unknown_quote",
+]
 
 
 def unknown_quote() -> RefusedError:
@@ -56,16 +64,20 @@ async def request_mint_quote(context: Context, request: MintQuoteRequest) -> Min
     if not settings.minting:
         raise MintingDisabledError
     rail = context.rail_for(request.method, request.unit)
-    if request.amount is None:
-        raise MalformedError(f"method {request.method} needs an amount")
-    if not settings.mint_min <= request.amount <= settings.mint_max:
-        raise AmountOutOfRangeError(f"amount must be from {settings.mint_min} to {settings.mint_max}")
+    terms = rail.terms
+    _check_amount(context, request, terms)
     description = request.description or ""
     if len(description) > settings.limits.description_chars:
         raise MalformedError(f"description is longer than {settings.limits.description_chars} characters")
+    if description and not terms.description:
+        raise RefusedError(f"method {request.method} has no place for a description")
+    if request.pubkey is None and terms.pubkey_required:
+        raise QuotePubkeyRequiredError
     pubkey = None if request.pubkey is None else quote_pubkey_checked(request.pubkey)
     asked = await rail.request(
-        msat_from_amount(request.amount, request.unit), description=description, expiry_s=settings.quote_expiry_s
+        None if request.amount is None else msat_from_amount(request.amount, request.unit),
+        description=description,
+        expiry_s=settings.quote_expiry_s,
     )
     now = context.clock.now()
     record = MintRecord(
@@ -83,10 +95,24 @@ async def request_mint_quote(context: Context, request: MintQuoteRequest) -> Min
         amount_issued=0,
         created_at=now,
         updated_at=now,
+        reusable=terms.reusable,
     )
     await context.storage.transact(lambda tx: context.store.add_mint_quote(tx, record))
     context.telemetry.count("mint_quotes", unit=record.unit)
     return record.public()
+
+
+def _check_amount(context: Context, request: MintQuoteRequest, terms: RailTerms) -> None:
+    """An invoice names its amount, an offer may, an address cannot."""
+    amount, settings = request.amount, context.settings
+    if amount is None:
+        if terms.incoming_amount == "required":
+            raise MalformedError(f"method {request.method} needs an amount")
+        return
+    if terms.incoming_amount == "never":
+        raise MalformedError(f"with method {request.method} the payer chooses the amount; a quote names none")
+    if not settings.mint_min <= amount <= settings.mint_max:
+        raise AmountOutOfRangeError(f"amount must be from {settings.mint_min} to {settings.mint_max}")
 
 
 async def find_mint_quote(context: Context, quote_id: str, method: str) -> MintRecord:
@@ -98,60 +124,25 @@ async def find_mint_quote(context: Context, quote_id: str, method: str) -> MintR
 
 
 async def mint_quote(context: Context, quote_id: str, method: str) -> MintQuote:
-    """A mint quote as it stands. An unpaid one is looked up at its rail first, so no payment waits for a stream."""
+    """A mint quote as it stands. What can still be paid is looked up at its rail first, so no payment waits for a stream."""
     record = await find_mint_quote(context, quote_id, method)
-    return (await _look_up(context, record)).public()
+    return (await look_up(context, record)).public()
 
 
-async def _look_up(context: Context, record: MintRecord) -> MintRecord:
-    if record.amount_paid:
+async def look_up(context: Context, record: MintRecord) -> MintRecord:
+    """The quote with everything booked that its rail has for it; as it is where the rail cannot be asked."""
+    if record.amount_paid and not record.reusable:
         return record
     try:
         payments = await context.rail(record.rail).incoming(record.payment_id)
-    except UnavailableError:
-        return record
-    for payment in payments:
-        await credit(context, record.rail, payment, cursor=False)
-    return await find_mint_quote(context, record.quote, record.method) if payments else record
-
-
-async def credit(context: Context, rail: str, payment: IncomingPayment, *, cursor: bool) -> None:
-    """Book one arrival, once however often it is told; with `cursor` also remember how far the stream was read.
-
-    A payment can be quicker than the transaction that stores its quote. Then it is booked for none, and moved to the quote
-    when that looks it up.
-    """
-    now = context.clock.now()
-
-    async def body(tx: Transaction) -> None:
-        record = await context.store.mint_quote_by_payment(tx, rail, payment.payment_id)
-        unit = record.unit if record else "sat"
-        amount = payment.amount_msat if unit == "msat" else payment.amount_msat // 1000
-        quote = record.quote if record else None
-        if cursor:
-            await context.store.set_cursor(tx, rail, payment.cursor)
-        booked = [Posting(f"asset:rail/{rail}", unit, amount)]
-        if not await context.store.add_deposit(tx, rail, payment.receipt_id, quote, amount, now):
-            if quote is None or not await context.store.adopt_deposit(tx, rail, payment.receipt_id, quote):
-                return
-            sat = payment.amount_msat // 1000
-            booked += [Posting(f"asset:rail/{rail}", "sat", -sat), Posting(_UNASSIGNED, "sat", sat)]
-        owed = f"liability:deposit/{record.method}" if record else _UNASSIGNED
-        postings = [*booked, Posting(owed, unit, -amount)]
-        await context.ledger.post(tx, at=now, kind="deposit", reference=quote or payment.payment_id, postings=postings)
-        if record is None:
-            return
-        paid = replace(record, amount_paid=record.amount_paid + amount, updated_at=max(now, record.updated_at))
-        await change_quote(context, tx, record, paid)
-
-    await context.storage.transact(body)
-
-
-async def change_quote(context: Context, tx: Transaction, old: MintRecord, new: MintRecord) -> None:
-    """Compare and swap a mint quote and tell its subscribers; UnavailableError, so the body is undone, if it moved."""
-    if not await context.store.change_mint_quote(tx, old, new):
-        raise UnavailableError("the quote changed at the same moment", retry_after_s=0.05)
-    tx.notify(CHANGES, f"mint_quote:{old.quote}")
+        if payments:
+            known = await context.storage.read(lambda tx: context.store.deposits(tx, record.quote))
+            payments = [payment for payment in payments if payment.receipt_id not in known]
+        for payment in payments:
+            await credit(context, record.rail, payment, cursor=False)
+    except UnavailableError:  # also: somebody else books the same at this moment
+        payments = []
+    return await find_mint_quote(context, record.quote, record.method)
 
 
 async def issue(context: Context, request: MintRequest) -> list[BlindSignature]:
@@ -180,7 +171,7 @@ async def _issue_once(context: Context, record: MintRecord, request: MintRequest
         raise UnitMismatchError
     if record.pubkey is not None:
         verify_quote_signature(record.pubkey, request.signature, record.quote, request.outputs)
-    _check_mintable(await _look_up(context, record), amount, now)
+    check_mintable(await look_up(context, record), amount, now)
     signatures = await checks.blind_sign(context, request.outputs)
     signed = [(output.B_, signature) for output, signature in zip(request.outputs, signatures, strict=True)]
     postings = [
@@ -192,7 +183,7 @@ async def _issue_once(context: Context, record: MintRecord, request: MintRequest
         current = await context.store.mint_quote(tx, record.quote)
         if current is None:
             raise InvariantError("a mint quote vanished")
-        _check_mintable(current, amount, now)
+        check_mintable(current, amount, now)
         issued = replace(current, amount_issued=current.amount_issued + amount, updated_at=max(now, current.updated_at))
         await change_quote(context, tx, current, issued)
         if not await context.store.add_signatures(tx, signed, operation=operation, quote=None, at=now):
@@ -203,13 +194,15 @@ async def _issue_once(context: Context, record: MintRecord, request: MintRequest
     return signatures
 
 
-def _check_mintable(record: MintRecord, amount: int, now: int) -> None:
-    """A BOLT 11 quote is issued once and whole (NUT-23)."""
-    if record.amount_issued:
+def check_mintable(record: MintRecord, amount: int, now: int) -> None:
+    """Whether `amount` may be issued: all of an invoice's quote, once (NUT-23); of another what is there (NUT-25, NUT-30)."""
+    if record.amount_issued and (not record.reusable or not record.mintable):
         raise QuoteIssuedError
-    if record.amount_paid < record.amount:
+    if not record.mintable or (not record.reusable and record.amount_paid < (record.amount or 0)):
         if not record.amount_paid and record.expiry is not None and now > record.expiry:
             raise QuoteExpiredError
         raise QuoteUnpaidError
-    if amount != record.amount:
+    if record.reusable and amount > record.mintable:
+        raise UnbalancedError(f"outputs {amount} > mintable {record.mintable}")
+    if not record.reusable and amount != record.amount:
         raise UnbalancedError(f"outputs {amount} != quote {record.amount}")

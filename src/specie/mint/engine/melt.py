@@ -1,8 +1,9 @@
-"""Melt quotes and payments (NUT-05, NUT-08, NUT-23): a saga of two transactions around one payment.
+"""Melt quotes and payments (NUT-05, 08, 15, 23, 25, 30): a saga of two transactions around one payment.
 
     decide    checks; nothing is written
     TX1       quote UNPAID -> PENDING under our lease, inputs PENDING, blank outputs kept
     act       the rail pays attempt `<quote>/<n>`; the same attempt again is looked up there, never paid twice
+    wait      on-chain and other slow rails: PENDING and broadcast, outpoint kept, the lease let go; looked at until sure
     TX2       PAID: inputs SPENT, change signed, books posted; or FAILED: inputs and outputs released, quote UNPAID
 
 What a crash leaves behind:
@@ -10,10 +11,15 @@ What a crash leaves behind:
     before TX1         nothing
     TX1 .. act         PENDING, unknown at the rail: whoever takes over the lease orders the same attempt
     act .. TX2         PENDING: the rail is asked until it is sure; PAID settles, FAILED releases, anything else waits
+    wait               PENDING: as above; a reorganisation changes nothing here, for the rail alone follows its transaction
     after TX2          the end; the same request again is answered from the store
 
 Only the holder of the lease orders, settles or releases, and each of these is a compare and swap on the lease. Inputs of
 a payment whose end is not known stay PENDING for ever rather than be released (`UncertainError`, and someone is paged).
+
+A fee option is chosen with TX1 and stays chosen, also after a failed attempt. A part of an invoice (NUT-15) is a payment like
+another: one at a time for one invoice. An own invoice is settled inside the mint; an own offer or address, which may be paid
+any number of times, is paid through its rail like a stranger's, and arrives there as a deposit.
 """
 
 from __future__ import annotations
@@ -23,9 +29,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import msgspec
+
 from specie.ecash import (
     BlindedMessage,
     BlindSignature,
+    MeltFeeOption,
     MeltQuote,
     MeltQuoteRequest,
     MeltRequest,
@@ -47,20 +56,23 @@ from specie.ecash.codes import (
 from specie.ecash.conditions import verify_spend
 from specie.kernel import (
     MalformedError,
+    OutgoingQuote,
     PaymentOrder,
     PaymentOutcome,
     PaymentState,
+    Rail,
     RefusedError,
     UnavailableError,
     UncertainError,
     uuid7,
 )
-from specie.kernel.money import sat_ceil_from_msat
+from specie.kernel.money import msat_from_amount, sat_ceil_from_msat
 from specie.ledger import Posting
 from specie.mint.engine import checks
 from specie.mint.engine.checks import Inputs
 from specie.mint.engine.context import CHANGES, Context
-from specie.mint.engine.issue import change_quote, unknown_quote
+from specie.mint.engine.deposit import change_quote
+from specie.mint.engine.issue import unknown_quote
 from specie.mint.engine.swap import announce_proofs, refuse_inputs, refuse_outputs
 from specie.mint.ports import Promise, ProofRecord
 from specie.mint.quotes import MeltRecord, MintRecord
@@ -96,20 +108,20 @@ async def request_melt_quote(context: Context, request: MeltQuoteRequest) -> Mel
     rail = context.rail_for(request.method, request.unit)
     if len(request.request) > settings.limits.request_chars:
         raise MalformedError(f"request is longer than {settings.limits.request_chars} characters")
-    if request.mpp_msat is not None:
-        raise RefusedError("partial payments are not supported")
-    priced = await rail.quote(request.request, amount_msat=request.amount_msat)
-    if priced.amount_msat <= 0:
-        raise AmountlessUnsupportedError("an invoice without an amount needs options.amountless")
-    if request.amount_msat is not None and request.amount_msat != priced.amount_msat:
-        raise AmountMismatchError
+    priced = await _price(rail, request)
     amount = _units_from_msat(priced.amount_msat, request.unit)
     if not settings.melt_min <= amount <= settings.melt_max:
         raise AmountOutOfRangeError(f"amount must be from {settings.melt_min} to {settings.melt_max}")
     most_msat = settings.fee_limit_min_msat + priced.amount_msat * settings.fee_limit_ppm // 1_000_000
-    if priced.fee_reserve_msat > most_msat:
+    if priced.fee_reserve_msat > most_msat and not priced.fee_options:  # where there are options, the payer has chosen
         raise RefusedError("the payment would cost more in fees than this mint allows")
     internal = await context.storage.read(lambda tx: _own_quote(context, tx, rail.name, priced.payment_id, request.unit))
+    if internal is not None and request.mpp_msat is not None:
+        raise RefusedError("an invoice of this mint cannot be paid in parts")
+    options = tuple(
+        MeltFeeOption(one.fee_index, _units_from_msat(one.fee_reserve_msat, request.unit), one.estimated_blocks)
+        for one in priced.fee_options
+    )
     now = context.clock.now()
     expiry = now + settings.melt_quote_expiry_s
     record = MeltRecord(
@@ -126,10 +138,42 @@ async def request_melt_quote(context: Context, request: MeltQuoteRequest) -> Mel
         expiry=expiry if priced.expiry is None else min(expiry, priced.expiry),
         created_at=now,
         updated_at=now,
+        partial=request.mpp_msat is not None,
+        fee_options=options,
     )
     await context.storage.transact(lambda tx: context.store.add_melt_quote(tx, record))
     context.telemetry.count("melt_quotes", unit=record.unit)
     return record.public()
+
+
+async def _price(rail: Rail, request: MeltQuoteRequest) -> OutgoingQuote:
+    """What the rail asks, for the amount that its terms let name whoever may name it."""
+    terms = rail.terms
+    if request.mpp_msat is not None:
+        if not terms.partial:
+            raise RefusedError("partial payments are not supported")
+        part = await rail.quote(request.request, amount_msat=request.mpp_msat, partial=True)
+        if part.own:
+            raise RefusedError("an invoice of this mint cannot be paid in parts")
+        if part.amount_msat != request.mpp_msat:
+            raise AmountMismatchError
+        return part
+    if terms.outgoing_amount == "payer":
+        if request.amount is None:
+            raise MalformedError(f"method {request.method} needs the amount to pay")
+        wanted: int | None = msat_from_amount(request.amount, request.unit)
+    elif request.amount is not None:
+        raise MalformedError(f"method {request.method} takes no amount beside its request, but options.amountless")
+    elif request.amount_msat is not None and terms.outgoing_amount == "request":
+        raise AmountlessUnsupportedError
+    else:
+        wanted = request.amount_msat
+    priced = await rail.quote(request.request, amount_msat=wanted)
+    if priced.amount_msat <= 0:
+        raise AmountlessUnsupportedError("an invoice without an amount needs options.amountless")
+    if wanted is not None and wanted != priced.amount_msat:
+        raise AmountMismatchError
+    return priced
 
 
 async def _own_quote(context: Context, tx: Transaction, rail: str, payment_id: str, unit: str) -> MintRecord | None:
@@ -163,19 +207,7 @@ async def public_quote(context: Context, quote_id: str) -> MeltQuote:
         if record.state is not MeltState.PAID:
             return view
         change = tuple(await context.store.change(tx, quote_id))
-        return MeltQuote(
-            quote=view.quote,
-            method=view.method,
-            request=view.request,
-            unit=view.unit,
-            amount=view.amount,
-            fee_reserve=view.fee_reserve,
-            state=view.state,
-            expiry=view.expiry,
-            payment_preimage=view.payment_preimage,
-            change=change or None,
-            updated_at=view.updated_at,
-        )
+        return msgspec.structs.replace(view, change=change or None)
 
     return await context.storage.read(body)
 
@@ -186,7 +218,8 @@ async def begin(context: Context, request: MeltRequest) -> MeltRecord:
 
     RefusedError with the NUT-05 code; then nothing has changed.
     """
-    operation = checks.operation_hash("melt", request.quote, request.inputs, request.outputs)
+    choice = "" if request.fee_index is None else f"#{request.fee_index}"
+    operation = checks.operation_hash("melt", request.quote + choice, request.inputs, request.outputs)
     record = await find_melt_quote(context, request.quote, request.method)
     try:
         return await _begin_once(context, record, request, operation)
@@ -214,16 +247,14 @@ async def _begin_once(context: Context, record: MeltRecord, request: MeltRequest
     limit = context.settings.limits.array_length
     _check_open(record, now)
     context.rail(record.rail)
+    reserve = record.chosen(request.fee_index)
     inputs = checks.check_inputs(request.inputs, context.catalogue, now, limit)
     checks.check_same_unit(inputs, record.unit)
     if request.outputs:
         unit, _ = checks.check_outputs(request.outputs, context.catalogue, now, limit, blank=True)
         checks.check_same_unit(inputs, unit)
-    needed = record.amount + record.fee_reserve + inputs.fee
-    if inputs.amount < needed:
-        raise UnbalancedError(
-            f"inputs {inputs.amount} < amount {record.amount} + reserve {record.fee_reserve} + fee {inputs.fee}"
-        )
+    if inputs.amount < record.amount + reserve + inputs.fee:
+        raise UnbalancedError(f"inputs {inputs.amount} < amount {record.amount} + reserve {reserve} + fee {inputs.fee}")
     await checks.verify_proofs(context, inputs)
     verify_spend(inputs.proofs, request.outputs, record.quote, now)
     claims = inputs.claims()
@@ -234,8 +265,11 @@ async def _begin_once(context: Context, record: MeltRecord, request: MeltRequest
         if current is None:
             raise unknown_quote()
         _check_open(current, now)
+        current.chosen(request.fee_index)
         pending = replace(
             current,
+            fee_reserve=reserve,
+            fee_index=request.fee_index,
             state=MELT_QUOTE.next(current.state, "lock inputs"),
             operation=operation,
             attempts=current.attempts + 1,
@@ -349,6 +383,8 @@ async def order(context: Context, record: MeltRecord) -> PaymentOutcome:
         amount_msat=record.pay_msat,
         max_fee_msat=record.fee_reserve if record.unit == "msat" else record.fee_reserve * 1000,
         deadline_s=context.settings.pay_deadline_s,
+        fee_index=record.fee_index,
+        partial=record.partial,
     )
     started = context.clock.monotonic()
     try:
@@ -396,8 +432,16 @@ async def settle(context: Context, record: MeltRecord, outcome: PaymentOutcome) 
         context.paged.add(record.quote)
         context.telemetry.page("a payment's end is not known", quote=record.quote, rail=record.rail, reason=outcome.reason)
     known = record.ordered or outcome.state is PaymentState.PENDING
-    waiting = replace(record, ordered=known, owner="", lease_until=0)
-    await context.storage.transact(lambda tx: context.store.change_melt_quote(tx, record, waiting))
+    outpoint = outcome.outpoint or record.outpoint
+    waiting = replace(record, ordered=known, owner="", lease_until=0, outpoint=outpoint)
+    if outpoint != record.outpoint:
+        waiting = replace(waiting, updated_at=max(context.clock.now(), record.updated_at))
+
+    async def wait(tx: Transaction) -> None:
+        if await context.store.change_melt_quote(tx, record, waiting) and outpoint != record.outpoint:
+            tx.notify(CHANGES, f"melt_quote:{record.quote}")
+
+    await context.storage.transact(wait)
     return await find_melt_quote(context, record.quote)
 
 
@@ -423,6 +467,7 @@ async def _settle_paid(context: Context, record: MeltRecord, outcome: PaymentOut
             current,
             state=MELT_QUOTE.next(current.state, "payment arrived"),
             preimage=outcome.preimage,
+            outpoint=outcome.outpoint or current.outpoint,
             fee_paid=fee_paid,
             owner="",
             lease_until=0,
@@ -455,6 +500,7 @@ async def _release(context: Context, record: MeltRecord, outcome: PaymentOutcome
             record,
             state=MELT_QUOTE.next(record.state, "payment failed for good"),
             operation=None,
+            outpoint=None,
             ordered=False,
             owner="",
             lease_until=0,

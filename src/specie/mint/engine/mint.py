@@ -17,6 +17,7 @@ from specie.ecash import (
     MeltQuoteRequest,
     MeltRequest,
     MeltState,
+    MintBatchRequest,
     MintInfo,
     MintQuote,
     MintQuoteRequest,
@@ -39,9 +40,10 @@ from specie.kernel import (
     UnavailableError,
     UncertainError,
 )
+from specie.kernel.money import sat_ceil_from_msat
 from specie.keys import Signer
 from specie.ledger import Books, Ledger
-from specie.mint.engine import issue, melt, recover, restore, swap
+from specie.mint.engine import batch, issue, melt, recover, restore, swap
 from specie.mint.engine.catalogue import Catalogue
 from specie.mint.engine.context import CHANGES, Context
 from specie.mint.ports import MintStore
@@ -194,22 +196,13 @@ class Mint:
     def info(self) -> MintInfo:
         """NUT-06: what is announced is what is on."""
         settings = self._context.settings
-        pairs = [(rail.method, unit) for rail in self._context.rails for unit in settings.units]
-        methods_in = [
-            {"method": method, "unit": unit, "min_amount": settings.mint_min, "max_amount": settings.mint_max}
-            | {"options": {"description": True}}
-            for method, unit in pairs
-        ]
-        methods_out = [
-            {"method": method, "unit": unit, "min_amount": settings.melt_min, "max_amount": settings.melt_max}
-            | {"options": {"amountless": True}}
-            for method, unit in pairs
-        ]
-        commands = sorted({f"{method}_{kind}_quote" for method, _ in pairs for kind in ("mint", "melt")} | {"proof_state"})
+        pairs = [(rail, unit) for rail in self._context.rails for unit in settings.units]
+        methods = sorted({rail.method for rail, _ in pairs})
+        parts = [{"method": rail.method, "unit": unit} for rail, unit in pairs if rail.terms.partial]
         cached = [{"method": "POST", "path": "/v1/swap"}] + [
-            {"method": "POST", "path": f"/v1/{verb}/{method}"}
-            for method in sorted({method for method, _ in pairs})
-            for verb in ("mint", "melt")
+            {"method": "POST", "path": path.format(method)}
+            for method in methods
+            for path in ("/v1/mint/{}", "/v1/mint/{}/batch", "/v1/melt/{}")
         ]
         supported = {"supported": True}
         dleq = self._context.signer.capabilities().dleq
@@ -227,8 +220,8 @@ class Mint:
             tos_url=settings.tos_url or None,
             max_array_length=settings.limits.array_length,
             nuts={
-                "4": {"methods": methods_in, "disabled": not settings.minting},
-                "5": {"methods": methods_out, "disabled": not settings.melting},
+                "4": {"methods": [_incoming(settings, rail, unit) for rail, unit in pairs], "disabled": not settings.minting},
+                "5": {"methods": [_outgoing(settings, rail, unit) for rail, unit in pairs], "disabled": not settings.melting},
                 "7": supported,
                 "8": supported,
                 "9": supported,
@@ -236,9 +229,11 @@ class Mint:
                 "11": supported,
                 "12": {"supported": dleq},
                 "14": supported,
-                "17": {"supported": [{"method": method, "unit": unit, "commands": commands} for method, unit in pairs]},
+                **({"15": {"methods": parts}} if parts else {}),
+                "17": {"supported": [_news(rail, unit) for rail, unit in pairs]},
                 "19": {"ttl": None, "cached_endpoints": cached},
                 "20": supported,
+                "29": {"max_batch_size": settings.limits.batch_quotes, "methods": methods},
             },
         )
 
@@ -282,6 +277,16 @@ class Mint:
         with self._watched("mint"):
             return await issue.issue(self._context, request)
 
+    async def check_mint_quotes(self, quotes: Sequence[str], method: str) -> list[MintQuote]:
+        """Several mint quotes as they stand now, in request order; all, or RefusedError (NUT-29)."""
+        return await batch.check_mint_quotes(self._context, quotes, method)
+
+    async def issue_batch(self, request: MintBatchRequest) -> list[BlindSignature]:
+        """Ecash for several paid quotes, all or nothing (NUT-29); the same request again gets the same answer."""
+        self._running("mint")
+        with self._watched("mint"):
+            return await batch.issue_batch(self._context, request)
+
     async def swap(self, request: SwapRequest) -> list[BlindSignature]:
         """Coins for coins (NUT-03); the same request again gets the same answer."""
         self._running("swap")
@@ -298,11 +303,12 @@ class Mint:
         return await melt.melt_quote(self._context, quote_id, method)
 
     async def melt(self, request: MeltRequest) -> MeltQuote:
-        """Have an invoice paid for coins (NUT-05, NUT-08).
+        """Have an invoice, offer or address paid for coins (NUT-05, NUT-08, NUT-25, NUT-30).
 
-        Waits for the payment, or answers PENDING at once with `prefer_async`. PaymentFailedError once it failed for good
-        and the coins are free again. The same request again gets the same answer and never a second payment.
-        UncertainError where the payment is in flight and its end cannot be told now; any other error: nothing happened.
+        Waits for the payment, or answers PENDING at once with `prefer_async` and where the method is always so.
+        PaymentFailedError once it failed for good and the coins are free again. The same request again gets the same
+        answer and never a second payment. UncertainError where the payment is in flight and its end cannot be told now; any
+        other error: nothing happened.
         """
         self._running("melt")
         with self._watched("melt"):
@@ -313,7 +319,7 @@ class Mint:
                 self._paying[record.quote] = task
                 task.add_done_callback(functools.partial(self._paid, record.quote))
             try:
-                if task is not None and not request.prefer_async:
+                if task is not None and not (request.prefer_async or self._context.rail(record.rail).terms.asynchronous):
                     await asyncio.shield(task)
                 return await melt.public_quote(self._context, record.quote)
             except (PaymentFailedError, InvariantError):
@@ -420,6 +426,38 @@ class Mint:
                 self.stop_verb(verb, error.detail)
             raise
         return books
+
+
+def _incoming(settings: MintSettings, rail: Rail, unit: str) -> dict[str, Any]:
+    """A method of NUT-04 as its rail's terms have it."""
+    terms = rail.terms
+    options: dict[str, Any] = {}
+    if terms.description or terms.incoming_amount != "never":
+        options["description"] = terms.description
+    if terms.confirmations is not None:
+        options["confirmations"] = terms.confirmations
+    return _method(rail, unit, settings.mint_min, settings.mint_max, terms.minimum_in_msat, options)
+
+
+def _outgoing(settings: MintSettings, rail: Rail, unit: str) -> dict[str, Any]:
+    """A method of NUT-05 as its rail's terms have it."""
+    terms = rail.terms
+    options = {} if terms.outgoing_amount == "payer" else {"amountless": terms.outgoing_amount == "either"}
+    return _method(rail, unit, settings.melt_min, settings.melt_max, terms.minimum_out_msat, options)
+
+
+def _method(rail: Rail, unit: str, least: int, most: int, minimum_msat: int, options: dict[str, Any]) -> dict[str, Any]:
+    least = max(least, minimum_msat if unit == "msat" else sat_ceil_from_msat(minimum_msat))
+    setting = {"method": rail.method, "unit": unit, "min_amount": least, "max_amount": most}
+    if rail.terms.method_name is not None:
+        setting["method_name"] = rail.terms.method_name
+    return setting | ({"options": options} if options else {})
+
+
+def _news(rail: Rail, unit: str) -> dict[str, Any]:
+    """What may be watched of a method (NUT-17)."""
+    commands = [f"{rail.method}_melt_quote", f"{rail.method}_mint_quote", "proof_state"]
+    return {"method": rail.method, "unit": unit, "commands": commands}
 
 
 class _Watch:

@@ -11,7 +11,7 @@ from specie.ecash.codes import (
     PaymentFailedError,
 )
 from specie.kernel import IncomingPayment, Rail, SpecieError, UnavailableError, UncertainError
-from specie.mint.engine import issue, melt
+from specie.mint.engine import deposit, melt
 from specie.mint.engine.catalogue import KEYSETS_CHANNEL
 from specie.mint.engine.context import Context
 from specie.mint.quotes import MeltRecord
@@ -81,7 +81,7 @@ async def _book(context: Context, rail: Rail, payment: IncomingPayment) -> None:
     """Book one arrival; a quote that moves at the same moment is tried again, for it is only contention."""
     for attempt in range(20):
         try:
-            await issue.credit(context, rail.name, payment, cursor=True)
+            await deposit.credit(context, rail.name, payment, cursor=True)
             return
         except UnavailableError as error:
             if attempt == 19:
