@@ -134,7 +134,7 @@ class MethodClient(DirectClient):
 
     async def info(self) -> MintInfo:
         real = await super().info()
-        nuts = dict(real.nuts)
+        nuts = {nut: setting for nut, setting in real.nuts.items() if nut not in ("15", "29")}
         for nut in ("4", "5"):
             extra = [
                 {

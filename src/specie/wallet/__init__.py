@@ -1,8 +1,8 @@
 """The wallet SDK: hold and spend ecash. Entry: `Wallet`; nobody else holds proofs."""
 
-from specie.wallet.engine import CheckReport, Payment, Progress, Receipt, Restored, ResumeReport, Wallet
+from specie.wallet.engine import CheckReport, PartOutcome, Payment, Progress, Receipt, Restored, ResumeReport, SplitPlan, Wallet
 from specie.wallet.history import HistoryEntry
-from specie.wallet.holding import Balance, MintView, SentToken, WalletMeltQuote, WalletMintQuote
+from specie.wallet.holding import Balance, MintView, SentToken, SplitPart, SplitPayment, WalletMeltQuote, WalletMintQuote
 from specie.wallet.lock import HTLC, P2PK
 from specie.wallet.operation import Operation
 from specie.wallet.ports import MintClient, MintClients, WalletStore
@@ -19,6 +19,7 @@ __all__ = [
     "MintClients",
     "MintView",
     "Operation",
+    "PartOutcome",
     "Payment",
     "Progress",
     "Receipt",
@@ -26,6 +27,9 @@ __all__ = [
     "ResumeReport",
     "RetryPolicy",
     "SentToken",
+    "SplitPart",
+    "SplitPayment",
+    "SplitPlan",
     "Wallet",
     "WalletMeltQuote",
     "WalletMintQuote",

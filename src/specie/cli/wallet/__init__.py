@@ -7,7 +7,7 @@ from typing import Any
 
 from cyclopts import App, Group
 
-from specie.cli.wallet import care, money
+from specie.cli.wallet import care, income, money, payment
 from specie.cli.wallet.mints import app as mints
 
 __all__ = ["app"]
@@ -30,7 +30,17 @@ _MORE = Group("More", sort_key=3)
 _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
     (
         _MONEY,
-        (money.balance, money.mint, money.invoice, money.send, money.receive, money.pay, money.lock, money.reclaim),
+        (
+            money.balance,
+            income.mint,
+            income.invoice,
+            money.send,
+            money.receive,
+            payment.pay,
+            money.lock,
+            money.reclaim,
+            income.quotes,
+        ),
     ),
     (_CARE, (care.init, care.words, care.restore, care.backup, care.pending, care.resume, care.tidy)),
     (_MORE, (care.history, care.names)),

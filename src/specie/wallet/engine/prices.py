@@ -93,8 +93,12 @@ async def choose_way(ctx: Context, mints: Sequence[str], ways: Sequence[Asked]) 
     return mints[0], ways[0]
 
 
-async def request_melt_quote(ctx: Context, mint: str, asked: Asked) -> WalletMeltQuote:
+async def request_melt_quote(
+    ctx: Context, mint: str, asked: Asked, *, fee_index: int | None = None, blocks: int | None = None
+) -> WalletMeltQuote:
     """Ask what paying costs. PeerFaultError if the quote is for something else, or for more, than was asked.
+
+    Of several prices one is chosen, by `fee_index` or `blocks` or as the settings say; RefusedError if there is none such.
 
     UnsupportedError for a method that the mint does not announce; MalformedError for an amount that is missing or one too many.
     """
@@ -126,7 +130,10 @@ async def request_melt_quote(ctx: Context, mint: str, asked: Asked) -> WalletMel
         part_msat=asked.part_msat,
     )
     if stored.fee_options:
-        stored = with_fee(stored, choose_fee(stored.fee_options, default_blocks=ctx.settings.confirm_blocks))
+        option = choose_fee(stored.fee_options, fee_index=fee_index, blocks=blocks, default_blocks=ctx.settings.confirm_blocks)
+        stored = with_fee(stored, option)
+    elif fee_index is not None or blocks is not None:
+        raise MalformedError("this payment has no fee options to choose from")
     await ctx.storage.transact(lambda tx: ctx.store.save_melt_quote(tx, stored))
     return stored
 

@@ -85,8 +85,8 @@ async def plan(
     """Price an invoice at the mints that together can pay it; no money moves. One mint alone where that is enough.
 
     `mints` limits the choice; those of `without` are left out. InvoicePaidError or OperationBusyError for an invoice that was
-    paid or may still be; InsufficientFundsError where all mints together cannot; FeeExceedsLimitError; UnsupportedError for units whose rate only a mint knows; MalformedError for an invoice that names no
-    amount.
+    paid or may still be; InsufficientFundsError where all mints together cannot; FeeExceedsLimitError; UnsupportedError for
+    units whose rate only a mint knows; MalformedError for an invoice that names no amount.
     """
     text, unit = bare_invoice(invoice), unit_checked(unit)
     amount_msat = invoice_amount_msat(text)

@@ -283,17 +283,20 @@ class Wallet:
         amount_msat: int | None = None,
         amount: int | None = None,
         method: str | None = None,
+        fee_index: int | None = None,
+        blocks: int | None = None,
     ) -> WalletMeltQuote:
         """Ask what paying costs: a BOLT 11 invoice, a BOLT 12 offer, a bitcoin address, or a `bitcoin:` URI that names some.
 
         Of several ways the first that a mint of ours announces is taken, Lightning before on-chain, unless `method` says which;
         a method of no NUT has to be named. `amount` (in the unit) or `amount_msat` for what names no amount. On chain
-        `fee_options` are what can be chosen from; the quote has one chosen already.
+        `fee_options` are what can be chosen from: `fee_index` or `blocks` (the cheapest that confirms within so many) choose,
+        else the settings do.
         """
         unit = unit_checked(unit)
         ways = prices.asked_of(request, method=method, unit=unit, amount=amount, amount_msat=amount_msat)
         chosen, asked = await prices.choose_way(self._context, await self._mints_for_spending(mint, unit, 1), ways)
-        return await prices.request_melt_quote(self._context, chosen, asked)
+        return await prices.request_melt_quote(self._context, chosen, asked, fee_index=fee_index, blocks=blocks)
 
     async def melt_quotes(self) -> list[WalletMeltQuote]:
         """All melt quotes, newest first, as last seen."""
@@ -304,11 +307,11 @@ class Wallet:
     ) -> SplitPlan:
         """How several mints (of `mints`, or all) would pay an invoice together (NUT-15), priced by each; give it to `pay`.
 
-        As few mints as possible. InsufficientFundsError where even all of them cannot.
+        As few mints as possible. InsufficientFundsError where even all of them cannot, InvoicePaidError, OperationBusyError.
         """
-        return await multipath.plan(
-            self._context, invoice, unit_checked(unit), mints=[await self._known(url) for url in mints], max_fee=max_fee
-        )
+        (asked,) = prices.asked_of(invoice, method=_METHOD, unit=unit_checked(unit))
+        chosen = [await self._known(url) for url in mints]
+        return await multipath.plan(self._context, asked.request, asked.unit, mints=chosen, max_fee=max_fee)
 
     async def pay(
         self,
@@ -338,9 +341,16 @@ class Wallet:
         if isinstance(request, str) and split is not True:
             try:
                 quote = await self.melt_quote(
-                    request, mint=mint, unit=unit, amount=amount, amount_msat=amount_msat, method=method
+                    request,
+                    mint=mint,
+                    unit=unit,
+                    amount=amount,
+                    amount_msat=amount_msat,
+                    method=method,
+                    fee_index=fee_index,
+                    blocks=blocks,
                 )
-                return await self._pay_quote(quote, max_fee, memo, wait_s, fee_index, blocks)
+                return await self._pay_quote(quote, max_fee, memo, wait_s, None, None)
             except InsufficientFundsError as error:
                 if split is False or mint is not None:
                     raise
@@ -359,8 +369,7 @@ class Wallet:
     async def _plan_instead(self, request: str, unit: str, max_fee: int | None, error: InsufficientFundsError) -> SplitPlan:
         """A plan for several mints where one alone has not enough; `error` where they cannot either."""
         try:
-            asked = prices.asked_of(request, method=_METHOD, unit=unit)
-            return await self.plan(asked[0].request, unit=unit, max_fee=max_fee)
+            return await self.plan(request, unit=unit, max_fee=max_fee)
         except (InsufficientFundsError, UnsupportedError, MalformedError):
             raise error from None
 
