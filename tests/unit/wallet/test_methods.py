@@ -335,7 +335,7 @@ async def test_a_mint_that_takes_another_option_is_told_on_and_followed() -> Non
         mint.melt = lying  # type: ignore[method-assign, assignment]
         paid = await wallet.pay(quote)
         assert paid.state == "PENDING"
-        assert any("another fee option" in reason for reason, _ in m.pages.pages)
+        assert any("another fee option" in str(facts) for _, facts in m.pages.pages)
         await mint.confirm(quote.quote)
         assert len((await wallet.resume()).settled) == 1
         await m.books_hold(wallet)

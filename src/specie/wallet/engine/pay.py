@@ -390,7 +390,12 @@ async def _watch_for_changes(ctx: Context, operation: Operation, quote: WalletMe
         check_unchanged(quote, seen)
     except PeerFaultError as error:
         await journal.note(ctx, operation, error.detail)
-        ctx.telemetry.page(f"wallet: {error.detail}", mint=operation.mint, operation=operation.operation_id)
+        ctx.telemetry.page(
+            "wallet: a mint changed a quote after it had the coins",
+            mint=operation.mint,
+            operation=operation.operation_id,
+            change=error.detail,
+        )
 
 
 async def _may_send_again(ctx: Context, operation: Operation) -> bool:
