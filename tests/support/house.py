@@ -28,7 +28,11 @@ from specie.ledger import Ledger
 from specie.ledger.adapters.store_sql import MIGRATIONS as LEDGER_MIGRATIONS
 from specie.ledger.adapters.store_sql import SqlLedgerStore
 from specie.lightning.adapters.play import MIGRATIONS as PLAY_MIGRATIONS
-from specie.lightning.adapters.play import PlayRail
+from specie.lightning.adapters.play import PlayRail, PlaySettings
+from specie.lightning.adapters.play_methods import play_rail
+from specie.lightning.adapters.play_network import PlayNetwork
+from specie.lightning.adapters.play_onchain import PlayOnchainRail
+from specie.lightning.adapters.play_requests import PlayRequestRail
 from specie.mint import Mint, MintSettings
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
@@ -72,6 +76,15 @@ class House:
     clock: VirtualClock
     entropy: SeededEntropy
     telemetry: Pages
+    requests: dict[str, PlayRequestRail] = field(default_factory=dict)
+    """Rails of the methods beside BOLT 11, by method, where the house was built with some."""
+
+    @property
+    def onchain(self) -> PlayOnchainRail:
+        """The rail of play blocks."""
+        rail = self.requests["onchain"]
+        assert isinstance(rail, PlayOnchainRail)
+        return rail
 
     def keyset(self, unit: str = "sat") -> Keyset:
         """The active keyset."""
@@ -96,17 +109,33 @@ async def house(
     rails: Sequence[Rail] | None = None,
     telemetry: Telemetry | None = None,
     keys: bytes = SEED,
+    methods: Sequence[str] = (),
+    play: PlaySettings | None = None,
+    network: PlayNetwork | None = None,
     **mint: Any,
 ) -> AsyncIterator[House]:
-    """A started mint. With `storage` given it is neither migrated twice nor closed, so a world can be restarted on it."""
+    """A started mint. With `storage` given it is neither migrated twice nor closed, so a world can be restarted on it.
+
+    `methods` are those beside BOLT 11 that it has play rails for; blocks come by hand unless `play` says otherwise.
+    """
     clock = clock or VirtualClock()
     entropy = SeededEntropy(seed)
     own = storage is None
     store = storage or SqliteStorage(":memory:", inline=True)
     await store.migrate(MIGRATIONS)
     signer = SoftwareSigner(keys, threads=0, entropy=entropy)
-    rail = PlayRail(storage=store, signer=signer, clock=clock, entropy=entropy, autopay_delay_s=autopay_delay_s)
+    rail = PlayRail(
+        storage=store, signer=signer, clock=clock, entropy=entropy, autopay_delay_s=autopay_delay_s, network=network
+    )
     await rail.start()
+    requests: dict[str, PlayRequestRail] = {}
+    for method in methods:
+        made = play_rail(
+            method, store, signer, clock, entropy, play or PlaySettings(block_s=None), autopay_delay_s=autopay_delay_s
+        )
+        assert isinstance(made, PlayRequestRail)
+        await made.start()
+        requests[method] = made
     pages = telemetry if isinstance(telemetry, Pages) else Pages()
     running = Mint(
         settings=settings or MintSettings(),
@@ -114,7 +143,7 @@ async def house(
         store=SqlMintStore(),
         ledger=Ledger(SqlLedgerStore()),
         signer=signer,
-        rails=rails or [rail],
+        rails=rails or [rail, *requests.values()],
         clock=clock,
         entropy=entropy,
         telemetry=pages,
@@ -122,10 +151,11 @@ async def house(
     )
     await running.start()
     try:
-        yield House(running, store, rail, signer, clock, entropy, pages)
+        yield House(running, store, rail, signer, clock, entropy, pages, requests)
     finally:
         await running.close()
-        await rail.close()
+        for one in (rail, *requests.values()):
+            await one.close()
         if own:
             await store.close()
 

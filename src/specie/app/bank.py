@@ -21,7 +21,9 @@ from specie.ledger import Ledger
 from specie.ledger.adapters.store_sql import MIGRATIONS as LEDGER_MIGRATIONS
 from specie.ledger.adapters.store_sql import SqlLedgerStore
 from specie.lightning.adapters.play import MIGRATIONS as PLAY_MIGRATIONS
-from specie.lightning.adapters.play import PlayRail
+from specie.lightning.adapters.play import PlaySettings
+from specie.lightning.adapters.play_methods import play_rail
+from specie.lightning.adapters.play_network import PlayNetwork
 from specie.mint import Mint
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
@@ -124,7 +126,8 @@ async def open_bank(
         migrated(len(await storage.migrate(MIGRATIONS)))
         rails: list[Rail] = []
         for rail_settings in settings.rails:
-            rail = await _open_rail(rail_settings, storage, signer, clock, entropy, telemetry, start=serve)
+            network = await _open_network(stack, rail_settings, clock)
+            rail = await _open_rail(rail_settings, storage, signer, clock, entropy, telemetry, network=network, start=serve)
             stack.push_async_callback(rail.close)
             rails.append(rail)
         mint = Mint(
@@ -157,6 +160,16 @@ def reseal_bank(settings: BankSettings, new: SealSource, *, entropy: Entropy | N
     return OpenedSeed(b"", sealed.kind, sealed.created, sealed.where)
 
 
+async def _open_network(stack: contextlib.AsyncExitStack, settings: RailSettings, clock: Clock) -> PlayNetwork | None:
+    """The file that play banks share, opened as a store of its own."""
+    if settings.network is None:
+        return None
+    storage = SqliteStorage(settings.network)
+    stack.push_async_callback(storage.close)
+    await storage.migrate(PLAY_MIGRATIONS)
+    return PlayNetwork(storage, clock)
+
+
 async def _open_rail(
     settings: RailSettings,
     storage: Storage,
@@ -165,17 +178,22 @@ async def _open_rail(
     entropy: Entropy,
     telemetry: Telemetry,
     *,
+    network: PlayNetwork | None,
     start: bool,
 ) -> Rail:
     if settings.kind is not RailKind.PLAY:
         raise InvariantError(f"no adapter for rail {settings.kind}")
-    rail = PlayRail(
-        storage=storage,
-        signer=signer,
-        clock=clock,
-        entropy=entropy,
+    rail = play_rail(
+        settings.method,
+        storage,
+        signer,
+        clock,
+        entropy,
+        PlaySettings(confirmations=settings.confirmations, block_s=settings.block_s or None),
+        name=settings.full_name,
         autopay_delay_s=settings.autopay_delay_s if settings.autopay else None,
         telemetry=telemetry,
+        network=network,
     )
     if start:
         await rail.start()

@@ -26,18 +26,20 @@ if TYPE_CHECKING:
     from specie.ops.settings import BankSettings
     from specie.server.admin_client import AdminClient
 
-__all__ = ["app"]
+__all__ = ["Bank", "app", "reach", "sentence"]
 
 app = App(name="mint", help="Look after a bank, running or not: keysets, quotes, books, backup.", help_epilogue="")
 _keysets = App(name="keysets", help="See keysets and start new ones.", help_epilogue="")
 app.command(_keysets)
+app.command("specie.cli.play:app", name="play", help="Move play money, and the blocks it is in, by hand.")
+app.command("specie.cli.play:settle", name="settle")
 
 Bank = BankOptions | None
 """Which bank; the default one if None."""
 
 
 @asynccontextmanager
-async def _reach(options: Bank) -> AsyncIterator[AdminClient]:
+async def reach(options: Bank) -> AsyncIterator[AdminClient]:
     """The running bank, or else its store."""
     async with _bank(bank_settings(options or BankOptions())) as (_, client):
         yield client
@@ -89,7 +91,7 @@ async def _opened(settings: BankSettings, serve: bool) -> AsyncIterator[tuple[Op
 @_keysets.command(name="list")
 async def keysets_list(*, bank: Bank = None, screen: ScreenArgument) -> None:
     """Every keyset: what was issued and redeemed under it."""
-    async with _reach(bank) as client:
+    async with reach(bank) as client:
         found = await client.keysets()
     screen.answer({"keysets": found}, _keyset_table(found))
 
@@ -108,9 +110,9 @@ async def keysets_rotate(
     screen: ScreenArgument,
 ) -> None:
     """Start a new keyset; coins of the old one stay good and are moved over by wallets."""
-    async with _reach(bank) as client:
+    async with reach(bank) as client:
         made = await client.rotate(unit, input_fee_ppk=fee, final_expiry=final_expiry)
-    screen.answer(made, _sentence("new keyset", made["id"]), _keyset_table([made]))
+    screen.answer(made, sentence("new keyset", made["id"]), _keyset_table([made]))
 
 
 @app.command
@@ -121,7 +123,7 @@ async def quotes(
     screen: ScreenArgument,
 ) -> None:
     """The newest quotes, in and out; their ids are shortened, for they are secrets of their wallets."""
-    async with _reach(bank) as client:
+    async with reach(bank) as client:
         found = await client.quotes(limit)
     rows = [
         (
@@ -151,7 +153,7 @@ async def liabilities(
     screen: ScreenArgument,
 ) -> None:
     """The books: what the rails hold, what is issued and redeemed, what is still owed."""
-    async with _reach(bank) as client:
+    async with reach(bank) as client:
         with screen.progress("reading all history" if verify else "reading the books"):
             books = await (client.audit() if verify else client.books())
             found = await client.keysets()
@@ -185,15 +187,15 @@ async def backup(
     settings = bank_settings(bank or BankOptions())
     if seed.exists():
         raise RefusedError(f"{seed} exists")
-    async with _reach(bank) as client:
+    async with reach(bank) as client:
         with screen.progress("copying the store"):
             written = await client.backup(path)
     _copy_seed(settings.data_dir / "mint.seed", seed)
     size = written.stat().st_size
     screen.answer(
         {"path": str(written), "seed": str(seed), "bytes": size},
-        _sentence("written", f"{written} ({size:,} bytes)"),
-        _sentence("written", f"{seed} (sealed: keep what opens it in another place)"),
+        sentence("written", f"{written} ({size:,} bytes)"),
+        sentence("written", f"{seed} (sealed: keep what opens it in another place)"),
     )
 
 
@@ -245,26 +247,13 @@ async def reseal(
 
     new = SealSource(passphrase_file=None if new_passphrase_file is None else str(new_passphrase_file), keyring=new_keyring)
     sealed = reseal_bank(bank_settings(bank or BankOptions()), new)
-    screen.answer({"sealed": str(sealed.kind), "where": sealed.where}, _sentence(sealed.kind.label, sealed.where))
-
-
-@app.command
-async def settle(
-    invoice: Annotated[str, Parameter(help="Invoice of this bank, or its payment hash.")],
-    *,
-    bank: Bank = None,
-    screen: ScreenArgument,
-) -> None:
-    """Have the play rail pay one of the bank's own invoices now."""
-    async with _reach(bank) as client:
-        await client.settle(invoice)
-    screen.answer({"settled": True}, _sentence("settled", "in play money"))
+    screen.answer({"sealed": str(sealed.kind), "where": sealed.where}, sentence(sealed.kind.label, sealed.where))
 
 
 @app.command
 async def health(*, bank: Bank = None, screen: ScreenArgument) -> int:
     """State, uptime and what each dependency says. Exit code 5 unless all is well."""
-    async with _reach(bank) as client:
+    async with reach(bank) as client:
         report = await client.health()
     rows = [
         (
@@ -275,7 +264,7 @@ async def health(*, bank: Bank = None, screen: ScreenArgument) -> int:
         )
         for check in report["checks"]
     ]
-    head = _sentence(report["state"], f"up for {report['uptime_s']:,} s, {report['pages']} pages")
+    head = sentence(report["state"], f"up for {report['uptime_s']:,} s, {report['pages']} pages")
     screen.answer(report, head, table(("part", "state", ("took", "right"), "says"), rows))
     return 0 if report["state"] == "ok" else 5
 
@@ -312,7 +301,8 @@ def _verdict(verified: bool, play: bool) -> Text:
     return text.append_text(Text(" PLAY MONEY ", "bold black on yellow")) if play else text
 
 
-def _sentence(head: str, rest: str) -> Text:
+def sentence(head: str, rest: str) -> Text:
+    """What was done, and the rest of it."""
     from rich.text import Text
 
     return Text.assemble((f"{head} ", "bold green" if head != "down" else "bold red"), rest)

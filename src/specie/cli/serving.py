@@ -7,7 +7,7 @@ so that an operator's command does the same in both.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from specie._version import __version__
 from specie.app.bank import Bank
@@ -17,16 +17,27 @@ from specie.keys import SealKind
 from specie.lightning import decode_invoice
 from specie.ops.health import Health, rail_check, storage_check
 from specie.ops.metrics import Metrics
-from specie.server.ports import BankFacts, OperatorActions, RailFacts, ServerContext
+from specie.server.ports import BankFacts, OperatorActions, PlayChainActions, RailFacts, ServerContext
 
 __all__ = ["bank_facts", "payment_id_of", "sealing_notice", "server_context"]
 
 
 @runtime_checkable
 class _Settling(Protocol):
-    """A rail that can be told to pay one of its own invoices: the play rail."""
+    """A rail that can be told to pay one of its own requests: every play rail. BOLT 11's takes no amount."""
 
-    async def settle(self, payment_id: str) -> object: ...
+    async def settle(self, *request_and_amount: Any) -> object: ...
+
+
+@runtime_checkable
+class _Chain(Protocol):
+    """A rail that has a play chain."""
+
+    async def mine(self, blocks: int = 1) -> int: ...
+
+    async def reorganise(self, depth: int, *, drop: str | None = None) -> int: ...
+
+    async def replace(self, txid: str, *, paid: bool = True) -> str | None: ...
 
 
 def payment_id_of(request: str) -> str:
@@ -60,16 +71,33 @@ def bank_facts(bank: Bank) -> BankFacts:
     )
 
 
-def _settle(bank: Bank) -> Callable[[str], Awaitable[None]] | None:
-    rails = [rail for rail in bank.rails if rail.play and isinstance(rail, _Settling)]
-    if not rails:
+def _settle(bank: Bank) -> Callable[[str, int | None], Awaitable[None]] | None:
+    rails: list[Any] = [rail for rail in bank.rails if rail.play and isinstance(rail, _Settling)]
+    invoices = [rail for rail in rails if rail.method == "bolt11"]
+    others = [rail for rail in rails if rail.method != "bolt11"]
+    if not invoices and not others:
         return None
-    rail = rails[0]
 
-    async def settle(request: str) -> None:
-        await rail.settle(payment_id_of(request))
+    async def settle(request: str, amount_msat: int | None = None) -> None:
+        text = request.strip()
+        for rail in others:
+            try:
+                await rail.settle(text, amount_msat)
+            except RefusedError:
+                continue
+            return
+        if not invoices:
+            raise RefusedError("no play rail of this bank has issued it")
+        await invoices[0].settle(payment_id_of(text))
 
     return settle
+
+
+def _chain(bank: Bank) -> PlayChainActions | None:
+    for rail in bank.rails:
+        if rail.play and isinstance(rail, _Chain):
+            return PlayChainActions(mine=rail.mine, reorganise=rail.reorganise, replace=rail.replace)
+    return None
 
 
 def server_context(bank: Bank, metrics: Metrics, stop: Callable[[], None] | None = None) -> ServerContext:
@@ -89,5 +117,7 @@ def server_context(bank: Bank, metrics: Metrics, stop: Callable[[], None] | None
         health=health,
         clock=clock,
         entropy=SystemEntropy(),
-        operator=OperatorActions(backup=bank.storage.backup if embedded else None, settle=_settle(bank), stop=stop),
+        operator=OperatorActions(
+            backup=bank.storage.backup if embedded else None, settle=_settle(bank), stop=stop, chain=_chain(bank)
+        ),
     )

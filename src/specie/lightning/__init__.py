@@ -1,4 +1,4 @@
-"""Lightning: invoices as values. Rails to real or played nodes are plugs in `adapters`."""
+"""Lightning: invoices and offers as values. Rails to real or played nodes are plugs in `adapters`."""
 
 from specie.lightning.errors import (
     InvoiceExpiredError,
@@ -7,6 +7,7 @@ from specie.lightning.errors import (
     InvoiceNetworkError,
     InvoicePaidError,
     InvoiceSignatureError,
+    OfferMalformedError,
 )
 from specie.lightning.invoice import (
     Fallback,
@@ -19,6 +20,7 @@ from specie.lightning.invoice import (
     encode_invoice,
     invoice_amount_msat,
 )
+from specie.lightning.offer import Offer, decode_offer, encode_offer
 
 __all__ = [
     "Fallback",
@@ -32,8 +34,12 @@ __all__ = [
     "InvoicePaidError",
     "InvoiceSignatureError",
     "Network",
+    "Offer",
+    "OfferMalformedError",
     "bare_invoice",
     "decode_invoice",
+    "decode_offer",
     "encode_invoice",
+    "encode_offer",
     "invoice_amount_msat",
 ]

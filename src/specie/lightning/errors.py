@@ -12,6 +12,7 @@ __all__ = [
     "InvoiceNetworkError",
     "InvoicePaidError",
     "InvoiceSignatureError",
+    "OfferMalformedError",
 ]
 
 
@@ -41,3 +42,7 @@ class InvoiceNetworkError(RefusedError):
 
 class InvoiceExpiredError(RefusedError):
     """The invoice's time is over; its payee would refuse."""
+
+
+class OfferMalformedError(MalformedError):
+    """Text that is no BOLT 12 offer, or one that breaks a bound."""

@@ -7,6 +7,7 @@ the settings; `app` does that.
 from __future__ import annotations
 
 import ipaddress
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ _OTHERS = ("SPECIE_CONFIG", "SPECIE_WALLET", "SPECIE_TEST", "SPECIE_BENCH", "SPE
 """Names, or beginnings of names, in the environment that belong to other programs of this package."""
 
 _MAX_FILE_BYTES = 1_000_000
+_METHOD = re.compile(r"[a-z0-9_-]{1,64}")
 
 _SectionT = TypeVar("_SectionT")
 
@@ -212,9 +214,15 @@ def _check_together(settings: BankSettings, values: Mapping[str, tuple[Any, str]
             " money; say --allow-play-on-network (server.allow_play_on_network) if that is meant"
         )
         problem("server.host", reason)
-    names = [rail.name or rail.kind.value for rail in settings.rails]
+    names = [rail.full_name for rail in settings.rails]
     if len(set(names)) < len(names):
         problem("rails", f"names must differ: {', '.join(names)}")
+    methods = [rail.method for rail in settings.rails]
+    if len(set(methods)) < len(methods) and len(set(names)) == len(names):
+        problem("rails", f"each serves another method: {', '.join(methods)}")
+    for method in methods:
+        if not _METHOD.fullmatch(method) or method == "quote":
+            problem("rails", f"{method!r} cannot be a payment method: 1 to 64 of a-z, 0-9, '_' and '-', and not quote")
     for network in server.trusted_proxies:
         try:
             ipaddress.ip_network(network, strict=False)

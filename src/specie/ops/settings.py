@@ -128,12 +128,25 @@ class RailSettings:
 
     kind: RailKind = RailKind.PLAY
     """play: money for trying things out; its invoices are paid by themselves."""
+    method: str = "bolt11"
+    """Payment method it serves: bolt11, bolt12, onchain, or any other name for a method of its own (play only)."""
     name: str = ""
-    """Name in the books; by default its kind."""
+    """Name in the books, for good; by default its kind, with the method behind it where that is not bolt11."""
     autopay: bool = True
     """Pay own invoices after a moment (play only)."""
     autopay_delay_s: float = field(default=3.0, metadata=_between(0, 86_400))
     """How long that moment is, in seconds (play only)."""
+    confirmations: int = field(default=3, metadata=_between(1, 1000))
+    """Blocks after which a deposit counts and a payment is done (onchain only)."""
+    block_s: float = field(default=2.0, metadata=_between(0, 86_400))
+    """Seconds from one play block to the next while something waits for it; 0: blocks by hand (play onchain only)."""
+    network: Path | None = None
+    """File that several play banks on one machine share, to pay parts of one invoice (play bolt11 only)."""
+
+    @property
+    def full_name(self) -> str:
+        """Its name in the books, given or not."""
+        return self.name or (self.kind.value if self.method == "bolt11" else f"{self.kind.value}-{self.method}")
 
     @property
     def play(self) -> bool:
@@ -199,7 +212,7 @@ class BankSettings:
     keys: KeysSettings = field(default_factory=KeysSettings)
     mint: MintSettings = field(default_factory=MintSettings)
     log: LogSettings = field(default_factory=LogSettings)
-    rails: tuple[RailSettings, ...] = (RailSettings(),)
+    rails: tuple[RailSettings, ...] = (RailSettings(), RailSettings(method="bolt12"), RailSettings(method="onchain"))
 
     @property
     def store_path(self) -> Path:

@@ -21,7 +21,7 @@ from specie.kernel.errors import MalformedError, RefusedError
 from specie.ledger import Books
 from specie.mint import MeltRecord, MintRecord
 from specie.server.errors import answer_error
-from specie.server.ports import ServerContext
+from specie.server.ports import PlayChainActions, ServerContext
 
 __all__ = ["build_admin"]
 
@@ -43,6 +43,21 @@ class _Backup(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Settle(msgspec.Struct, forbid_unknown_fields=True):
     request: str
+    amount_msat: int | None = None
+
+
+class _Mine(msgspec.Struct, forbid_unknown_fields=True):
+    blocks: int = 1
+
+
+class _Reorganise(msgspec.Struct, forbid_unknown_fields=True):
+    depth: int = 1
+    drop: str | None = None
+
+
+class _Replace(msgspec.Struct, forbid_unknown_fields=True):
+    txid: str
+    paid: bool = True
 
 
 def _json(value: object, status: int = 200) -> Response:
@@ -118,8 +133,26 @@ class _Operator:
         action = self._context.operator.settle
         if action is None:
             raise RefusedError("this bank has no play rail")
-        await action(asked.request)
+        await action(asked.request, asked.amount_msat)
         return _json({"settled": True})
+
+    def _chain(self) -> PlayChainActions:
+        chain = self._context.operator.chain
+        if chain is None:
+            raise RefusedError("this bank has no on-chain play rail")
+        return chain
+
+    async def mine(self, request: Request) -> Response:
+        asked = await _read(request, _Mine)
+        return _json({"height": await self._chain().mine(asked.blocks)})
+
+    async def reorganise(self, request: Request) -> Response:
+        asked = await _read(request, _Reorganise)
+        return _json({"withdrawn": await self._chain().reorganise(asked.depth, drop=asked.drop)})
+
+    async def replace(self, request: Request) -> Response:
+        asked = await _read(request, _Replace)
+        return _json({"txid": await self._chain().replace(asked.txid, paid=asked.paid)})
 
     async def stop(self, request: Request) -> Response:
         action = self._context.operator.stop
@@ -149,7 +182,7 @@ def _quote(record: MintRecord | MeltRecord) -> dict[str, Any]:
         "method": record.method,
         "rail": record.rail,
         "unit": record.unit,
-        "amount": record.amount,
+        "amount": record.amount_paid if isinstance(record, MintRecord) and record.amount is None else record.amount,
         "state": record.public().state.value,
         "created_at": record.created_at,
         "updated_at": record.updated_at,
@@ -203,6 +236,9 @@ def build_admin(context: ServerContext) -> Starlette:
         ("POST", "/audit", operator.audit),
         ("POST", "/backup", operator.backup),
         ("POST", "/play/settle", operator.settle),
+        ("POST", "/play/mine", operator.mine),
+        ("POST", "/play/reorganise", operator.reorganise),
+        ("POST", "/play/replace", operator.replace),
         ("POST", "/stop", operator.stop),
     ]
     return Starlette(routes=[Route(path, guarded(path, handler), methods=[method]) for method, path, handler in table])

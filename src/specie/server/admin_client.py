@@ -60,9 +60,22 @@ class AdminClient:
         """A consistent copy of the store in the new file `path`, which is absolute."""
         return Path((await self._ask("POST", "/backup", {"path": str(path)}))["path"])
 
-    async def settle(self, request: str) -> None:
-        """Have the play rail pay one of its own invoices now."""
-        await self._ask("POST", "/play/settle", {"request": request})
+    async def settle(self, request: str, amount_msat: int | None = None) -> None:
+        """Have the play rail pay one of its own requests now; `amount_msat` where it names no amount."""
+        await self._ask("POST", "/play/settle", {"request": request, "amount_msat": amount_msat})
+
+    async def mine(self, blocks: int = 1) -> int:
+        """New play blocks; the height after them."""
+        return int((await self._ask("POST", "/play/mine", {"blocks": blocks}))["height"])
+
+    async def reorganise(self, depth: int = 1, *, drop: str | None = None) -> int:
+        """Undo the newest play blocks, and `drop` a transaction that they had; how many deposits were withdrawn."""
+        return int((await self._ask("POST", "/play/reorganise", {"depth": depth, "drop": drop}))["withdrawn"])
+
+    async def replace(self, txid: str, *, paid: bool = True) -> str | None:
+        """Replace a play transaction that no block has, by one that pays the same or (not `paid`) somebody else; its id."""
+        found: str | None = (await self._ask("POST", "/play/replace", {"txid": txid, "paid": paid}))["txid"]
+        return found
 
     async def stop(self) -> None:
         """Begin a graceful stop."""

@@ -29,7 +29,17 @@ from specie.ops.health import Health
 from specie.ops.metrics import Metrics
 from specie.ops.settings import ServerSettings
 
-__all__ = ["BankFacts", "Change", "MintFace", "OperatorActions", "RailFacts", "ServerContext"]
+__all__ = [
+    "BankFacts",
+    "Change",
+    "MintFace",
+    "OperatorActions",
+    "PlayChainActions",
+    "RailFacts",
+    "Reorganise",
+    "Replace",
+    "ServerContext",
+]
 
 
 class Change(Protocol):
@@ -120,16 +130,40 @@ class BankFacts:
         return any(rail.play for rail in self.rails)
 
 
+class Reorganise(Protocol):
+    """Undo the newest play blocks; how many arrivals were withdrawn."""
+
+    async def __call__(self, depth: int, *, drop: str | None = None) -> int: ...
+
+
+class Replace(Protocol):
+    """Replace a play transaction that no block has; the other's id, None where it pays somebody else."""
+
+    async def __call__(self, txid: str, *, paid: bool = True) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlayChainActions:
+    """What an operator may do to a chain of play blocks."""
+
+    mine: Callable[[int], Awaitable[int]]
+    """New blocks now; the height after them."""
+    reorganise: Reorganise
+    replace: Replace
+
+
 @dataclass(frozen=True, slots=True)
 class OperatorActions:
     """Effects an operator may ask for through the unix socket. None where the bank cannot do it."""
 
     backup: Callable[[Path], Awaitable[None]] | None = None
     """Write a consistent copy of the store to a new file."""
-    settle: Callable[[str], Awaitable[None]] | None = None
-    """Have the play rail pay one of its own invoices now."""
+    settle: Callable[[str, int | None], Awaitable[None]] | None = None
+    """Have the play rail pay one of its own requests now, with an amount in millisatoshi where it names none."""
     stop: Callable[[], None] | None = None
     """Begin a graceful stop."""
+    chain: PlayChainActions | None = None
+    """Move the chain of the on-chain play rail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,11 @@ def problems(tmp_path: Path, text: str = "", environ=None, overrides=None) -> li
 
 
 def test_defaults_are_a_play_bank_on_loopback():
-    """Nothing given: port 3338 on loopback, one play rail, SQLite in the data directory."""
+    """Nothing given: port 3338 on loopback, a play rail for each method, SQLite in the data directory."""
     settings = load_settings()
     assert (settings.server.host, settings.server.port) == ("127.0.0.1", 3338)
-    assert [rail.kind for rail in settings.rails] == [RailKind.PLAY]
+    assert [rail.full_name for rail in settings.rails] == ["play", "play-bolt12", "play-onchain"]
+    assert {rail.kind for rail in settings.rails} == {RailKind.PLAY}
     assert settings.play
     assert settings.store_path == settings.data_dir / "bank.sqlite"
     assert settings.admin_socket.parent == settings.data_dir
@@ -154,6 +155,9 @@ def test_unknown_keys_in_a_rail_are_refused(tmp_path):
         ("rails = ['play']", "expected a table"),
         ("rails = []", "at least one rail"),
         ("[[rails]]\nkind='play'\n[[rails]]\nkind='play'", "names must differ"),
+        ("[[rails]]\nkind='play'\n[[rails]]\nname='other'", "each serves another method"),
+        ("[[rails]]\nmethod='quote'", "cannot be a payment method"),
+        ("[[rails]]\nmethod='Bank Wire'", "cannot be a payment method"),
         ("[keys]\npassphrase = 'x'", "does not belong in a file"),
         ("[keys]\nsealing = 'passphrase'", "needs keys.passphrase_file"),
         ("[keys]\nsealing = 'keyring'\npassphrase_file = 'x'", "which one is meant"),

@@ -82,7 +82,7 @@ async def test_actions_are_done_or_refused(served, tmp_path):
     async def backup(path: Path) -> None:
         done.append(path)
 
-    async def settle(request: str) -> None:
+    async def settle(request: str, amount_msat: int | None = None) -> None:
         done.append(request)
 
     actions = OperatorActions(backup, settle, lambda: done.append("stop"))

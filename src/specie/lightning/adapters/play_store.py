@@ -31,6 +31,7 @@ __all__ = [
     "insert_payment",
     "invoice_row",
     "living_payment",
+    "lock_book",
     "number",
     "open_book",
     "payment_row",
@@ -215,6 +216,11 @@ async def open_book(tx: Transaction, rail: str) -> None:
         2 + zlib.crc32(rail.encode()),
         rail,
     )
+
+
+async def lock_book(tx: Transaction, rail: str) -> None:
+    """Let no other process change what belongs to a rail until this transaction is over."""
+    await tx.execute("UPDATE play_book SET cursor = cursor WHERE rail = $1", rail)
 
 
 async def book_arrival(tx: Transaction, rail: str, amount_msat: int) -> int:
