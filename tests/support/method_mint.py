@@ -29,28 +29,22 @@ from specie.ecash import (
 from specie.ecash import codes as refused
 from specie.ecash.proof import BlindedMessage
 from specie.ecash.quote import MeltState, verify_quote_signature
-from specie.kernel import RefusedError
+from specie.kernel import RefusedError, curve
 from specie.kernel.clock import Clock
-from specie.lightning import decode_invoice
+from specie.lightning import Network, decode_invoice, decode_offer, encode_offer
 from specie.wallet import MintClient, Wallet
 from tests.support.direct_client import DirectClient, Faults
 from tests.support.house import House, Pages, house
 from tests.support.virtual import VirtualClock
 from tests.support.wallets import SETTINGS, World, make_wallet, memory_storage
 
-_CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-
 
 def offer_of(amount_msat: int | None, name: str = "coffee") -> str:
-    """A BOLT 12 offer as far as wallets read it: amount (8), description (10) and issuer's key (22)."""
-    from specie.kernel.encoding import convert_bits
-
-    records = b""
-    if amount_msat is not None:
-        raw = amount_msat.to_bytes((amount_msat.bit_length() + 7) // 8, "big")
-        records += bytes([8, len(raw)]) + raw
-    records += bytes([10, len(name)]) + name.encode() + bytes([22, 33]) + b"\x02" + b"\x11" * 32
-    return "lno1" + "".join(_CHARSET[group] for group in convert_bits(records, 8, 5, pad=True))
+    """A BOLT 12 offer on the play network."""
+    issuer = curve.public_key(b"\x09" * 32)
+    metadata = sha256(name.encode()).digest()[:16]
+    made = encode_offer(network=Network.REGTEST, issuer_id=issuer, metadata=metadata, amount_msat=amount_msat, description=name)
+    return made.text
 
 
 def address_of(name: str) -> str:
@@ -268,9 +262,7 @@ class MethodClient(DirectClient):
                 raise self.refuse_parts
             amount = asked.amount or -(-(asked.mpp_msat or asked.amount_msat or 0) // 1000)
             if request.method == "bolt12" and not amount:
-                from specie.wallet.destination import offer_terms
-
-                amount = -(-(offer_terms(request.request).amount_msat or 0) // 1000)
+                amount = -(-(decode_offer(request.request).amount_msat or 0) // 1000)
             name = self._name()
             inner = await self.mint.request_melt_quote(
                 MeltQuoteRequest("bolt11", await self._world.foreign_invoice(amount * 1000, name), "sat")

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from specie.ecash import (
-    LEGACY_SIGNATURE_VERSION,
-    QUOTE_SIGNATURE_VERSION,
     BlindedMessage,
     MeltQuote,
     MeltQuoteRequest,
@@ -17,8 +15,8 @@ from specie.ecash import (
     MintQuoteRequest,
     MintRequest,
     Proof,
-    quote_signature_digest,
 )
+from specie.ecash.quote import LEGACY_SIGNATURE_VERSION, QUOTE_SIGNATURE_VERSION, quote_signature_digest
 from specie.kernel import curve, split_amount
 from specie.kernel.encoding import bech32_encode, convert_bits
 from specie.lightning import Network, encode_offer

@@ -1,7 +1,7 @@
 """What a pasted text asks to have paid: a BOLT 11 invoice, a BOLT 12 offer, a bitcoin address, or a URI that names several.
 
-Pure, and for recognising only: checksums of addresses are checked, signatures of invoices and the inside of an offer beyond
-its amount are the mint's to judge, who pays. A URI is BIP 21 with `lightning=` (an invoice) and `lno=` (an offer, BIP 321);
+Pure, and for recognising only: offers and the checksums of addresses are checked, signatures of invoices are the mint's to
+judge, who pays. A URI is BIP 21 with `lightning=` (an invoice) and `lno=` (an offer, BIP 321);
 its amounts are exact decimals of bitcoin. Not here: which of several ways is taken.
 """
 
@@ -16,8 +16,9 @@ from specie.kernel.encoding import bech32_decode, convert_bits
 from specie.kernel.errors import MalformedError
 from specie.kernel.limits import DEFAULT_LIMITS
 from specie.lightning.invoice import bare_invoice, invoice_amount_msat
+from specie.lightning.offer import decode_offer
 
-__all__ = ["Destination", "OfferTerms", "bitcoin_uri", "is_address", "offer_terms", "parse_destination", "sat_from_bitcoin"]
+__all__ = ["Destination", "bitcoin_uri", "is_address", "parse_destination", "sat_from_bitcoin"]
 
 _SAT_PER_BITCOIN = 100_000_000
 _MOST_SAT = 21_000_000 * _SAT_PER_BITCOIN
@@ -26,18 +27,7 @@ _SEGWIT_PREFIXES = ("bc", "tb", "bcrt")
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BASE58_VERSIONS = frozenset({0x00, 0x05, 0x6F, 0xC4})
 """Pay-to-public-key-hash and pay-to-script-hash, of the main network and of the test networks."""
-_CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _MOST_PARAMETERS = 32
-_OFFER_CURRENCY, _OFFER_AMOUNT = 6, 8
-
-
-@dataclass(frozen=True, slots=True)
-class OfferTerms:
-    """What an offer says of its price: `amount_msat`, or None where the payer chooses or another currency is asked for."""
-
-    amount_msat: int | None
-    currency: bool = False
-    """True if the amount is in a currency that only the payee's node can convert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,59 +96,11 @@ def _is_base58(text: str) -> bool:
     return raw[0] in _BASE58_VERSIONS and sha256(sha256(raw[:21]).digest()).digest()[:4] == raw[21:]
 
 
-def offer_terms(text: str) -> OfferTerms:
-    """The price in a BOLT 12 offer. MalformedError for what is no offer."""
-    if len(text) > DEFAULT_LIMITS.request_chars or not text.isascii():
-        raise MalformedError("offer is too long or not ASCII")
-    bare = re.sub(r"\+\s*", "", text.strip())
-    if bare not in (bare.lower(), bare.upper()):
-        raise MalformedError("offer has mixed case")
-    bare = bare.lower()
-    if not bare.startswith("lno1") or any(char not in _CHARSET for char in bare[4:]):
-        raise MalformedError("not an offer")
-    data = bytes(convert_bits([_CHARSET.index(char) for char in bare[4:]], 5, 8, pad=False))
-    fields = _fields(data)
-    amount = fields.get(_OFFER_AMOUNT)
-    if amount is not None and (len(amount) > 8 or amount[:1] == b"\x00"):
-        raise MalformedError("offer has an amount that is no number")
-    if _OFFER_CURRENCY in fields:
-        return OfferTerms(None, currency=True)
-    return OfferTerms(None if amount is None else int.from_bytes(amount, "big"))
-
-
-def _fields(data: bytes) -> dict[int, bytes]:
-    """Type-length-value records of an offer, types ascending (BOLT 1)."""
-    found: dict[int, bytes] = {}
-    place, last = 0, -1
-    while place < len(data):
-        kind, place = _big_size(data, place)
-        length, place = _big_size(data, place)
-        if kind <= last or length > len(data) - place:
-            raise MalformedError("offer has records out of order or cut short")
-        found[kind], last, place = data[place : place + length], kind, place + length
-    if not found:
-        raise MalformedError("offer is empty")
-    return found
-
-
-def _big_size(data: bytes, place: int) -> tuple[int, int]:
-    first = data[place] if place < len(data) else None
-    if first is None:
-        raise MalformedError("offer is cut short")
-    size = {0xFD: 2, 0xFE: 4, 0xFF: 8}.get(first, 0)
-    if not size:
-        return first, place + 1
-    raw = data[place + 1 : place + 1 + size]
-    value = int.from_bytes(raw, "big")
-    if len(raw) != size or value < {2: 0xFD, 4: 0x10000, 8: 0x100000000}[size]:
-        raise MalformedError("offer has a number that is cut short or too long")
-    return value, place + 1 + size
-
-
 def parse_destination(text: str) -> Destination:
     """Read what was pasted; white space around it and a `lightning:` in front are dropped. MalformedError if it is nothing.
 
-    In a URI an unknown parameter that begins with `req-` is refused (BIP 21), as is a parameter given twice.
+    In a URI an unknown parameter that begins with `req-` is refused (BIP 21), as is a parameter given twice. RefusedError for
+    an offer that demands what is not known here.
     """
     text = bare_invoice(text)
     if len(text) > DEFAULT_LIMITS.request_chars:
@@ -166,7 +108,7 @@ def parse_destination(text: str) -> Destination:
     if text[:8].lower() == "bitcoin:":
         return _uri(text[8:])
     if text.lower().startswith("lno1"):
-        offer_terms(text)
+        decode_offer(text)
         return Destination(bolt12=text)
     if is_address(text):
         return Destination(onchain=text)
@@ -199,7 +141,7 @@ def _uri(rest: str) -> Destination:
     if invoice is not None:
         invoice_amount_msat(invoice)
     if offer is not None:
-        offer_terms(offer)
+        decode_offer(offer)
     if not (address or invoice or offer):
         raise MalformedError("bitcoin URI names nothing to pay")
     return Destination(

@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 from specie.kernel import MalformedError
 from specie.wallet.destination import (
     Destination,
-    OfferTerms,
     bitcoin_uri,
     is_address,
-    offer_terms,
     parse_destination,
     sat_from_bitcoin,
 )
@@ -140,49 +138,3 @@ def test_a_uri_that_is_not_understood_is_refused(text: str) -> None:
     """Required things that are unknown, doubled or wrong parameters, nothing to pay."""
     with pytest.raises(MalformedError):
         parse_destination(text.replace("{0}", address_of("shop")))
-
-
-def test_offers_tell_their_price() -> None:
-    """An amount, none, or a currency; continued lines and upper case are as good."""
-    assert offer_terms(offer_of(21_000)) == OfferTerms(21_000)
-    assert offer_terms(offer_of(None)) == OfferTerms(None)
-    text = offer_of(21_000)
-    assert offer_terms(f"{text[:20]}+\n {text[20:]}") == OfferTerms(21_000)
-    assert offer_terms(text.upper()) == OfferTerms(21_000)
-    assert offer_terms(_offer(b"\x06\x03EUR\x08\x01\x05")) == OfferTerms(None, currency=True)
-    assert offer_terms(_offer(b"\x08\x01\x05\xfd\x01\x00\x02ab")) == OfferTerms(5)
-
-
-@pytest.mark.parametrize(
-    "records",
-    [
-        b"",
-        b"\x08\x01",
-        b"\x08",
-        b"\x0a\x01a\x08\x01\x05",
-        b"\x08\x01\x05\x08\x01\x05",
-        b"\x08\x02\x00\x05",
-        b"\x08\x09" + b"\x01" * 9,
-        b"\xfd\x00\x08\x01\x05",
-        b"\xfd\x01",
-        b"\xff" + b"\xff" * 8 + b"\x01a\x00",
-    ],
-)
-def test_a_broken_offer_is_refused(records: bytes) -> None:
-    """Empty, cut short, out of order, doubled, padded or too large numbers."""
-    with pytest.raises(MalformedError):
-        offer_terms(_offer(records))
-
-
-def test_what_is_no_offer_is_refused() -> None:
-    """Mixed case, other letters, another thing, too long."""
-    for text in ("lno1", offer_of(5)[:-3] + "AbC", "lno1b", "lni1qq", "lno1é", "lno1" + "q" * 5000):
-        with pytest.raises(MalformedError):
-            offer_terms(text)
-
-
-def _offer(records: bytes) -> str:
-    from specie.kernel.encoding import convert_bits
-
-    charset = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-    return "lno1" + "".join(charset[group] for group in convert_bits(records, 8, 5, pad=True))

@@ -27,8 +27,9 @@ from specie.ecash.transaction import MintRequest
 from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError
 from specie.kernel.money import split_amount, unit_checked
 from specie.lightning.invoice import invoice_amount_msat
+from specie.lightning.offer import decode_offer
 from specie.storage.ports import Transaction
-from specie.wallet.destination import is_address, offer_terms
+from specie.wallet.destination import is_address
 from specie.wallet.engine import journal
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.methods import required, setting_of
@@ -135,8 +136,8 @@ def _check_offer(quote: MintQuote, request: MintQuoteRequest, mint: str) -> None
     """The payer pays what the offer says, so it has to be an offer, and of the amount that was asked for."""
     factor = {"sat": 1000, "msat": 1}.get(request.unit)
     try:
-        asked = offer_terms(quote.request).amount_msat
-    except MalformedError:
+        asked = decode_offer(quote.request).amount_msat
+    except RefusedError:
         raise PeerFaultError("the mint's payment request is no offer", peer=mint) from None
     if factor is not None and asked is not None and (request.amount is None or asked != request.amount * factor):
         raise PeerFaultError("the mint's offer asks for another amount than the quote", peer=mint)

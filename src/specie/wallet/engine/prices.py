@@ -12,7 +12,8 @@ from specie.ecash.quote import MeltFeeOption, MeltQuote, MeltQuoteRequest, MeltS
 from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError
 from specie.kernel.money import sat_ceil_from_msat, unit_checked
 from specie.lightning.invoice import bare_invoice, invoice_amount_msat
-from specie.wallet.destination import Destination, is_address, offer_terms, parse_destination
+from specie.lightning.offer import decode_offer
+from specie.wallet.destination import Destination, is_address, parse_destination
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.methods import required, setting_of
 from specie.wallet.holding import WalletMeltQuote
@@ -73,7 +74,7 @@ def asked_of(
 def _check_uri_amount(found: Destination, unit: str, amount: int | None, amount_msat: int | None) -> None:
     asked_msat = (found.amount_sat or 0) * 1000
     named = [invoice_amount_msat(found.bolt11)] if found.bolt11 is not None else []
-    named += [offer_terms(found.bolt12).amount_msat] if found.bolt12 is not None else []
+    named += [decode_offer(found.bolt12).amount_msat] if found.bolt12 is not None else []
     given = amount_msat if amount is None or unit not in ("sat", "msat") else amount * (1000 if unit == "sat" else 1)
     if any(one is not None and one != asked_msat for one in (*named, given)):
         raise MalformedError("the URI names another amount")
@@ -151,7 +152,7 @@ def _request(asked: Asked) -> tuple[MeltQuoteRequest, int | None]:
         if method == "onchain" and asked.amount is None:
             raise MalformedError("an address names no amount; say how much to pay")
         return MeltQuoteRequest(method=method, request=text, unit=unit, amount=asked.amount), asked.amount
-    named = invoice_amount_msat(text) if method == "bolt11" else offer_terms(text).amount_msat
+    named = invoice_amount_msat(text) if method == "bolt11" else decode_offer(text).amount_msat
     given = asked.amount_msat
     if asked.amount is not None:
         factor = {"sat": 1000, "msat": 1}.get(unit)
@@ -162,7 +163,7 @@ def _request(asked: Asked) -> tuple[MeltQuoteRequest, int | None]:
         if named is None or not 0 < asked.part_msat <= named or given is not None:
             raise MalformedError("a part is of an invoice that names its amount, and no more than that")
         return MeltQuoteRequest(method=method, request=text, unit=unit, mpp_msat=asked.part_msat), _in(unit, asked.part_msat)
-    if method == "bolt12" and offer_terms(text).currency:
+    if method == "bolt12" and decode_offer(text).currency is not None:
         return MeltQuoteRequest(method=method, request=text, unit=unit, amount_msat=given), _in(unit, given)
     if named is None and given is None:
         raise MalformedError(f"the {_NOUNS[method]} names no amount; say how much to pay")
