@@ -145,13 +145,10 @@ def _request(asked: Asked) -> tuple[MeltQuoteRequest, int | None]:
     if asked.amount is not None and (asked.amount <= 0 or asked.amount_msat is not None):
         raise MalformedError("an amount to pay is positive and given once")
     if method not in ("bolt11", "bolt12"):
-        if asked.amount_msat is not None:
-            raise MalformedError("millisatoshi are for Lightning; give the amount in the wallet's unit")
-        if method == "onchain" and not is_address(text):
-            raise MalformedError("not a bitcoin address")
-        if method == "onchain" and asked.amount is None:
-            raise MalformedError("an address names no amount; say how much to pay")
-        return MeltQuoteRequest(method=method, request=text, unit=unit, amount=asked.amount), asked.amount
+        if method == "onchain":
+            _check_onchain(asked)
+        request = MeltQuoteRequest(method=method, request=text, unit=unit, amount=asked.amount, amount_msat=asked.amount_msat)
+        return request, asked.amount if asked.amount is not None else _in(unit, asked.amount_msat)
     named = invoice_amount_msat(text) if method == "bolt11" else decode_offer(text).amount_msat
     given = asked.amount_msat
     if asked.amount is not None:
@@ -172,6 +169,15 @@ def _request(asked: Asked) -> tuple[MeltQuoteRequest, int | None]:
     return MeltQuoteRequest(
         method=method, request=text, unit=unit, amount_msat=given if named is None or asked.amount_msat is not None else None
     ), _in(unit, named if named is not None else given)
+
+
+def _check_onchain(asked: Asked) -> None:
+    if not is_address(asked.request):
+        raise MalformedError("not a bitcoin address")
+    if asked.amount_msat is not None:
+        raise MalformedError("millisatoshi are for Lightning; give the amount in the wallet's unit")
+    if asked.amount is None:
+        raise MalformedError("an address names no amount; say how much to pay")
 
 
 _NOUNS = {"bolt11": "invoice", "bolt12": "offer"}
