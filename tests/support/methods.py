@@ -20,7 +20,7 @@ from specie.ecash.quote import LEGACY_SIGNATURE_VERSION, QUOTE_SIGNATURE_VERSION
 from specie.kernel import curve, split_amount
 from specie.kernel.encoding import bech32_encode, convert_bits
 from specie.lightning import Network, encode_offer
-from tests.support.house import House, Purse
+from tests.support.house import Purse
 
 KEY = b"\x05" * 32
 PUBKEY = curve.public_key(KEY).hex()
@@ -39,9 +39,9 @@ def foreign_address(name: int = 1) -> str:
 
 def foreign_offer(amount_msat: int | None = None, *, name: int = 1, network: Network = Network.REGTEST, **fields: Any) -> str:
     """An offer of somebody else."""
-    return encode_offer(
-        network=network, issuer_id=curve.public_key(b"\x09" * 32), metadata=bytes([name]) * 16, amount_msat=amount_msat, **fields
-    ).text
+    issuer = curve.public_key(b"\x09" * 32)
+    metadata = bytes([name]) * 16
+    return encode_offer(network=network, issuer_id=issuer, metadata=metadata, amount_msat=amount_msat, **fields).text
 
 
 class Teller(Purse):

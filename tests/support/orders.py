@@ -8,6 +8,7 @@ from specie.kernel import PaymentOrder, PaymentOutcome
 from specie.keys.adapters.software import SoftwareSigner
 from specie.lightning import InvoiceDraft, Network, encode_invoice
 from specie.lightning.adapters.play import PlayRail
+from specie.lightning.adapters.play_requests import PlayRequestRail
 from tests.support.house import House
 from tests.support.virtual import SeededEntropy
 
@@ -23,7 +24,7 @@ class Orders(list[PaymentOrder]):
         return {(order.payment_id, order.attempt) for order in self}
 
 
-def watch_orders(rail: PlayRail) -> Orders:
+def watch_orders(rail: PlayRail | PlayRequestRail) -> Orders:
     """Remember every order from now on."""
     orders, pay = Orders(), rail.pay
 

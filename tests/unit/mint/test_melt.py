@@ -157,7 +157,7 @@ async def test_quote_refusals(bank: House, purse: Purse) -> None:
     with pytest.raises(refused.UnitUnsupportedError):
         await bank.mint.request_melt_quote(MeltQuoteRequest("carrier", invoice, "sat"))
     with pytest.raises(RefusedError):
-        await purse.melt_quote(invoice, mpp_msat=5000)
+        await purse.melt_quote(invoice, mpp_msat=10_001)
     with pytest.raises(RefusedError):
         await purse.melt_quote(invoice, amount_msat=9999)
     with pytest.raises(MalformedError):

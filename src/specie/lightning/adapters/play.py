@@ -235,7 +235,6 @@ class PlayRail(PlayMachine[Invoice]):
             whole = decode_invoice(row.request).amount_msat or 0
             truth = await self._network.join(row.payment_id, whole, row.attempt, row.amount_msat)
             if truth is PaymentState.PENDING:
-                self._expect(self._now_ms() + _PART_MS)
                 return row
         return await super()._end(row, truth)
 

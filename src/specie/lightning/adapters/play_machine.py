@@ -254,6 +254,8 @@ class PlayMachine(Generic[Payee]):
             row = await self._end(row, row.plan)
         except (UnavailableError, UncertainError) as error:
             return PaymentOutcome(PaymentState.PENDING, reason=error.detail)
+        if row.state is PaymentState.PENDING:  # it comes true with others, who are not here yet
+            return await self._await_end(row, deadline_s)
         self._faults.point("pay:settled")
         if answer is Answer.LOST:
             raise UncertainError("play rail: told to lose the answer", reference=row.payment_id)
