@@ -127,7 +127,7 @@ class DirectClient:
 
         async def work() -> list[MintQuote]:
             asked = wire.quote_check_request_from_json(wire.quote_check_request_to_json(names))
-            seen = [await self.mint.mint_quote(name, method) for name in asked]
+            seen = await self.mint.check_mint_quotes(asked, method)
             return wire.mint_quotes_from_json(wire.mint_quotes_to_json(seen), names, method=method)
 
         return await self._call("mint_quotes", work)
