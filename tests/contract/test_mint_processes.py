@@ -9,9 +9,11 @@ from contextlib import AsyncExitStack
 import pytest
 
 from specie.ecash import MintQuoteRequest, MintRequest, SwapRequest, codes
+from specie.kernel import UnavailableError
 from specie.mint import Change
 from specie.storage.adapters.postgres import PostgresStorage
 from tests.support.house import House, Purse, house
+from tests.support.methods import Teller, foreign_address
 
 pytestmark = pytest.mark.postgres
 
@@ -24,7 +26,11 @@ async def pair(postgres_dsn: str) -> AsyncIterator[tuple[House, House]]:
         for number in range(2):
             store = await PostgresStorage.connect(postgres_dsn, writers=2)
             stack.push_async_callback(store.close)
-            banks.append(await stack.enter_async_context(house(storage=store, seed=f"process {number}", exclusive=False)))
+            banks.append(
+                await stack.enter_async_context(
+                    house(storage=store, seed=f"process {number}", exclusive=False, methods=("bolt12", "onchain"))
+                )
+            )
         yield banks[0], banks[1]
 
 
@@ -89,3 +95,73 @@ async def test_a_rotation_is_followed(pair: tuple[House, House]) -> None:
     async with asyncio.timeout(20):
         while second.keyset().id != keyset.id:
             await asyncio.sleep(0.02)
+
+
+async def test_batches_in_opposite_orders_never_wait_for_each_other(pair: tuple[House, House]) -> None:
+    """Overlapping batches, single issues and partial issues at both mints at once: no deadlock, all is counted (NUT-29)."""
+    teller = Teller(pair[0])
+    for _ in range(4):
+        quotes = [await teller.quote("bolt12") for _ in range(4)]
+        for quote in quotes:
+            await teller.deposit(quote, 4)
+        work = []
+        for bank in pair:
+            work += [bank.mint.issue_batch(teller.batch(order, 16, (4,) * 4)) for order in (quotes, quotes[::-1])]
+            work += [bank.mint.issue_batch(teller.batch([quotes[2], quotes[0]], 3, (2, 1)))]
+        async with asyncio.timeout(60):
+            results = await asyncio.gather(*work, return_exceptions=True)
+        won = [one for one in results if not isinstance(one, BaseException)]
+        lost = [one for one in results if isinstance(one, BaseException)]
+        assert all(isinstance(one, codes.QuoteIssuedError | codes.UnbalancedError | UnavailableError) for one in lost), lost
+        seen = await pair[1].mint.check_mint_quotes([one.quote for one in quotes], "bolt12")
+        assert sum(one.amount for signatures in won for one in signatures) == sum(one.amount_issued for one in seen)
+        assert all(one.amount_issued <= one.amount_paid == 4 for one in seen)
+    await pair[1].mint.audit()
+
+
+async def test_parts_of_one_quote_at_both_mints_never_exceed_it(pair: tuple[House, House]) -> None:
+    """Deposits told to both mints at once count once, and what both issue of them is at most what arrived."""
+    tellers = [Teller(bank, f"teller {number}") for number, bank in enumerate(pair)]
+    quote = await tellers[0].quote("bolt12")
+    await asyncio.gather(*(teller.deposit(quote, 10) for teller in tellers for _ in range(2)))
+    results = await asyncio.gather(*(teller.issue(quote, 7) for teller in tellers for _ in range(6)), return_exceptions=True)
+    won = sum(not isinstance(one, BaseException) for one in results)
+    now = await pair[1].mint.mint_quote(quote.quote, "bolt12")
+    assert (now.amount_paid, now.amount_issued) == (40, 7 * won)
+    assert won <= 5
+    await pair[0].mint.audit()
+
+
+async def test_a_withdrawal_crosses_between_processes(pair: tuple[House, House]) -> None:
+    """A deposit, its reorganisation and an outpoint at one mint are told at the other, and booked once (NUT-17, NUT-30)."""
+    first, second = pair
+    heard: list[Change] = []
+
+    async def listen() -> None:
+        async for change in second.mint.changes():
+            heard.append(change)
+
+    listener = asyncio.create_task(listen())
+    await asyncio.sleep(0)
+    teller = Teller(first)
+    quote = await teller.quote("onchain")
+    await teller.deposit(quote, 5000)
+
+    async def until(paid: int) -> None:
+        async with asyncio.timeout(30):
+            while (await second.mint.mint_quote(quote.quote, "onchain")).amount_paid != paid:
+                await asyncio.sleep(0.02)
+
+    await until(5000)
+    await first.onchain.reorganise(3)
+    await until(0)
+    await second.onchain.mine(3)
+    await until(5000)
+    price = await teller.price("onchain", foreign_address(), amount=2000)
+    await teller.pay(price, await teller.mint(8192), fee_index=0)
+    async with asyncio.timeout(30):
+        while heard.count(Change("melt_quote", price.quote)) < 2 or heard.count(Change("mint_quote", quote.quote)) < 3:
+            await asyncio.sleep(0.02)
+    listener.cancel()
+    books = await second.mint.audit()
+    assert -books.of("liability:deposit/onchain", "sat") == 5000

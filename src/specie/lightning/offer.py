@@ -107,7 +107,7 @@ def decode_offer(text: str, *, limit: int = DEFAULT_LIMITS.request_chars) -> Off
     """
     if len(text) > limit:
         raise OfferMalformedError(f"an offer has at most {limit} characters")
-    data = _bytes_of(text.strip())
+    data = _bytes_of(text)
     fields: dict[int, bytes] = {}
     last = -1
     for kind, value in _stream(data):
@@ -121,7 +121,7 @@ def decode_offer(text: str, *, limit: int = DEFAULT_LIMITS.request_chars) -> Off
                 raise RefusedError(f"the offer demands field {kind}, which is not known here")
             continue
         fields[kind] = value
-    return _offer(fields, text.strip(), data)
+    return _offer(fields, text, data)
 
 
 def _bytes_of(text: str) -> bytes:
@@ -183,6 +183,36 @@ def _words(value: bytes, name: str) -> str:
         raise OfferMalformedError(f"{name} of an offer is no text") from None
 
 
+def _check_paths(data: bytes) -> None:
+    """Blinded paths one after another, each with an entry, a key and at least one hop (BOLT 4, "Route Blinding")."""
+    position = 0
+
+    def take(count: int) -> bytes:
+        nonlocal position
+        position += count
+        if position > len(data):
+            raise OfferMalformedError("a path of an offer ends too early")
+        return data[position - count : position]
+
+    def point(first: bytes) -> None:
+        if not curve.is_point(first + take(32)):
+            raise OfferMalformedError("a path of an offer leads to what is no point")
+
+    while position < len(data):
+        first = take(1)
+        if first in (b"\x00", b"\x01"):  # an end of a channel, by its short id
+            take(8)
+        else:
+            point(first)
+        point(take(1))
+        hops = take(1)[0]
+        if not hops:
+            raise OfferMalformedError("a path of an offer has no hops")
+        for _ in range(hops):
+            point(take(1))
+            take(int.from_bytes(take(2), "big"))
+
+
 def _offer(fields: dict[int, bytes], text: str, data: bytes) -> Offer:
     chains = fields.get(_CHAINS, b"")
     if len(chains) % 32 or (_CHAINS in fields and not chains):
@@ -197,14 +227,12 @@ def _offer(fields: dict[int, bytes], text: str, data: bytes) -> Offer:
     features = int.from_bytes(fields.get(_FEATURES, b""), "big")
     if features & sum(1 << bit for bit in range(0, features.bit_length(), 2)):
         raise RefusedError("the offer demands a feature that is not known here")
+    _check_paths(fields.get(_PATHS, b""))
     issuer_id = fields.get(_ISSUER_ID)
     if issuer_id is None and not fields.get(_PATHS):
         raise OfferMalformedError("an offer names its issuer or a path to it")
-    if issuer_id is not None:
-        try:
-            curve.point_from_bytes_checked(issuer_id)
-        except MalformedError:
-            raise OfferMalformedError("the issuer of an offer is no public key") from None
+    if issuer_id is not None and not curve.is_point(issuer_id):
+        raise OfferMalformedError("the issuer of an offer is no public key")
     return Offer(
         chains=tuple(chains[start : start + 32] for start in range(0, len(chains), 32)),
         issuer_id=issuer_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,13 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from specie.ecash import MintBatchRequest, MintQuote, MintRequest
+from specie.ecash import MintBatchRequest, MintQuote, MintRequest, wire
 from specie.ecash import codes as refused
 from specie.kernel import Limits, MalformedError, RefusedError, UnavailableError
 from specie.mint import MintSettings
 from tests.support.house import House, house
 from tests.support.methods import Teller, sign_quote
 from tests.support.play import virtual
+from tests.support.vectors import each
 
 
 @asynccontextmanager
@@ -195,3 +197,37 @@ async def test_overlapping_batches_and_single_issues_at_once() -> None:
             assert given == sum(one.amount_issued for one in found)
             assert all(one.amount_issued in (0, one.amount) for one in found)
         await bank.mint.audit()
+
+
+@each("nut29-batch-mint", kind="validation")
+@virtual
+async def test_the_cases_of_the_specification(record: dict[str, Any]) -> None:
+    """Each case of NUT-29 with real quotes and outputs in place of its placeholders: accepted, or refused with its code."""
+    async with banking() as (bank, teller):
+        amounts = record["request"].get("quote_amounts") or [1] * len(record["request"]["quotes"])
+        names: dict[str, str] = {}
+        for position, (name, amount) in enumerate(zip(record["request"]["quotes"], amounts, strict=True)):
+            if name in ("bogus", "unknown-2"):
+                continue
+            method = "bolt12" if "mixed" in record["id"] and position else "bolt11"
+            (quote,) = await paid(teller, method, amount, locked=method == "bolt12")
+            names[name] = quote.quote
+        body = dict(record["request"])
+        body["quotes"] = [names.get(name, name) for name in body["quotes"]]
+        if "outputs" in body:
+            outputs = teller.outputs([one["amount"] for one in body["outputs"]]).messages
+            body["outputs"] = [{"amount": one.amount, "id": one.id, "B_": one.B_.hex()} for one in outputs]
+
+        async def ask() -> object:
+            text = json.dumps(body).encode()
+            if record["endpoint"].endswith("check"):
+                return await bank.mint.check_mint_quotes(wire.quote_check_request_from_json(text), "bolt11")
+            return await bank.mint.issue_batch(wire.mint_batch_request_from_json(text, method="bolt11"))
+
+        if record["expected_accept"]:
+            assert await ask()
+            return
+        with pytest.raises(RefusedError) as wrong:
+            await ask()
+        if record["error_code"] is not None:
+            assert wrong.value.code == record["error_code"]
