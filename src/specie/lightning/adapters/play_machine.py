@@ -57,7 +57,7 @@ class PlayMachine(Generic[Payee]):
         self._telemetry = telemetry
         self._name = name
         self._book = book
-        self._events: set[asyncio.Event] = set()
+        self._events: dict[asyncio.Event, None] = {}  # woken in order, so that a simulated world repeats itself
         self._driver = asyncio.Event()
         self._next_ms: int | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -312,11 +312,11 @@ class PlayMachine(Generic[Payee]):
     def _watch(self) -> Iterator[asyncio.Event]:
         """An event that is set whenever something may have changed."""
         event = asyncio.Event()
-        self._events.add(event)
+        self._events[event] = None
         try:
             yield event
         finally:
-            self._events.discard(event)
+            self._events.pop(event, None)
 
     def _wake(self) -> None:
         for event in self._events:
