@@ -152,7 +152,7 @@ def test_payments_by_every_method(wallet: Terminal) -> None:
     assert wallet("pending")["operations"] == []
     wallet("pay", f"bitcoin:{_address(2)}?amount=0.0001&label=shop")
     wallet("resume", "--wait", "20")
-    assert wallet("pay", "play:gift_card:" + "ab" * 20, "--method", "gift_card", "--amount-msat", "7000")["state"] == "PAID"
+    assert wallet("pay", "play:gift_card:" + "ab" * 20, "--method", "gift_card", "--amount", "7")["state"] == "PAID"
     assert "names no amount" in wallet("pay", _address(3), code=3)
     assert "fee option" in wallet("pay", _address(3), "--amount", "10000", "--fee-index", "9", code=3)
 

@@ -111,6 +111,7 @@ class MethodClient(DirectClient):
         self.bounds: dict[str, tuple[int | None, int | None]] = {}
         self.batch: dict[str, object] | None = {"max_batch_size": 3}
         self.splits = True
+        self.amountless: tuple[str, ...] = ()
         self.reserve = 10
         """Reserve of a part (NUT-15)."""
         self.hang = False
@@ -136,7 +137,11 @@ class MethodClient(DirectClient):
                     "unit": "sat",
                     "min_amount": self.bounds.get(one, (None, None))[0],
                     "max_amount": self.bounds.get(one, (None, None))[1],
-                    "options": {"confirmations": 3} if one == "onchain" else None,
+                    "options": {"confirmations": 3}
+                    if one == "onchain"
+                    else {"amountless": True}
+                    if one in self.amountless
+                    else None,
                 }
                 for one in self.methods
             ]

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from specie.ecash import MeltFeeOption, MintQuote
+from specie.ecash import MeltFeeOption, MintQuote, wire
 from specie.ecash import codes as refused
 from specie.ecash.quote import MeltState
 from specie.kernel import MalformedError, PeerFaultError, RefusedError, UncertainError
@@ -182,6 +182,41 @@ async def test_a_lost_claim_is_told_from_a_later_deposit() -> None:
         assert (await again.balance()).available == 40
         assert await again.claim_all() == {"sat": 100}
         await m.books_hold(again)
+
+
+@virtually
+async def test_a_mint_that_says_absurdly_much_was_paid() -> None:
+    """2^64-1 was paid, it says: no more outputs are made than fit into a request, and what it signs is ours."""
+    async with method_mints() as m:
+        (mint,) = m.mints
+        wallet = await m.wallet()
+        quote = await wallet.mint_quote(method="bolt12")
+        mint.deposit(quote.quote, 2**64 - 1)
+        mint.faults.plant("before", "issue", refused.MintingDisabledError())
+        with pytest.raises(refused.MintingDisabledError):
+            await wallet.claim(quote)
+        ((_, body),) = mint.faults.bodies
+        assert len(wire.mint_request_from_json(body, method="bolt12").outputs) <= 1000
+
+
+@virtually
+async def test_a_claim_of_an_older_version_is_carried_on() -> None:
+    """Journalled before claims were: its lost answer is found all the same."""
+    async with method_mints() as m:
+        storage = await memory_storage()
+        wallet = await m.wallet(storage, words=WORDS)
+        quote = await wallet.mint_quote(21)
+        await m.worlds[0].pay(quote.request)
+        m.mints[0].faults.plant("after", "issue", LOST, LOST, LOST)
+        with pytest.raises(OperationOpenError):
+            await wallet.claim(quote)
+        await storage.transact(lambda tx: tx.execute("DELETE FROM wallet_claim"))
+        m.mints[0].faults.plant("before", "issue", refused.QuoteIssuedError())
+        again = await m.wallet(storage, words=WORDS, trusted=False)
+        assert len((await again.resume()).settled) == 1
+        assert (await again.balance()).available == 21
+        (entry,) = await again.history()
+        assert (entry.amount, entry.reference) == (21, quote.request)
 
 
 @virtually

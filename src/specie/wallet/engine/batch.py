@@ -25,6 +25,7 @@ from specie.wallet.engine.issue import (
     claim_outputs,
     look_at_mint_quote,
     most_at_once,
+    most_outputs,
     note_mint_quote,
     quote_signature,
 )
@@ -137,6 +138,8 @@ async def _claim_batch(ctx: Context, quotes: Sequence[WalletMintQuote]) -> int:
         [Claimed(quote.quote, min(quote.claimable, await most_at_once(ctx, quote)), quote.amount_issued) for quote in quotes]
     )
     total = sum(claimed.amount for claimed in claims)
+    if total > await most_outputs(ctx, first.mint, first.unit):
+        raise RefusedError("too much for one batch")
     keyset = await active_keyset(ctx, first.mint, first.unit)
     outputs = await claim_outputs(ctx, first.mint, keyset, total)
     messages = blinded_messages(outputs)

@@ -47,6 +47,7 @@ __all__ = [
     "claim_outputs",
     "look_at_mint_quote",
     "most_at_once",
+    "most_outputs",
     "note_mint_quote",
     "quote_signature",
     "request_mint_quote",
@@ -54,6 +55,8 @@ __all__ = [
 ]
 
 _BUILDS = 3
+_MOST_CLAIMS = 16
+"""Requests of one claim; what is left is claimed the next time."""
 _ALWAYS_LOCKED = ("bolt12", "onchain")
 """Methods whose quotes must be locked to a key (NUT-25, NUT-30)."""
 
@@ -200,20 +203,29 @@ async def claim(ctx: Context, quote: WalletMintQuote, *, amount: int | None = No
     if quote.claimable < (amount or 1):
         raise QuoteUnpaidError("nothing of this quote is paid and not yet issued, or less than is to be claimed")
     rest, minted = amount or quote.claimable, 0
-    while rest > 0:
+    for _ in range(_MOST_CLAIMS):
         part = min(rest, await most_at_once(ctx, quote))
         minted += await _claim_part(ctx, quote, part, memo)
         rest -= part
         quote = replace(quote, amount_issued=quote.amount_issued + part)
+        if rest <= 0:
+            break
     return minted
 
 
 async def most_at_once(ctx: Context, quote: WalletMintQuote) -> int:
-    """The most that the mint says it issues in one request; an invoice is claimed whole."""
+    """The most that is asked for in one request: what the mint says it issues, and what fits into an array."""
+    fits = await most_outputs(ctx, quote.mint, quote.unit)
     setting = setting_of(await ctx.info(quote.mint), 4, quote.method, quote.unit)
     if not quote.reusable or setting is None or setting.max_amount is None:
-        return quote.claimable
-    return max(setting.max_amount, 1)
+        return fits
+    return max(min(setting.max_amount, fits), 1)
+
+
+async def most_outputs(ctx: Context, mint: str, unit: str) -> int:
+    """The largest amount whose outputs fit into a request. A mint that says more was paid must not have us make more."""
+    keyset = await active_keyset(ctx, mint, unit)
+    return max(keyset.keys) * max(await ctx.array_limit(mint) - len(keyset.keys), 1)
 
 
 async def _claim_part(ctx: Context, quote: WalletMintQuote, amount: int, memo: str | None) -> int:

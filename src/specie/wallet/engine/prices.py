@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from specie.ecash.info import MethodSetting
 from specie.ecash.quote import MeltFeeOption, MeltQuote, MeltQuoteRequest, MeltState
 from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError
 from specie.kernel.money import sat_ceil_from_msat, unit_checked
@@ -75,7 +76,7 @@ def _check_uri_amount(found: Destination, unit: str, amount: int | None, amount_
     asked_msat = (found.amount_sat or 0) * 1000
     named = [invoice_amount_msat(found.bolt11)] if found.bolt11 is not None else []
     named += [decode_offer(found.bolt12).amount_msat] if found.bolt12 is not None else []
-    given = amount_msat if amount is None or unit not in ("sat", "msat") else amount * (1000 if unit == "sat" else 1)
+    given = amount_msat if amount is None or unit not in _MSAT else amount * _MSAT[unit]
     if any(one is not None and one != asked_msat for one in (*named, given)):
         raise MalformedError("the URI names another amount")
 
@@ -105,8 +106,8 @@ async def request_melt_quote(
     """
     unit = unit_checked(asked.unit)
     text = bare_invoice(asked.request) if asked.method == "bolt11" else asked.request.strip()
-    required(await ctx.info(mint), 5, asked.method, unit)
-    request, wanted = _request(replace(asked, unit=unit, request=text))
+    setting = required(await ctx.info(mint), 5, asked.method, unit)
+    request, wanted = _request(replace(asked, unit=unit, request=text), setting)
     quote = await ctx.client(mint).request_melt_quote(request)
     same = quote.request.lower() == text.lower() or (not quote.request)
     if quote.unit != unit or not same:
@@ -139,7 +140,7 @@ async def request_melt_quote(
     return stored
 
 
-def _request(asked: Asked) -> tuple[MeltQuoteRequest, int | None]:
+def _request(asked: Asked, setting: MethodSetting | None) -> tuple[MeltQuoteRequest, int | None]:
     """The request to the mint, and what the quote must then be for in the unit; None where only the mint knows."""
     method, text, unit = asked.method, asked.request, asked.unit
     if asked.amount is not None and (asked.amount <= 0 or asked.amount_msat is not None):
@@ -147,15 +148,16 @@ def _request(asked: Asked) -> tuple[MeltQuoteRequest, int | None]:
     if method not in ("bolt11", "bolt12"):
         if method == "onchain":
             _check_onchain(asked)
+        elif asked.amount is not None and unit in _MSAT and setting is not None and (setting.options or {}).get("amountless"):
+            asked = replace(asked, amount=None, amount_msat=asked.amount * _MSAT[unit])  # where the mint says it goes
         request = MeltQuoteRequest(method=method, request=text, unit=unit, amount=asked.amount, amount_msat=asked.amount_msat)
         return request, asked.amount if asked.amount is not None else _in(unit, asked.amount_msat)
     named = invoice_amount_msat(text) if method == "bolt11" else decode_offer(text).amount_msat
     given = asked.amount_msat
     if asked.amount is not None:
-        factor = {"sat": 1000, "msat": 1}.get(unit)
-        if factor is None:
+        if unit not in _MSAT:
             raise MalformedError("say the amount in millisatoshi: only the mint knows the rate of this unit")
-        given = asked.amount * factor
+        given = asked.amount * _MSAT[unit]
     if asked.part_msat is not None:
         if named is None or not 0 < asked.part_msat <= named or given is not None:
             raise MalformedError("a part is of an invoice that names its amount, and no more than that")
@@ -180,6 +182,7 @@ def _check_onchain(asked: Asked) -> None:
         raise MalformedError("an address names no amount; say how much to pay")
 
 
+_MSAT = {"sat": 1000, "msat": 1}
 _NOUNS = {"bolt11": "invoice", "bolt12": "offer"}
 
 
