@@ -44,7 +44,8 @@ autopay_delay_s = 0.2
 
 
 @contextlib.contextmanager
-def _bank(home: Path, name: str, network: Path | None = None) -> Iterator[RunningBank]:
+def bank_with_all_rails(home: Path, name: str, network: Path | None = None) -> Iterator[RunningBank]:
+    """A bank with every kind of rail; those of one `network` pay parts of one invoice."""
     settings = home / f"{name}.toml"
     settings.write_text(RAILS.format(network="" if network is None else f'network = "{network}"'))
     with running_bank(home, "--config", str(settings), "--data", str(home / name)) as running:
@@ -75,7 +76,7 @@ class Terminal:
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBank]:
     """One bank with all kinds of rails."""
-    with _bank(tmp_path_factory.mktemp("bank"), "one") as running:
+    with bank_with_all_rails(tmp_path_factory.mktemp("bank"), "one") as running:
         yield running
 
 
@@ -89,7 +90,7 @@ def _address(name: int) -> str:
     return bech32_encode("bcrt", [0, *convert_bits(bytes([name]) * 20, 8, 5, pad=True)])
 
 
-def _invoice(amount_msat: int, name: str) -> str:
+def foreign_invoice(amount_msat: int, name: str) -> str:
     """An invoice of a node that no bank here has."""
     key = coincurve.PrivateKey(b"\x09" * 32)
 
@@ -161,20 +162,20 @@ def test_three_banks_pay_one_invoice(tmp_path: Path) -> None:
     """No bank has enough alone: the wallet splits, all parts arrive or none, and the history shows one payment."""
     network = tmp_path / "network.sqlite"
     with contextlib.ExitStack() as stack:
-        banks = [stack.enter_context(_bank(tmp_path, name, network)) for name in ("one", "two", "three")]
+        banks = [stack.enter_context(bank_with_all_rails(tmp_path, name, network)) for name in ("one", "two", "three")]
         wallet = Terminal(tmp_path, banks[0].url)
         for running in banks:
             wallet("mints", "add", running.url)
             wallet("mint", "400", "--mint", running.url)
         assert wallet("balance")["balance"] == {"sat": 1200}
-        wallet("pay", _invoice(1_300_000, "too much"), code=3)
-        paid = wallet("pay", _invoice(1_000_000, "rent"))
+        wallet("pay", foreign_invoice(1_300_000, "too much"), code=3)
+        paid = wallet("pay", foreign_invoice(1_000_000, "rent"))
         assert (paid["state"], paid["amount"], len(paid["parts"])) == ("PAID", 1000, 3)
         assert sum(part["amount"] for part in paid["parts"]) == 1000
         assert paid["balance"] == 200 - paid["fee"]
         lines = [one for one in wallet("history")["history"] if one["kind"] == "pay"]
         assert {one["payment"] for one in lines} == {paid["operation"]}
-        wallet("pay", _invoice(1_000_000, "rent"), "--split", code=3)
+        wallet("pay", foreign_invoice(1_000_000, "rent"), "--split", code=3)
         done = subprocess.run(
             [*SPECIE, "wallet", "history"], env=wallet.environment, capture_output=True, text=True, timeout=60, check=True
         )
