@@ -20,7 +20,7 @@ from specie.ecash.quote import LEGACY_SIGNATURE_VERSION, QUOTE_SIGNATURE_VERSION
 from specie.kernel import curve, split_amount
 from specie.kernel.encoding import bech32_encode, convert_bits
 from specie.lightning import Network, encode_offer
-from tests.support.house import Purse
+from tests.support.house import Outputs, Purse
 
 KEY = b"\x05" * 32
 PUBKEY = curve.public_key(KEY).hex()
@@ -63,7 +63,7 @@ class Teller(Purse):
             await self.house.onchain.mine(rail.terms.confirmations or 1)
         return paid.receipt_id.partition(":")[0] if quote.method == "onchain" else paid.receipt_id
 
-    def outputs_for(self, amount: int) -> Any:
+    def outputs_for(self, amount: int) -> Outputs:
         """FRESH outputs of an amount."""
         return self.outputs(split_amount(amount, self.house.keyset().keys))
 
@@ -81,14 +81,15 @@ class Teller(Purse):
         amounts: Sequence[int] | None = None,
         *,
         legacy: bool = False,
+        outputs: Outputs | None = None,
     ) -> MintBatchRequest:
-        """A request for several quotes over FRESH outputs of `total`, signed where they are locked."""
-        outputs = self.outputs_for(total).messages
-        signatures = tuple(sign_quote(one.quote, outputs, legacy=legacy) if one.pubkey else None for one in quotes)
+        """A request for several quotes over outputs of `total` (FRESH unless given), signed where they are locked."""
+        messages = (outputs or self.outputs_for(total)).messages
+        signatures = tuple(sign_quote(one.quote, messages, legacy=legacy) if one.pubkey else None for one in quotes)
         return MintBatchRequest(
             quotes[0].method,
             tuple(one.quote for one in quotes),
-            outputs,
+            messages,
             None if amounts is None else tuple(amounts),
             signatures if any(signatures) else None,
         )

@@ -13,6 +13,7 @@ from specie.ecash import MintQuoteRequest
 from specie.kernel import NULL_TELEMETRY
 from specie.kernel.errors import RefusedError
 from specie.ops.config import load_settings
+from tests.support.methods import PUBKEY
 
 
 @pytest.fixture
@@ -143,3 +144,25 @@ def test_a_start_that_must_not_be_is_one_clear_line(specie, home, arguments, cod
     assert word in ran.err
     assert "Traceback" not in ran.err
     assert "hunter2" not in ran.err
+
+
+def test_the_chain_is_moved_by_hand(specie, home, bank) -> None:  # type: ignore[no-untyped-def]
+    """Blocks, a deposit, its reorganisation and its replacement, from the terminal, on a bank that does not run."""
+    address, offer = asyncio.run(_requests(bank))
+    data = ("--data", str(bank), "--json")
+    assert specie("mint", "play", "mine", "--blocks", "2", *data).json() == {"height": 2}
+    assert specie("mint", "settle", address, "--amount", "5000", *data).json() == {"settled": True}
+    assert specie("mint", "settle", offer, *data).json() == {"settled": True}
+    assert specie("mint", "play", "mine", "--blocks", "3", *data).json() == {"height": 5}
+    assert specie("mint", "play", "reorganise", "--depth", "3", *data).json() == {"withdrawn": 1}
+    assert specie("mint", "play", "reorganise", "--depth", "30", *data).code == 3
+    assert specie("mint", "play", "replace", "ff" * 32, "--elsewhere", *data).code == 3
+    assert specie("mint", "settle", "bcrt1qqqqqq", *data).code == 3
+
+
+async def _requests(data: Path) -> tuple[str, str]:
+    settings = load_settings(None, {}, {"data_dir": data})
+    async with open_bank(settings, telemetry=NULL_TELEMETRY, serve=False) as opened:
+        asked = [MintQuoteRequest(method, "sat", pubkey=PUBKEY) for method in ("onchain", "bolt12")]
+        quotes = [await opened.mint.request_mint_quote(one) for one in asked]
+        return quotes[0].request, quotes[1].request
