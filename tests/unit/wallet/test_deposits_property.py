@@ -1,4 +1,4 @@
-"""Deposits, reorganisations, partial claims, lost answers and restarts in any order: what the wallet holds is what was issued."""
+"""Deposits, reorganisations, partial claims, lost answers, restarts, in any order: what is held is what was issued."""
 
 from __future__ import annotations
 
