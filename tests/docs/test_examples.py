@@ -203,9 +203,11 @@ def test_commands_in_prose_exist() -> None:
 
 
 def test_settings_of_the_operator_guide_load(tmp_path: Path) -> None:
-    """Its TOML is a settings file."""
-    (block,) = _blocks("guides/operator.md", "toml")
+    """Its pieces of TOML are settings files."""
+    block, rails = _blocks("guides/operator.md", "toml")
     file = tmp_path / "bank.toml"
+    file.write_text(rails)
+    assert [rail.full_name for rail in load_settings(file, {}).rails] == ["play", "play-onchain", "play-bank-wire"]
     file.write_text(block)
     settings = load_settings(file, {})
     assert settings.mint.contact == (("email", "bank@example.org"),)

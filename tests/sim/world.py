@@ -23,6 +23,8 @@ from specie.ledger import Ledger
 from specie.ledger.adapters.store_sql import SqlLedgerStore
 from specie.lightning import InvoiceDraft, Network, decode_invoice, encode_invoice
 from specie.lightning.adapters.play import Answer, Fault, PlayFaults, PlayRail
+from specie.lightning.adapters.play_methods import play_rail
+from specie.lightning.adapters.play_requests import PlayRequestRail
 from specie.mint import Mint, MintSettings
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.storage import Body, Migration, Storage, StorageStatus
@@ -32,6 +34,7 @@ from specie.wallet.adapters.schema import MIGRATIONS as WALLET_MIGRATIONS
 from specie.wallet.adapters.store_sql import SqlWalletStore
 from specie.wallet.holding import StoredProof
 from tests.sim.client import SimClient
+from tests.sim.depositor import CHAIN, METHODS, Depositor
 from tests.support.house import MIGRATIONS, SEED, Pages
 from tests.support.virtual import SeededEntropy, VirtualClock, run_virtual
 
@@ -136,6 +139,7 @@ class Process:
     life: Life
     mint: Mint
     rail: PlayRail
+    others: dict[str, PlayRequestRail] = field(default_factory=dict)
 
 
 @dataclass
@@ -174,6 +178,7 @@ class World:
         self._tasks: list[asyncio.Task[None]] = []
         self._names = 0
         self.payer: PlayRail
+        self.depositor: Depositor | None = Depositor(self) if seed % 3 == 0 else None
         self.wallets: list[Holder] = []
 
     # -- processes of the bank ----------------------------------------------------------------------------------------
@@ -189,20 +194,26 @@ class World:
         faults = PlayFaults() if self.healed else PlayFaults(on_point=lambda point: self._rail_point(life, point))
         rail = PlayRail(storage, signer, self.clock, entropy, autopay_delay_s=None, faults=faults)
         await rail.start()
+        others: list[PlayRequestRail] = []
+        for method in METHODS if self.depositor is not None else ():
+            made = play_rail(method, storage, signer, self.clock, entropy, CHAIN, autopay_delay_s=None, faults=faults)
+            assert isinstance(made, PlayRequestRail)
+            await made.start()
+            others.append(made)
         mint = Mint(
             settings=self.settings,
             storage=storage,
             store=SqlMintStore(),
             ledger=Ledger(SqlLedgerStore(shard=str(slot))),
             signer=signer,
-            rails=[rail],
+            rails=[rail, *others],
             clock=self.clock,
             entropy=entropy,
             telemetry=self.pages,
             exclusive=len(self.processes) == 1,
         )
         await mint.start()
-        self.processes[slot] = Process(life, mint, rail)
+        self.processes[slot] = Process(life, mint, rail, {one.method: one for one in others})
 
     def _rail_point(self, life: Life, point: str) -> None:
         life.check()
@@ -289,10 +300,11 @@ class World:
 
         if not self.healed:
             for process in self.alive():
-                process.rail.faults.for_payment(draft.payment_hash.hex(), self._fault())
+                process.rail.faults.for_payment(draft.payment_hash.hex(), self.fault())
         return await encode_invoice(draft, sign)
 
-    def _fault(self) -> Fault | None:
+    def fault(self) -> Fault | None:
+        """What a rail does to a payment, if anything."""
         later = self.rng.choice((0.0, 1.0, 10.0, 100.0))
         truth = self.rng.choice((PaymentState.PAID, PaymentState.FAILED))
         return self.rng.choice(
@@ -330,7 +342,10 @@ class World:
             await holder.open()
             self.wallets.append(holder)
         each = max(1, steps // len(self.wallets))
-        await asyncio.gather(*(holder.live(each) for holder in self.wallets))
+        lives = [holder.live(each) for holder in self.wallets]
+        if self.depositor is not None:
+            lives.append(self.depositor.live(steps))
+        await asyncio.gather(*lives)
         await self._heal(keepers)
         await self._count()
         for keeper in keepers:
@@ -358,13 +373,18 @@ class World:
         self.loss = 0.0
         for process in self.alive():
             process.life.deadliness = process.life.drowsiness = 0.0
-            process.rail.set_faults(PlayFaults())
+            for rail in (process.rail, *process.others.values()):
+                rail.set_faults(PlayFaults())
         while len(self.alive()) < len(self.processes):
             await asyncio.sleep(1.0)
         for melt in await self.bank_store.read(SqlMintStore().pending_melts):
             with contextlib.suppress(RefusedError):
-                await self.payer.resolve(melt.payment_id, self.rng.choice((PaymentState.PAID, PaymentState.FAILED)))
+                outside = self.depositor.outside if self.depositor is not None else {}
+                payer = outside.get(melt.method, self.payer)
+                await payer.resolve(melt.payment_id, self.rng.choice((PaymentState.PAID, PaymentState.FAILED)))
         await asyncio.sleep(200.0)
+        if self.depositor is not None:
+            await self.depositor.settle_down()
         assert not await self.bank_store.read(SqlMintStore().pending_melts), "a payment never came to its end"
         for holder in self.wallets:
             await holder.settle_down()
@@ -380,7 +400,7 @@ class World:
         mint = self.alive()[0].mint
         books = await mint.audit()
         owed = sum(books.outstanding(keyset, "sat") for keyset in books.keysets("sat"))
-        held = 0
+        held = 0 if self.depositor is None else await self.depositor.held()
         ys: list[bytes] = []
         for holder in self.wallets:
             balance = await holder.wallet.balance()
@@ -396,7 +416,10 @@ class World:
         states = {state.state for state in await mint.check_state(ys)} if ys else set()
         assert states <= {State.UNSPENT}, "a wallet holds a spent coin"
         assert owed == held, f"the bank owes {owed}, the wallets hold {held}"
-        assert books.total("expense", "sat") == 0
+        lost = sum(record.lost for record in await mint.recent_mint_quotes(1000))
+        assert books.total("expense", "sat") == books.of("expense:withdrawn_deposits", "sat") == lost
+        for one in () if self.depositor is None else self.depositor.outside.values():
+            assert books.of(f"asset:rail/{one.name}", "sat") * 1000 == (await one.health()).balance_msat, one.name
         deposits = books.of("liability:deposit/bolt11", "sat")
         assert deposits == 0, f"paid in and never issued: {-deposits}"
         health = await self.payer.health()

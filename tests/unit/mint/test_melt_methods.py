@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from specie.ecash import MeltQuote, MeltRequest, MeltState
 from specie.ecash import codes as refused
-from specie.kernel import MalformedError, RefusedError
+from specie.kernel import MalformedError, OutgoingQuote, RefusedError
 from specie.lightning import InvoiceNetworkError, Network
 from specie.lightning.adapters.play import MIGRATIONS, Fault, PlayFaults
 from specie.lightning.adapters.play_network import PlayNetwork
@@ -383,6 +384,30 @@ async def test_one_mint_pays_one_part_at_a_time() -> None:
         assert (await teller.pay(part, first, prefer_async=True)).state is MeltState.PENDING
         with pytest.raises(refused.QuotePendingError):
             await teller.pay(rest, second)
+
+
+@virtual
+async def test_a_rail_that_contradicts_what_was_asked_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another amount than was named, or a part of what is its own: refused, and no quote is made."""
+    async with banking() as (bank, teller):
+        invoice = await foreign_invoice(bank, 100_000)
+        honest = bank.rail.quote
+        for change, options, error in (
+            ({"own": True}, {"mpp_msat": 5000}, RefusedError),
+            ({"amount_msat": 5001}, {"mpp_msat": 5000}, refused.AmountMismatchError),
+            ({"amount_msat": 99_000}, {"amount_msat": 100_000}, refused.AmountMismatchError),
+            ({"amount_msat": 0}, {}, refused.AmountlessUnsupportedError),
+        ):
+
+            async def other(
+                request: str, *, amount_msat: int | None = None, partial: bool = False, change: Any = change
+            ) -> OutgoingQuote:
+                return replace(await honest(request, amount_msat=amount_msat, partial=partial), **change)
+
+            monkeypatch.setattr(bank.rail, "quote", other)
+            with pytest.raises(error):
+                await teller.price("bolt11", invoice, **options)
+        assert await bank.mint.recent_melt_quotes() == []
 
 
 @virtual

@@ -204,7 +204,7 @@ class PlayMachine(Generic[Payee]):
         if truth not in (PaymentState.PAID, PaymentState.FAILED):
             raise RefusedError("a payment ends PAID or FAILED")
         row = await self._storage.read(lambda tx: rows.living_payment(tx, payment_id))
-        if row is None:
+        if row is None or row.rail != self._book:
             raise RefusedError("no payment of this id is on its way")
         return (await self._end(row, truth)).outcome
 
