@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from specie.ecash import Keyset, Proof, ProofDleq
+from specie.ecash import Keyset, MeltFeeOption, Proof, ProofDleq
+from specie.kernel import RefusedError
 from specie.storage import Storage, Transaction
 from specie.storage.adapters.postgres import PostgresStorage
 from specie.storage.adapters.sqlite import SqliteStorage
@@ -19,11 +20,13 @@ from specie.wallet.holding import (
     KnownKeyset,
     MintRecord,
     SentToken,
+    SplitPart,
+    SplitPayment,
     StoredProof,
     WalletMeltQuote,
     WalletMintQuote,
 )
-from specie.wallet.operation import Kind, Operation, Output, Purpose, Role
+from specie.wallet.operation import Claimed, Kind, Operation, Output, Purpose, Role
 from specie.wallet.paid import Settle, Taking, TakingState, Toll, TollState
 from specie.wallet.ports import WalletStore
 from specie.wallet.request import RequestPayment, RequestReceipt, RequestRecord
@@ -259,6 +262,67 @@ async def test_melt_quotes_keep_their_preimage(bench: Bench) -> None:
     assert await bench.melt_quote(MINT, "q") == replace(quote, state="PAID", preimage="aa")
     assert await bench.melt_quotes() == [replace(quote, state="PAID", preimage="aa")]
     assert await bench.melt_quote(MINT, "r") is None
+
+
+async def test_melt_quotes_keep_their_fees_and_outpoint(bench: Bench) -> None:
+    """Options are stored as quoted; the choice and its reserve are renewed; an outpoint once known is never forgotten."""
+    options = (MeltFeeOption(0, MAX_U64, 1), MeltFeeOption(7, 12, 144))
+    quote = WalletMeltQuote(
+        MINT, "q", "onchain", "sat", "bc1q", 5, MAX_U64, "UNPAID", None, None, NOW, options, 0, None, MAX_U64
+    )
+    await bench.save_melt_quote(quote)
+    assert await bench.melt_quote(MINT, "q") == quote
+    chosen = replace(quote, fee_index=7, fee_reserve=12, state="PENDING", outpoint="aa:0")
+    await bench.save_melt_quote(chosen)
+    await bench.save_melt_quote(replace(chosen, outpoint=None))
+    assert await bench.melt_quote(MINT, "q") == chosen
+
+
+async def test_one_open_claim_a_quote(bench: Bench) -> None:
+    """A quote of an OPEN batch is in no other operation, until the batch is closed; what it claims comes back in order."""
+    batch = operation("01", claims=(Claimed("b", MAX_U64, 0), Claimed("a", 5, 7)))
+    assert await bench.add_operation(batch)
+    assert (await bench.operation("01")).claims == batch.claims
+
+    async def refused(tx: Transaction) -> None:
+        if not await bench.store.add_operation(tx, operation("02", claims=(Claimed("c", 1, 0), Claimed("a", 1, 0)))):
+            raise RefusedError("busy")
+
+    with pytest.raises(RefusedError):
+        await bench.storage.transact(refused)
+    assert await bench.operation("02") is None
+    assert await bench.add_operation(operation("03", mint=OTHER, claims=(Claimed("a", 1, 0),)))
+    await bench.close_operation("01", OperationState.FAILED, "", NOW)
+    await bench.storage.transact(refused)
+    assert (await bench.operation("01")).claims == batch.claims
+
+
+async def test_payments_by_several_mints(bench: Bench) -> None:
+    """A payment comes back with its parts as their operations, quotes and lines of the history stand."""
+    for name, mint in (("01", MINT), ("02", OTHER)):
+        quote = WalletMeltQuote(mint, f"q{name}", "bolt11", "sat", "LNBC1", 5, 3, "UNPAID", None, None, NOW, part_msat=5000)
+        await bench.save_melt_quote(quote)
+        await bench.add_operation(
+            operation(name, kind=Kind.MELT, purpose=Purpose.PAY, mint=mint, quote=quote.quote, amount=5, fee=1)
+        )
+    parts = (SplitPart(MINT, "q01", "01", 5000, 5, 4), SplitPart(OTHER, "q02", "02", 4500, 5, 4))
+    payment = SplitPayment("09", "LNBC1", "sat", 10, "memo", NOW, parts)
+    await bench.add_payment(payment)
+    assert await bench.split_payments() == [payment]
+    assert await bench.payment_of("02") == payment
+    assert await bench.payment_of("03") is None
+    assert await bench.invoice_states("lnbc1") == {OperationState.OPEN}
+    assert await bench.invoice_states("lnbc2") == set()
+    assert payment.state == "PENDING"
+    await bench.close_operation("01", OperationState.DONE, "", NOW)
+    await bench.add_history(HistoryEntry("01", NOW, "pay", MINT, "sat", 5, 2))
+    await bench.add_history(HistoryEntry("05", NOW, "pay", MINT, "sat", 5, 2))
+    assert [entry.payment for entry in await bench.history(before=None, limit=9)] == [None, "09"]
+    await bench.close_operation("02", OperationState.FAILED, "", NOW)
+    (found,) = await bench.split_payments()
+    assert [(part.state, part.fee) for part in found.parts] == [(OperationState.DONE, 2), (OperationState.FAILED, 4)]
+    assert found.state == "TORN"
+    assert await bench.invoice_states("LnBc1") == {OperationState.DONE, OperationState.FAILED}
 
 
 async def test_tokens_are_closed_once(bench: Bench) -> None:

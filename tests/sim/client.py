@@ -104,6 +104,22 @@ class SimClient:
 
         return list(wire.signatures_from_json(await self._ask(work, moves_value=True)))
 
+    async def mint_quotes(self, known: Sequence[MintQuote]) -> list[MintQuote]:
+        method, names = known[0].method, [one.quote for one in known]
+
+        async def work(mint: Mint) -> bytes:
+            asked = wire.quote_check_request_from_json(wire.quote_check_request_to_json(names))
+            return wire.mint_quotes_to_json(await mint.check_mint_quotes(asked, method))
+
+        return wire.mint_quotes_from_json(await self._ask(work), names, method=method)
+
+    async def issue_batch(self, method: str, request: bytes) -> list[BlindSignature]:
+        async def work(mint: Mint) -> bytes:
+            asked = wire.mint_batch_request_from_json(request, method=method)
+            return wire.signatures_to_json(await mint.issue_batch(asked))
+
+        return list(wire.signatures_from_json(await self._ask(work, moves_value=True)))
+
     async def swap(self, request: bytes) -> list[BlindSignature]:
         async def work(mint: Mint) -> bytes:
             return wire.signatures_to_json(await mint.swap(wire.swap_request_from_json(request)))

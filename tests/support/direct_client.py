@@ -132,6 +132,25 @@ class DirectClient:
 
         return await self._call("issue", work, moves_value=True)
 
+    async def mint_quotes(self, known: Sequence[MintQuote]) -> list[MintQuote]:
+        method, names = known[0].method, [one.quote for one in known]
+
+        async def work() -> list[MintQuote]:
+            asked = wire.quote_check_request_from_json(wire.quote_check_request_to_json(names))
+            seen = await self.mint.check_mint_quotes(asked, method)
+            return wire.mint_quotes_from_json(wire.mint_quotes_to_json(seen), names, method=method)
+
+        return await self._call("mint_quotes", work)
+
+    async def issue_batch(self, method: str, request: bytes) -> list[BlindSignature]:
+        self.faults.bodies.append(("issue_batch", request))
+
+        async def work() -> list[BlindSignature]:
+            signed = await self.mint.issue_batch(wire.mint_batch_request_from_json(request, method=method))
+            return list(wire.signatures_from_json(wire.signatures_to_json(signed)))
+
+        return await self._call("issue_batch", work, moves_value=True)
+
     async def swap(self, request: bytes) -> list[BlindSignature]:
         self.faults.bodies.append(("swap", request))
 
@@ -181,7 +200,7 @@ class DirectClient:
     async def watch(self, kind: str, name: str) -> AsyncIterator[None]:
         self.faults.calls.append("watch")
         self.faults.strike(self.faults.before, "watch")
-        wanted = kind.removeprefix("bolt11_")
+        wanted = kind if kind == "proof_state" else "_".join(kind.rsplit("_", 2)[-2:])
         async for change in self.mint.changes():
             if change.kind == wanted and change.key == name:
                 yield

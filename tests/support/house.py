@@ -110,6 +110,7 @@ async def house(
     autopay_delay_s: float | None = None,
     rails: Sequence[Rail] | None = None,
     telemetry: Telemetry | None = None,
+    keys: bytes = SEED,
     methods: Sequence[str] = (),
     play: PlaySettings | None = None,
     network: PlayNetwork | None = None,
@@ -125,7 +126,7 @@ async def house(
     own = storage is None
     store = storage or SqliteStorage(":memory:", inline=True)
     await store.migrate(MIGRATIONS)
-    signer = SoftwareSigner(SEED, threads=0, entropy=entropy)
+    signer = SoftwareSigner(keys, threads=0, entropy=entropy)
     rail = PlayRail(
         storage=store, signer=signer, clock=clock, entropy=entropy, autopay_delay_s=autopay_delay_s, network=network
     )

@@ -5,6 +5,7 @@ from specie.wallet.engine import (
     CheckReport,
     MintBackup,
     MintList,
+    PartOutcome,
     Payment,
     PaymentReceiver,
     Progress,
@@ -12,13 +13,14 @@ from specie.wallet.engine import (
     Requests,
     Restored,
     ResumeReport,
+    SplitPlan,
     Wallet,
     WalletAuth,
 )
 from specie.wallet.engine.deposits import DepositClaim
 from specie.wallet.errors import LiabilitiesBrokenError
 from specie.wallet.history import HistoryEntry
-from specie.wallet.holding import Balance, MintView, SentToken, WalletMeltQuote, WalletMintQuote
+from specie.wallet.holding import Balance, MintView, SentToken, SplitPart, SplitPayment, WalletMeltQuote, WalletMintQuote
 from specie.wallet.liabilities import KeptEvidence, LiabilityFault, LiabilityReport
 from specie.wallet.lock import HTLC, P2PK
 from specie.wallet.operation import Operation
@@ -58,6 +60,7 @@ __all__ = [
     "NostrRelays",
     "Operation",
     "OwnRequest",
+    "PartOutcome",
     "Payment",
     "PaymentPlan",
     "PaymentPost",
@@ -73,6 +76,9 @@ __all__ = [
     "ResumeReport",
     "RetryPolicy",
     "SentToken",
+    "SplitPart",
+    "SplitPayment",
+    "SplitPlan",
     "Transports",
     "Wallet",
     "WalletAuth",

@@ -24,6 +24,7 @@ __all__ = [
     "OperationFailedError",
     "OperationOpenError",
     "PaymentPendingError",
+    "PaymentTornError",
     "PaymentUnfitError",
     "QuoteUnknownError",
     "RequestClosedError",
@@ -227,6 +228,13 @@ class DeliveryFailedError(UncertainError):
 
 class PaymentPendingError(UncertainError):
     """The payment is on its way; its coins stay locked until the mint knows the end."""
+
+
+class PaymentTornError(UncertainError):
+    """Some mints say that they paid their part of an invoice, others that they did not, for good (NUT-15).
+
+    An honest receiver takes all parts or none, so somebody is wrong. Nothing is paid again by itself; a human looks.
+    """
 
 
 class KeysetCollisionError(PeerFaultError):

@@ -23,6 +23,8 @@ class HistoryEntry:
     memo: str | None = None
     reference: str | None = None
     """Invoice of a payment or a claim; the token's id of what was sent."""
+    payment: str | None = None
+    """Id of the payment by several mints that this line is a part of (NUT-15)."""
 
 
 def balance_effect(entry: HistoryEntry) -> int:

@@ -7,9 +7,21 @@ from dataclasses import dataclass, field
 from specie.ecash.info import MintInfo
 from specie.ecash.keyset import Keyset
 from specie.ecash.proof import Proof
-from specie.wallet.states import CoinState, TokenState
+from specie.ecash.quote import MeltFeeOption
+from specie.wallet.states import CoinState, OperationState, TokenState
 
-__all__ = ["Balance", "KnownKeyset", "MintRecord", "MintView", "SentToken", "StoredProof", "WalletMeltQuote", "WalletMintQuote"]
+__all__ = [
+    "Balance",
+    "KnownKeyset",
+    "MintRecord",
+    "MintView",
+    "SentToken",
+    "SplitPart",
+    "SplitPayment",
+    "StoredProof",
+    "WalletMeltQuote",
+    "WalletMintQuote",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +89,16 @@ class MintView:
 
 @dataclass(frozen=True, slots=True)
 class WalletMintQuote:
-    """A request to be paid (NUT-04, NUT-23): show `request` to the payer, then claim it. Never show `quote`."""
+    """A request to be paid (NUT-04, 23, 25, 30): show `request` to the payer, then claim it. Never show `quote`."""
 
     mint: str
     quote: str = field(repr=False)
     method: str
     unit: str
     request: str
-    """The BOLT 11 invoice."""
+    """A BOLT 11 invoice, a BOLT 12 offer, a bitcoin address, or what another method has."""
     amount: int | None
+    """What is asked for; None where the payer chooses. On chain it is only what the payer is shown."""
     expiry: int | None
     amount_paid: int
     amount_issued: int
@@ -100,10 +113,23 @@ class WalletMintQuote:
         """What has been paid and not been issued."""
         return max(self.amount_paid - self.amount_issued, 0)
 
+    @property
+    def reusable(self) -> bool:
+        """Whether it may be paid more than once: all but invoices, which are paid once."""
+        return self.method != "bolt11"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing can arrive any more."""
+        return not self.reusable and self.amount is not None and self.amount_issued >= self.amount
+
 
 @dataclass(frozen=True, slots=True)
 class WalletMeltQuote:
-    """What paying an invoice costs (NUT-05, NUT-23): `amount` to the payee and at most `fee_reserve` on top."""
+    """What paying a request costs (NUT-05, 15, 23, 25, 30): `amount` to the payee and at most `fee_reserve` on top.
+
+    With `fee_options` the reserve is that of the option `fee_index`, which says how soon an on-chain payment confirms.
+    """
 
     mint: str
     quote: str = field(repr=False)
@@ -117,6 +143,57 @@ class WalletMeltQuote:
     expiry: int | None
     preimage: str | None
     created_at: int
+    fee_options: tuple[MeltFeeOption, ...] = ()
+    fee_index: int | None = None
+    """The option that will be, or was, chosen; None where there is no choice."""
+    outpoint: str | None = None
+    """`txid:vout` of an on-chain payment once it was broadcast."""
+    part_msat: int | None = None
+    """The part of the invoice it pays, for a payment by several mints (NUT-15); None where it pays all."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPart:
+    """One mint's part of a payment by several mints: its quote, and the operation that pays it."""
+
+    mint: str
+    quote: str = field(repr=False)
+    operation: str
+    part_msat: int
+    amount: int
+    """The part in the unit."""
+    fee: int
+    """What it cost beyond `amount`; until it is paid, the most that it can cost."""
+    state: OperationState = OperationState.OPEN
+    """That of its operation: DONE when it was paid."""
+    preimage: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPayment:
+    """One invoice paid by several mints (NUT-15). Its parts are written down together, before any of them is sent."""
+
+    payment_id: str
+    request: str
+    unit: str
+    amount: int
+    """All parts together, in the unit."""
+    memo: str | None
+    created_at: int
+    parts: tuple[SplitPart, ...]
+
+    @property
+    def state(self) -> str:
+        """PENDING while a part may still be paid; PAID or FAILED if all parts agree; TORN if some were paid and others not.
+
+        No honest mint lets a payment be TORN: a receiver takes all parts of an invoice or none.
+        """
+        states = {part.state for part in self.parts}
+        if OperationState.OPEN in states:
+            return "PENDING"
+        if len(states) > 1:
+            return "TORN"
+        return "PAID" if OperationState.DONE in states else "FAILED"
 
 
 @dataclass(frozen=True, slots=True)

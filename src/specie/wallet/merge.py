@@ -185,6 +185,9 @@ RULES: dict[str, TableRule] = {
     "wallet_blind_token": TableRule(
         ("secret",), _ranked("state", "ASKED", "READY", "RESERVED", "UNCERTAIN"), _blind_token_arrives
     ),
+    "wallet_claim": TableRule(("operation", "position"), _ours),
+    "wallet_payment": TableRule(("id",), _ours),
+    "wallet_payment_part": TableRule(("payment", "position"), _ours),
     "wallet_request": TableRule(("id",), _ours),
     "wallet_request_receipt": TableRule(("id",), _ours),
     "wallet_request_payment": TableRule(("id",), _request_payment),
@@ -299,14 +302,22 @@ def _take_up_operations(merged: _Indexed, mine: _Indexed, other: _Indexed, repor
         if secrets and not any(secret in coins or used[secret] != {row["id"]} for secret in secrets):
             latest = _latest("updated_at")(mine["wallet_operation"][key], other["wallet_operation"][key])
             row.update(latest, state="OPEN", error="")
+    claimed: dict[Value, set[Value]] = {}
+    for claim in merged["wallet_claim"].values():
+        claimed.setdefault(claim["operation"], set()).add(claim["quote"])
     open_quotes: dict[tuple[Value, Value], _Key] = {}
     for key in sorted(operations, key=lambda key: (key not in mine["wallet_operation"], str(key))):
         row = operations[key]
-        if row["state"] != "OPEN" or row["quote"] is None:
+        quotes = {(row["mint"], quote) for quote in claimed.get(row["id"], set()) | {row["quote"]} if quote is not None}
+        if row["state"] != "OPEN" or not quotes:
             continue
-        if open_quotes.setdefault((row["mint"], row["quote"]), key) != key:
+        if quotes & open_quotes.keys():
             row["state"], row["error"] = "FAILED", "another operation of the same quote goes on"
             report.notes.append(f"operation {row['id']!s} was closed: another one of the same quote goes on")
+            continue
+        open_quotes |= dict.fromkeys(quotes, key)
+    for claim in merged["wallet_claim"].values():
+        claim["open"] = int(operations.get((claim["operation"],), {}).get("state") == "OPEN")
 
 
 def _forget_outputs(merged: _Indexed) -> None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from specie.ecash.proof import BlindedMessage
 from specie.wallet.states import OperationState
 
-__all__ = ["Kind", "Operation", "Output", "Purpose", "Role", "blinded_messages"]
+__all__ = ["Claimed", "Kind", "Operation", "Output", "Purpose", "Role", "blinded_messages"]
 
 
 class Kind(StrEnum):
@@ -64,6 +64,18 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """A mint quote that an operation claims `amount` of; `issued` is what had been issued of it before.
+
+    The mint has acted on the operation once it says that at least their sum was issued.
+    """
+
+    quote: str = field(repr=False)
+    amount: int
+    issued: int
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One journalled request. `inputs` are the Ys of everything it spends, ours or a received token's."""
 
@@ -82,6 +94,9 @@ class Operation:
     outputs: tuple[Output, ...]
     method: str = ""
     quote: str | None = field(default=None, repr=False)
+    """The quote it works on; None for a swap and for a batch, whose quotes are in `claims`."""
+    claims: tuple[Claimed, ...] = ()
+    """The mint quotes it claims, in the order of the request; empty for other kinds, and for claims of older versions."""
     memo: str | None = None
     include_dleq: bool = True
     locked: bool = False

@@ -10,7 +10,7 @@ __all__ = ["announces_play_money", "speaks_of_play"]
 def speaks_of_play(text: str) -> bool:
     """Whether a mint's message of the day or an invoice speaks of play money."""
     lower = text.lower()
-    return lower.startswith("lnbcrt") or "play money" in lower
+    return lower.startswith(("lnbcrt", "bcrt1")) or "play money" in lower
 
 
 def announces_play_money(info: MintInfo) -> bool:

@@ -16,7 +16,15 @@ from specie.ecash.quote import MeltQuote, MeltQuoteRequest, MintQuote, MintQuote
 from specie.ecash.requests import NostrProfile
 from specie.storage.ports import Transaction
 from specie.wallet.history import HistoryEntry
-from specie.wallet.holding import KnownKeyset, MintRecord, SentToken, StoredProof, WalletMeltQuote, WalletMintQuote
+from specie.wallet.holding import (
+    KnownKeyset,
+    MintRecord,
+    SentToken,
+    SplitPayment,
+    StoredProof,
+    WalletMeltQuote,
+    WalletMintQuote,
+)
 from specie.wallet.liabilities import CoinRecord, KeptEvidence, LoggedItem
 from specie.wallet.merge import Changes, Record, Tables
 from specie.wallet.operation import Operation
@@ -38,11 +46,11 @@ __all__ = [
 
 
 class MintClient(Protocol):
-    """One mint's API (NUT-01 to NUT-09, 17, 20, 23). Requests that move value are taken as the journal's bytes.
+    """One mint's API (NUT-01 to NUT-09, 15, 17, 20, 23, 25, 29, 30). Requests that move value are taken as the journal's bytes.
 
     Errors of every method: RefusedError (the leaf of its NUT code) where the mint refuses; PeerFaultError where its answer
-    breaks the specification; UnavailableError where it was not reached, so nothing happened. `issue`, `swap` and `melt`
-    raise UncertainError where the request may have arrived and no answer came. Nothing is retried here.
+    breaks the specification; UnavailableError where it was not reached, so nothing happened. `issue`, `issue_batch`, `swap`
+    and `melt` raise UncertainError where the request may have arrived and no answer came. Nothing is retried here.
     """
 
     @property
@@ -74,6 +82,14 @@ class MintClient(Protocol):
         """POST /v1/mint/{method} (NUT-04)."""
         ...
 
+    async def mint_quotes(self, known: Sequence[MintQuote]) -> list[MintQuote]:
+        """POST /v1/mint/quote/{method}/check: quotes of one method, in this order (NUT-29)."""
+        ...
+
+    async def issue_batch(self, method: str, request: bytes) -> list[BlindSignature]:
+        """POST /v1/mint/{method}/batch (NUT-29)."""
+        ...
+
     async def swap(self, request: bytes) -> list[BlindSignature]:
         """POST /v1/swap (NUT-03)."""
         ...
@@ -99,7 +115,7 @@ class MintClient(Protocol):
         ...
 
     def watch(self, kind: str, name: str) -> AsyncIterator[None]:
-        """One item for each news of a thing (NUT-17); `kind` is `bolt11_mint_quote`, `bolt11_melt_quote` or `proof_state`.
+        """One item for each news of a thing (NUT-17); `kind` is `{method}_mint_quote`, `{method}_melt_quote` or `proof_state`.
 
         News say that there is something to look at, not what: look with a GET. UnavailableError when the connection ends
         or cannot be had, UnsupportedError where the mint has none: poll then.
@@ -349,7 +365,7 @@ class WalletStore(RequestStore, PaidStore, Protocol):
     # operations
 
     async def add_operation(self, tx: Transaction, operation: Operation) -> bool:
-        """Journal an operation whole. False, and nothing written, if its quote has an OPEN operation already."""
+        """Journal an operation whole. False if a quote of it has an OPEN operation already: the caller then raises to undo."""
         ...
 
     async def operation(self, tx: Transaction, operation_id: str) -> Operation | None:
@@ -383,7 +399,7 @@ class WalletStore(RequestStore, PaidStore, Protocol):
         ...
 
     async def save_melt_quote(self, tx: Transaction, quote: WalletMeltQuote) -> None:
-        """Insert, or renew state and preimage."""
+        """Insert, or renew state, preimage, outpoint and chosen option (with its reserve)."""
         ...
 
     async def melt_quote(self, tx: Transaction, mint: str, quote_id: str) -> WalletMeltQuote | None:
@@ -392,6 +408,22 @@ class WalletStore(RequestStore, PaidStore, Protocol):
 
     async def melt_quotes(self, tx: Transaction) -> list[WalletMeltQuote]:
         """All quotes, newest first."""
+        ...
+
+    async def invoice_states(self, tx: Transaction, request: str) -> set[OperationState]:
+        """States of the operations that pay, or paid, this very request, in any case of letters."""
+        ...
+
+    async def add_payment(self, tx: Transaction, payment: SplitPayment) -> None:
+        """Insert a payment by several mints; its parts' operations are journalled beside it."""
+        ...
+
+    async def split_payments(self, tx: Transaction) -> list[SplitPayment]:
+        """Payments by several mints, newest first."""
+        ...
+
+    async def payment_of(self, tx: Transaction, operation_id: str) -> SplitPayment | None:
+        """The payment by several mints that an operation pays a part of; None for any other operation."""
         ...
 
     async def add_token(self, tx: Transaction, token: SentToken) -> None:

@@ -20,7 +20,7 @@ from specie.wallet.errors import InsufficientFundsError
 from specie.wallet.holding import StoredProof
 from specie.wallet.states import CoinState
 
-__all__ = ["KeysetTerms", "Selection", "fee_of", "keep_amounts", "net_value", "select", "select_exact", "spendable"]
+__all__ = ["KeysetTerms", "Selection", "fee_of", "keep_amounts", "net_most", "net_value", "select", "select_exact", "spendable"]
 
 _SEARCH_STEPS = 20_000
 
@@ -56,6 +56,12 @@ def net_value(proofs: Iterable[StoredProof], terms: Mapping[str, KeysetTerms]) -
     """What spending all these coins at once leaves after the fee; may be negative."""
     chosen = list(proofs)
     return sum(p.proof.amount for p in chosen) - fee_of(terms[p.proof.id].input_fee_ppk for p in chosen)
+
+
+def net_most(proofs: Iterable[StoredProof], terms: Mapping[str, KeysetTerms], *, max_inputs: int = 1000) -> int:
+    """The most that one payment with these coins can leave after their fee."""
+    best = sorted((_worth(p, terms) for p in spendable(proofs)), reverse=True)[:max_inputs]
+    return sum(worth for worth in best if worth > 0) // 1000
 
 
 def spendable(proofs: Iterable[StoredProof]) -> list[StoredProof]:

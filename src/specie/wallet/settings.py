@@ -25,6 +25,10 @@ class WalletSettings:
         payment_wait_s: how long `pay` waits for a payment that is on its way.
         quote_patience_s: unpaid quotes are asked about until this long after they ran out.
         poll_s, longest_poll_s: first and longest pause between two looks at a quote.
+        confirm_blocks: a payment on chain takes the cheapest fee that confirms within so many blocks, unless told otherwise.
+        split_mints: most mints that pay one invoice together.
+        split_plans: how often such a payment is planned anew, after a mint refused or was too dear.
+        reserve_ppm, reserve_floor: fee reserve that a plan reckons with before a mint has quoted, in millionths and at least.
         breaker_threshold, breaker_pause_s: see `breaker.Breaker`.
         request_payer_pays_fees: whether a payment of our request must leave its amount once its coins are swapped.
         retry: see `retry.RetryPolicy`.
@@ -42,6 +46,11 @@ class WalletSettings:
     quote_patience_s: int = 7 * 86_400
     poll_s: float = 0.5
     longest_poll_s: float = 10.0
+    confirm_blocks: int = 6
+    split_mints: int = 8
+    split_plans: int = 6
+    reserve_ppm: int = 10_000
+    reserve_floor: int = 2
     breaker_threshold: int = 5
     breaker_pause_s: float = 5.0
     request_payer_pays_fees: bool = True

@@ -308,3 +308,31 @@ async def test_websocket_refusals_and_redirects() -> None:
             for url, expected in ((base, UnsupportedError), (base, PeerFaultError), (f"{base}/moved", UnavailableError)):
                 assert (await watched(HttpMintClient(url)))[1] is expected
     assert elsewhere == 0
+
+
+async def test_batches_over_http() -> None:
+    """Several quotes are looked at and minted by one request each; an answer about others is the mint's fault."""
+    known = [MintQuote(name, "bolt12", "lno1", "sat", amount_paid=5) for name in ("a", "b")]
+    seen: list[tuple[str, str]] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append((request.method, request.url.path))
+        if request.url.path.endswith("/check"):
+            return httpx2.Response(200, content=wire.mint_quotes_to_json(known))
+        return httpx2.Response(200, json={"signatures": []})
+
+    mint = client(answer)
+    assert await mint.mint_quotes(known) == known
+    assert await mint.issue_batch("bolt12", b"{}") == []
+    assert seen == [("POST", "/path/v1/mint/quote/bolt12/check"), ("POST", "/path/v1/mint/bolt12/batch")]
+    with pytest.raises(PeerFaultError):
+        await mint.mint_quotes(known[:1])
+
+
+async def test_the_fate_of_a_batch_is_uncertain_without_an_answer() -> None:
+    """A question is unavailable, an order is uncertain."""
+    mint = client(saying(503))
+    with pytest.raises(UnavailableError):
+        await mint.mint_quotes([MintQuote("a", "bolt12", "lno1", "sat")])
+    with pytest.raises(UncertainError):
+        await mint.issue_batch("bolt12", b"{}")

@@ -48,9 +48,9 @@ async def test_answer_that_says_unpaid_is_a_failure_not_a_reason_to_send_again()
 
 
 def _as_melt(quote: object) -> object:
-    from specie.wallet.engine.pay import _known
+    from specie.wallet.engine.prices import as_melt_quote
 
-    return _known(quote)  # type: ignore[arg-type]
+    return as_melt_quote(quote)  # type: ignore[arg-type]
 
 
 @virtually

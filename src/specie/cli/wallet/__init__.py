@@ -7,7 +7,7 @@ from typing import Any
 
 from cyclopts import App, Group
 
-from specie.cli.wallet import audits, auth, care, claim, deposits, money, paid, safety
+from specie.cli.wallet import audits, auth, care, claim, deposits, income, money, paid, payment, safety
 from specie.cli.wallet.frames import frames
 from specie.cli.wallet.mints import app as mints
 from specie.cli.wallet.request import app as request
@@ -31,11 +31,8 @@ _PAID = Group("Paid HTTP", sort_key=3)
 _MORE = Group("More", sort_key=4)
 
 _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
-    (
-        _MONEY,
-        (money.balance, money.mint, money.invoice, money.send, money.receive, money.pay, money.lock, money.reclaim),
-    ),
-    (_MONEY, (deposits.deposits, deposits.deposit_key, deposits.deposit_for)),
+    (_MONEY, (money.balance, income.mint, income.invoice, money.send, money.receive, payment.pay, money.lock, money.reclaim)),
+    (_MONEY, (income.quotes, deposits.deposits, deposits.deposit_key, deposits.deposit_for)),
     (_CARE, (care.init, care.words, care.restore, safety.backup, safety.drill, safety.reseal, safety.encrypt, safety.decrypt)),
     (_CARE, (care.pending, care.resume, care.tidy, claim.claim)),
     (_CARE, (audits.verify_mint, audits.verify_evidence)),

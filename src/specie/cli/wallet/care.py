@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from specie.app.vault import Taken
-    from specie.wallet import Balance, Restored
+    from specie.wallet import Balance, HistoryEntry, Operation, Restored, WalletMeltQuote
     from specie.wallet.backup import Snapshot
 
 __all__ = ["history", "init", "names", "pending", "restore", "resume", "tidy", "words"]
@@ -270,23 +272,52 @@ async def pending(*, wallet: Choice = None, screen: ScreenArgument) -> None:
     async with opened(wallet or WalletChoice(), screen) as purse:
         await look(purse, screen)
         operations, tokens = await purse.operations(), await purse.tokens()
-        quotes = [quote for quote in await purse.mint_quotes() if quote.amount is None or quote.amount_issued < quote.amount]
+        quotes = [quote for quote in await purse.mint_quotes() if not quote.finished]
+        melts = {quote.quote: quote for quote in await purse.melt_quotes()}
     facts = {
         "operations": [
-            {"id": one.operation_id, "purpose": str(one.purpose), "amount": one.amount, "unit": one.unit, "error": one.error}
+            {
+                "id": one.operation_id,
+                "purpose": str(one.purpose),
+                "amount": one.amount,
+                "unit": one.unit,
+                "error": one.error,
+                "outpoint": melts[one.quote].outpoint if one.quote in melts else None,
+            }
             for one in operations
         ],
-        "invoices": [{"invoice": one.request, "amount": one.amount, "unit": one.unit, "expiry": one.expiry} for one in quotes],
+        "invoices": [
+            {"invoice": one.request, "method": one.method, "amount": one.amount, "unit": one.unit, "expiry": one.expiry}
+            for one in quotes
+        ],
         "tokens": [{"id": one.token_id, "amount": one.amount, "unit": one.unit, "locked": one.locked} for one in tokens],
     }
     rows = [
-        (_when(one.created_at), str(one.purpose), _money(one.amount, one.unit), one.error or "not over yet")
-        for one in operations
+        (_when(one.created_at), str(one.purpose), _money(one.amount, one.unit), _standing(one, melts)) for one in operations
     ]
-    rows += [(_when(one.created_at), "invoice", _money(one.amount or 0, one.unit), shown(one.request, 40)) for one in quotes]
+    rows += [
+        (
+            _when(one.created_at),
+            _NOUNS.get(one.method, one.method),
+            "" if one.amount is None else _money(one.amount, one.unit),
+            shown(one.request, 40),
+        )
+        for one in quotes
+    ]
     rows += [(_when(one.created_at), "token", _money(one.amount, one.unit), f"not redeemed · {one.token_id}") for one in tokens]
     columns = ("since", "what", ("amount", "right"), "state")
     screen.answer(facts, table(columns, rows) if rows else "[dim]nothing is pending[/dim]")
+
+
+_NOUNS = {"bolt11": "invoice", "bolt12": "offer", "onchain": "address"}
+
+
+def _standing(operation: Operation, melts: dict[str, WalletMeltQuote]) -> str:
+    """How an operation stands: why it is open, or where its transaction is."""
+    quote = melts.get(operation.quote or "")
+    if quote is not None and quote.outpoint:
+        return f"waits for confirmations of {shown(quote.outpoint, 100)}"
+    return operation.error or "not over yet"
 
 
 async def resume(
@@ -356,20 +387,40 @@ async def history(
             "unit": one.unit,
             "mint": one.mint,
             "memo": one.memo,
+            "payment": one.payment,
             "play": one.mint in play,
         }
         for one in entries
     ]
     rows = []
-    for one in entries:
+    for one in _grouped(entries):
         effect = balance_effect(one)
         sign = Text(
             f"{'+' if effect > 0 else ''}{_money(effect or one.amount, one.unit)}", _COLOURS[(effect > 0) - (effect < 0)]
         )
         fee = _money(one.fee, one.unit) if one.fee else ""
-        rows.append((_when(one.at), one.kind, sign, fee, shown(one.memo or "", 40), badge(one.mint in play)))
+        kind = one.kind
+        if one.payment is not None:
+            kind = f"  part at {shown(one.mint, 60)}" if one.mint else "pay, by several mints"
+        rows.append((_when(one.at), kind, sign, fee, shown(one.memo or "", 40), badge(one.mint in play)))
     columns = ("when", "what", ("amount", "right"), ("fee", "right"), "memo", "")
     screen.answer({"history": facts}, table(columns, rows) if rows else "[dim]nothing yet[/dim]")
+
+
+def _grouped(entries: Sequence[HistoryEntry]) -> list[HistoryEntry]:
+    """The lines with those of one payment by several mints under a line for the whole of it, where its latest part is."""
+    found: list[HistoryEntry] = []
+    seen: set[str] = set()
+    for one in entries:
+        if one.payment is None:
+            found.append(one)
+        elif one.payment not in seen:
+            seen.add(one.payment)
+            parts = [part for part in entries if part.payment == one.payment]
+            total, fee = sum(part.amount for part in parts), sum(part.fee for part in parts)
+            found.append(replace(one, mint="", amount=total, fee=fee))
+            found += [replace(part, memo=None) for part in parts]
+    return found
 
 
 def names(*, screen: ScreenArgument) -> None:

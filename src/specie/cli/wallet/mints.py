@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cyclopts import App
 
 from specie.cli.arguments import ScreenArgument
 from specie.cli.screen import shown, table
 from specie.cli.wallet.mint_backup import backup, restore
 from specie.cli.wallet.opening import WalletChoice, badge, opened, play_mints
+
+if TYPE_CHECKING:
+    from specie.wallet import MintView
 
 __all__ = ["app"]
 
@@ -29,6 +34,9 @@ async def mints_list(*, wallet: WalletChoice | None = None, screen: ScreenArgume
             "url": view.url,
             "name": view.info.name,
             "units": view.units,
+            "mints_by": _methods(view, 4),
+            "pays_by": _methods(view, 5),
+            "pays_parts": bool(view.info.methods(15)),
             "keysets": len(view.keysets),
             "play": view.url in play,
             "added_at": view.added_at,
@@ -40,16 +48,23 @@ async def mints_list(*, wallet: WalletChoice | None = None, screen: ScreenArgume
             Text.assemble(view.url, badge(view.url in play)),
             shown(view.info.name or "", 40),
             ", ".join(view.units),
+            shown(", ".join(_methods(view, 4)), 60),
+            shown(", ".join(_methods(view, 5)), 60),
             len(view.keysets),
         )
         for view in views
     ]
     screen.answer(
         {"mints": facts},
-        table(("mint", "name", "units", ("keysets", "right")), rows)
+        table(("mint", "name", "units", "takes", "pays", ("keysets", "right")), rows)
         if rows
         else "[dim]none yet: specie wallet mints add URL[/dim]",
     )
+
+
+def _methods(view: MintView, nut: int) -> list[str]:
+    """Methods that a mint announces for taking (4) or making (5) payments."""
+    return sorted({one.method for one in view.info.methods(nut)}) if view.info.supports(nut) else []
 
 
 @app.command

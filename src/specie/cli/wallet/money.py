@@ -1,4 +1,4 @@
-"""The commands that move money: balance, mint, invoice, send, receive, pay, lock, reclaim."""
+"""The commands that move ecash: balance, send, receive, lock, reclaim. Money in is `income`, payments are `payment`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from cyclopts import Group, Parameter
 
 from specie.cli.arguments import ScreenArgument
-from specie.cli.errors import DeclinedError, UsageError
+from specie.cli.errors import UsageError
 from specie.cli.screen import Screen, shown, table
 from specie.cli.wallet.frames import AnimationOptions, animate, animation_checked, token_given
 from specie.cli.wallet.opening import (
@@ -20,7 +20,6 @@ from specie.cli.wallet.opening import (
     WalletChoice,
     badge,
     default_mint,
-    is_play,
     look,
     opened,
     play_mints,
@@ -33,14 +32,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from specie.app.wallet import Wallet
-    from specie.wallet import HTLC, P2PK, SentToken, WalletMeltQuote
+    from specie.wallet import HTLC, P2PK, SentToken
 
-__all__ = ["balance", "invoice", "lock", "mint", "pay", "receive", "reclaim", "send"]
+__all__ = ["balance", "done", "draw_qr", "enough", "given", "lock", "money", "receive", "reclaim", "send"]
 
 T = TypeVar("T")
 
-_ASK_ABOVE = 1000
-"""Payments above this many of the minor unit are confirmed at a terminal."""
 _LOCK = Group("Lock it", sort_key=3)
 _DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -49,19 +46,21 @@ Choice = WalletChoice | None
 Amount = Annotated[int, Parameter(help="Amount in the minor unit: sat unless --unit says otherwise.")]
 
 
-def _money(amount: int, unit: str) -> str:
+def money(amount: int, unit: str) -> str:
+    """An amount for people, with its unit."""
     from specie.kernel.money import format_amount
 
     return format_amount(amount, unit)
 
 
-def _done(*parts: str | Text | tuple[str, str]) -> Text:
+def done(*parts: str | Text | tuple[str, str]) -> Text:
+    """A line that says that something worked."""
     from rich.text import Text
 
     return Text.assemble(("✓ ", "green"), *parts)
 
 
-def _given(argument: str, what: str, screen: Screen) -> str:
+def given(argument: str, what: str, screen: Screen) -> str:
     """An argument, or a line of standard input where it is `-`."""
     return screen.read_word(what) if argument == "-" else argument.strip()
 
@@ -84,7 +83,7 @@ async def balance(*, wallet: Choice = None, screen: ScreenArgument) -> None:
             rows.append(
                 (
                     Text.assemble(one.mint or "", badge(one.mint in play)),
-                    *(_money(cell, one.unit) if cell else "" for cell in cells),
+                    *(money(cell, one.unit) if cell else "" for cell in cells),
                 )
             )
     facts = {
@@ -104,7 +103,7 @@ async def balance(*, wallet: Choice = None, screen: ScreenArgument) -> None:
         ],
         **kept,
     }
-    head = "  ".join(_money(amount, unit) for unit, amount in totals.items()) or "0 sat"
+    head = "  ".join(money(amount, unit) for unit, amount in totals.items()) or "0 sat"
     title = Text.assemble((head, "bold"), (f"  in wallet {choice.name}", "dim"))
     columns = ("mint", ("free to spend", "right"), ("in tokens", "right"), ("on its way", "right"))
     if rows:
@@ -113,88 +112,12 @@ async def balance(*, wallet: Choice = None, screen: ScreenArgument) -> None:
         screen.answer(facts, title, Text(f"  specie wallet mint 100{choice.flag} puts something in it", "dim"), line)
 
 
-async def mint(
-    amount: Amount,
-    /,
-    *,
-    timeout: Annotated[
-        float | None, Parameter(help="Seconds to wait for the payment; until the invoice expires unless given.")
-    ] = None,
-    mint: MintArgument = None,
-    unit: UnitArgument = "sat",
-    wallet: Choice = None,
-    screen: ScreenArgument,
-) -> None:
-    """Put money in: an invoice to be paid from outside, and ecash once it is."""
-    from specie.kernel.errors import UnavailableError
-
-    choice = wallet or WalletChoice()
-    async with opened(choice, screen, mint=mint or default_mint()) as purse:
-        url = await trusted(purse, mint, screen)
-        with screen.progress("asking the mint for an invoice"):
-            quote = await purse.mint_quote(amount, mint=url, unit=unit)
-        play = is_play(quote.request)
-        _show_invoice(screen, quote.request, play)
-        with screen.progress("play money pays itself in a moment" if play else "waiting for the payment"):
-            paid = await purse.wait(quote, timeout_s=timeout)
-        if not paid.claimable:
-            raise UnavailableError("the invoice is not paid yet; once it is, the next command of this wallet claims it")
-        with screen.progress("signing coins"):
-            minted = await purse.claim(paid)
-        free = (await purse.balance(unit=unit)).available
-    facts = {"amount": minted, "unit": unit, "mint": quote.mint, "play": play, "invoice": quote.request, "balance": free}
-    screen.answer(
-        facts, _done((_money(minted, unit), "bold"), " minted", badge(play), (f"  {_money(free, unit)} free to spend", "dim"))
-    )
-
-
-def _show_invoice(screen: Screen, request: str, play: bool) -> None:
-    """An invoice for people; with a QR code where somebody outside has to pay it."""
-    from rich.text import Text
-
-    if play:
-        screen.say(Text.assemble(("invoice ", "dim"), (shown(request, 48), "dim"), badge(True)))
-        return
-    if not screen.json:
-        _qr(screen, request.upper())
-        screen.err.print(Text(request), soft_wrap=True)
-
-
-def _qr(screen: Screen, data: str) -> None:
+def draw_qr(screen: Screen, data: str) -> None:
     """A QR code on the terminal, or a word on why there is none."""
     from specie.cli.qr import qr_text
 
     drawn = qr_text(data, screen.err.width)
     screen.say(drawn if drawn is not None else f"[dim]no QR code: too large for {screen.err.width} columns[/dim]")
-
-
-async def invoice(
-    amount: Amount,
-    /,
-    *,
-    memo: Annotated[str | None, Parameter(help="Shown to whoever pays.")] = None,
-    no_qr: Annotated[bool, Parameter(negative="", show_default=False, help="The invoice as text only.")] = False,
-    mint: MintArgument = None,
-    unit: UnitArgument = "sat",
-    wallet: Choice = None,
-    screen: ScreenArgument,
-) -> None:
-    """An invoice for somebody else to pay; the next command after that claims the ecash."""
-    async with opened(wallet or WalletChoice(), screen, mint=mint or default_mint()) as purse:
-        url = await trusted(purse, mint, screen)
-        with screen.progress("asking the mint for an invoice"):
-            quote = await purse.mint_quote(amount, mint=url, unit=unit, description=memo)
-    if screen.out.is_terminal and not no_qr:
-        _qr(screen, quote.request.upper())
-    facts = {
-        "invoice": quote.request,
-        "amount": amount,
-        "unit": unit,
-        "mint": quote.mint,
-        "expiry": quote.expiry,
-        "play": is_play(quote.request),
-    }
-    screen.bare(facts, quote.request)
 
 
 @Parameter(name="*")
@@ -262,16 +185,16 @@ async def send(
             )
 
         with screen.progress("making a token"):
-            token = await (make() if offline else _enough(purse, screen, make))
+            token = await (make() if offline else enough(purse, screen, make))
         play = token.mint in await play_mints(purse)
         drawn = "" if no_qr or screen.json or moving.animate else await _without_dleq(purse, token)
     if moving.animate:
         await animate(screen, token.text, moving)
     if drawn:
-        _qr(screen, drawn)
+        draw_qr(screen, drawn)
     locked = ", locked" if token.locked else ""
     note = f"  until it is redeemed: specie wallet reclaim TOKEN{choice.flag}"
-    screen.say(_done((_money(token.amount, unit), "bold"), f" in a token{locked}", badge(play), (note, "dim")))
+    screen.say(done((money(token.amount, unit), "bold"), f" in a token{locked}", badge(play), (note, "dim")))
     facts = {
         "token": token.text,
         "id": token.token_id,
@@ -284,7 +207,7 @@ async def send(
     screen.bare(facts, token.text)
 
 
-async def _enough(purse: Wallet, screen: Screen, spend: Callable[[], Awaitable[T]]) -> T:
+async def enough(purse: Wallet, screen: Screen, spend: Callable[[], Awaitable[T]]) -> T:
     """What `spend` gives; where money is missing, once more after claiming what was paid to us meanwhile."""
     from specie.wallet.errors import InsufficientFundsError
 
@@ -372,9 +295,9 @@ async def receive(
         "play": play,
         "balance": free.available + free.unswapped,
     }
-    fee = f", fee {_money(got.fee, got.unit)}" if got.fee else ""
-    head = _done((_money(got.amount, got.unit), "bold"), f" received{fee}", badge(play))
-    head.append(f"  {_money(free.available + free.unswapped, got.unit)} in wallet {choice.name}", "dim")
+    fee = f", fee {money(got.fee, got.unit)}" if got.fee else ""
+    head = done((money(got.amount, got.unit), "bold"), f" received{fee}", badge(play))
+    head.append(f"  {money(free.available + free.unswapped, got.unit)} in wallet {choice.name}", "dim")
     lines = [head]
     if got.memo:
         lines.append(Text.assemble(("  memo ", "dim"), shown(got.memo)))
@@ -402,72 +325,6 @@ async def _trusts(purse: Wallet, text: str, trust: bool, screen: Screen) -> bool
     return False
 
 
-async def pay(
-    invoice: Annotated[
-        str, Parameter(help="A BOLT 11 invoice, or - to read it from standard input.", allow_leading_hyphen=True)
-    ],
-    *,
-    max_fee: Annotated[int | None, Parameter(help="Most it may cost on top.")] = None,
-    amount_msat: Annotated[int | None, Parameter(help="Millisatoshi to pay, for an invoice that names no amount.")] = None,
-    yes: Annotated[bool, Parameter(negative="", show_default=False, help="Do not ask.")] = False,
-    mint: MintArgument = None,
-    unit: UnitArgument = "sat",
-    wallet: Choice = None,
-    screen: ScreenArgument,
-) -> None:
-    """Pay an invoice out of the wallet's ecash; tells amount and fee first."""
-    from specie.wallet.errors import PaymentPendingError
-
-    choice = wallet or WalletChoice()
-    async with opened(choice, screen) as purse:  # before the invoice is read: a pipe's other end may still be making it
-        text = _given(invoice, "invoice", screen).removeprefix("lightning:")
-
-        async def price() -> WalletMeltQuote:
-            return await purse.melt_quote(text, mint=mint, unit=unit, amount_msat=amount_msat)
-
-        with screen.progress("asking for the price"):
-            quote = await _enough(purse, screen, price)
-        play = is_play(quote.request)
-        _agree(screen, quote, play, yes)
-        with screen.progress("paying"):
-            paid = await _enough(purse, screen, lambda: purse.pay(quote, max_fee=max_fee))
-        free = (await purse.balance(unit=unit)).available
-    if paid.state != "PAID":
-        raise PaymentPendingError(
-            f"the payment is on its way; its coins stay locked: specie wallet resume{choice.flag}", reference=paid.operation
-        )
-    facts = {
-        "amount": paid.amount,
-        "fee": paid.fee,
-        "unit": paid.unit,
-        "mint": paid.mint,
-        "state": paid.state,
-        "preimage": paid.preimage,
-        "play": play,
-        "balance": free,
-    }
-    screen.answer(
-        facts,
-        _done(
-            (_money(paid.amount, unit), "bold"),
-            f" paid, fee {_money(paid.fee, unit)}",
-            badge(play),
-            (f"  {_money(free, unit)} free to spend", "dim"),
-        ),
-    )
-
-
-def _agree(screen: Screen, quote: WalletMeltQuote, play: bool, yes: bool) -> None:
-    """Tell the price, and ask at a terminal where it is much. DeclinedError."""
-    from rich.text import Text
-
-    price = f"{_money(quote.amount, quote.unit)}, and at most {_money(quote.fee_reserve, quote.unit)} of fees"
-    screen.say(Text.assemble(("to pay ", "dim"), price, badge(play)))
-    much = quote.amount + quote.fee_reserve > _ASK_ABOVE
-    if much and not yes and screen.interactive and not screen.confirm("Pay it?"):
-        raise DeclinedError("not paid")
-
-
 async def lock(*, wallet: Choice = None, screen: ScreenArgument) -> None:
     """A fresh public key of mine: `specie wallet send 21 --lock KEY` makes a token that only this wallet can redeem."""
     async with opened(wallet or WalletChoice(), screen) as purse:
@@ -484,9 +341,9 @@ async def reclaim(
 ) -> None:
     """Take back a token that nobody has redeemed yet."""
     async with opened(wallet or WalletChoice(), screen) as purse:
-        text = _given(token, "token", screen)
+        text = given(token, "token", screen)
         with screen.progress("taking it back"):
             got = await purse.reclaim(text)
         play = got.mint in await play_mints(purse)
     facts = {"amount": got.amount, "fee": got.fee, "unit": got.unit, "mint": got.mint, "play": play}
-    screen.answer(facts, _done((_money(got.amount, got.unit), "bold"), " taken back", badge(play)))
+    screen.answer(facts, done((money(got.amount, got.unit), "bold"), " taken back", badge(play)))

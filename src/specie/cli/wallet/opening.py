@@ -283,7 +283,7 @@ async def play_mints(wallet: Wallet) -> set[str]:
 
 
 def is_play(text: str) -> bool:
-    """Whether a mint's message of the day or an invoice speaks of play money."""
+    """Whether a mint's message of the day, an invoice or an address speaks of play money."""
     from specie.wallet.play import speaks_of_play
 
     return speaks_of_play(text)
@@ -300,13 +300,13 @@ async def look(wallet: Wallet, screen: Screen) -> None:
     """Claim invoices that were paid meanwhile, and see which tokens were redeemed; mints that do not answer are left."""
     from specie.kernel.money import format_amount
 
-    waiting = [quote for quote in await wallet.mint_quotes() if quote.amount is None or quote.amount_issued < quote.amount]
+    waiting = [quote for quote in await wallet.mint_quotes() if not quote.finished]
     if not waiting and not await wallet.tokens():
         return
     with screen.progress("looking at invoices and tokens"):
         report = await wallet.check_pending()
     if report.minted:
-        screen.say(f"[green]✓[/green] claimed {format_amount(report.minted, 'sat')} of paid invoices")
+        screen.say(f"[green]✓[/green] claimed {format_amount(report.minted, 'sat')} of what was paid")
     if report.unreachable:
         screen.say(f"[yellow]![/yellow] not reachable now: {', '.join(report.unreachable)}")
 

@@ -150,6 +150,19 @@ class HttpMintClient:
         """POST /v1/mint/{method}."""
         return list(self._read(wire.signatures_from_json, await self._order(request, "v1", "mint", method)))
 
+    async def mint_quotes(self, known: Sequence[MintQuote]) -> list[MintQuote]:
+        """POST /v1/mint/quote/{method}/check; PeerFaultError unless just those quotes are answered, in their order."""
+        method, names = known[0].method, [quote.quote for quote in known]
+        content = wire.quote_check_request_to_json(names)
+        body = await self._question("POST", "v1", "mint", "quote", method, "check", content=content)
+        return self._read(
+            lambda data, limits: wire.mint_quotes_from_json(data, names, method=method, unit=known[0].unit, limits=limits), body
+        )
+
+    async def issue_batch(self, method: str, request: bytes) -> list[BlindSignature]:
+        """POST /v1/mint/{method}/batch."""
+        return list(self._read(wire.signatures_from_json, await self._order(request, "v1", "mint", method, "batch")))
+
     async def swap(self, request: bytes) -> list[BlindSignature]:
         """POST /v1/swap."""
         return list(self._read(wire.signatures_from_json, await self._order(request, "v1", "swap")))

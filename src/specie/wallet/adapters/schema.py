@@ -273,12 +273,50 @@ CREATE INDEX wallet_blind_token_pool ON wallet_blind_token (mint, state, batch, 
 """
 
 
+_METHODS = """
+ALTER TABLE wallet_melt_quote ADD COLUMN fee_options TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE wallet_melt_quote ADD COLUMN fee_index BIGINT;
+ALTER TABLE wallet_melt_quote ADD COLUMN outpoint TEXT;
+ALTER TABLE wallet_melt_quote ADD COLUMN part_msat TEXT;
+CREATE INDEX wallet_melt_quote_request ON wallet_melt_quote (lower(request));
+CREATE TABLE wallet_claim (
+  operation TEXT NOT NULL,
+  position BIGINT NOT NULL,
+  mint TEXT NOT NULL,
+  quote TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  issued TEXT NOT NULL,
+  open BIGINT NOT NULL,
+  PRIMARY KEY (operation, position)
+);
+CREATE UNIQUE INDEX wallet_claim_open ON wallet_claim (mint, quote) WHERE open = 1;
+CREATE TABLE wallet_payment (
+  id TEXT PRIMARY KEY,
+  request TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  memo TEXT,
+  created_at BIGINT NOT NULL
+);
+CREATE TABLE wallet_payment_part (
+  payment TEXT NOT NULL,
+  position BIGINT NOT NULL,
+  mint TEXT NOT NULL,
+  quote TEXT NOT NULL,
+  operation TEXT NOT NULL,
+  part_msat TEXT NOT NULL,
+  PRIMARY KEY (payment, position)
+);
+CREATE UNIQUE INDEX wallet_payment_part_operation ON wallet_payment_part (operation);
+"""
+
+
 def _migration(version: int, tables: str) -> Migration:
     strict = tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;")
     return Migration("wallet", version, strict, tables.replace("BLOB", "BYTEA"))
 
 
-_STEPS = (_TABLES, _REQUESTS, _LIABILITIES, _KEYS_AND_TOLLS, _SECRETS, _BLIND_TOKENS)
+_STEPS = (_TABLES, _REQUESTS, _LIABILITIES, _KEYS_AND_TOLLS, _SECRETS, _BLIND_TOKENS, _METHODS)
 
 MIGRATIONS = tuple(_migration(number, tables) for number, tables in enumerate(_STEPS, 1))
 """Steps of the wallet's schema, for `Storage.migrate`."""

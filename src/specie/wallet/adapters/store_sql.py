@@ -28,7 +28,7 @@ from specie.wallet.adapters.store_records import SqlRecordStore
 from specie.wallet.adapters.store_requests import SqlRequestStore
 from specie.wallet.adapters.store_tables import SqlTableStore
 from specie.wallet.holding import KnownKeyset, MintRecord, StoredProof
-from specie.wallet.operation import Kind, Operation, Output, Purpose, Role
+from specie.wallet.operation import Claimed, Kind, Operation, Output, Purpose, Role
 from specie.wallet.states import COIN, OPERATION, CoinState, OperationState
 
 # ruff: noqa: S608 - only constant column lists are put into statements
@@ -288,7 +288,7 @@ class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords, SqlPa
     # operations
 
     async def add_operation(self, tx: Transaction, operation: Operation) -> bool:
-        """Journal an operation whole; False if its quote has an OPEN operation already."""
+        """Journal an operation whole; False if a quote of it has an OPEN operation already (the caller then undoes all)."""
         inserted = await tx.execute(
             f"INSERT INTO wallet_operation ({_OPERATION}) {places(18)} ON CONFLICT DO NOTHING",
             operation.operation_id,
@@ -312,6 +312,18 @@ class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords, SqlPa
         )
         if not inserted:
             return False
+        for position, claimed in enumerate(operation.claims):
+            if not await tx.execute(
+                "INSERT INTO wallet_claim (operation, position, mint, quote, amount, issued, open) "
+                "VALUES ($1, $2, $3, $4, $5, $6, 1) ON CONFLICT DO NOTHING",
+                operation.operation_id,
+                position,
+                operation.mint,
+                claimed.quote,
+                str(claimed.amount),
+                str(claimed.issued),
+            ):
+                return False
         await tx.execute_many(
             "INSERT INTO wallet_output (operation, position, role, amount, keyset, secret, r, b_, counter, p2pk_e) "
             + places(10),
@@ -350,6 +362,7 @@ class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords, SqlPa
             "WHERE operation = $1 ORDER BY position",
             row[0],
         )
+        claims = await tx.fetch("SELECT quote, amount, issued FROM wallet_claim WHERE operation = $1 ORDER BY position", row[0])
         inputs = as_bytes(row[8])
         return Operation(
             operation_id=as_text(row[0]),
@@ -376,6 +389,7 @@ class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords, SqlPa
             ),
             method=as_text(row[9]),
             quote=maybe_text(row[10]),
+            claims=tuple(Claimed(as_text(quote), as_int(amount), as_int(issued)) for quote, amount, issued in claims),
             memo=maybe_text(row[11]),
             include_dleq=bool(row[12]),
             locked=bool(row[13]),
@@ -418,6 +432,8 @@ class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords, SqlPa
             now,
             str(row[0]),
         )
+        if changed:
+            await tx.execute("UPDATE wallet_claim SET open = 0 WHERE operation = $1", operation_id)
         if changed and state is OperationState.DONE:
             await tx.execute("UPDATE wallet_operation SET request = $2 WHERE id = $1", operation_id, b"")
             await tx.execute("DELETE FROM wallet_output WHERE operation = $1", operation_id)

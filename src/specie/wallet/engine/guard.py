@@ -103,6 +103,14 @@ class GuardedClient:
         """As the port says, once."""
         return await self._once(lambda: self._client.issue(method, request))
 
+    async def mint_quotes(self, known: Sequence[MintQuote]) -> list[MintQuote]:
+        """As the port says, retried."""
+        return await self._question(lambda: self._client.mint_quotes(known))
+
+    async def issue_batch(self, method: str, request: bytes) -> list[BlindSignature]:
+        """As the port says, once."""
+        return await self._once(lambda: self._client.issue_batch(method, request))
+
     async def swap(self, request: bytes) -> list[BlindSignature]:
         """As the port says, once."""
         return await self._once(lambda: self._client.swap(request))

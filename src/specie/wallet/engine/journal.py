@@ -25,10 +25,13 @@ from specie.wallet.engine.tokens import token_text
 from specie.wallet.errors import OperationBusyError
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import SentToken, StoredProof
-from specie.wallet.operation import Kind, Operation, Output, Role
+from specie.wallet.operation import Claimed, Kind, Operation, Output, Role
 from specie.wallet.states import CoinState, OperationState, TokenState
 
-__all__ = ["Also", "begin", "fail", "note", "settle"]
+__all__ = ["Also", "begin", "begin_all", "fail", "note", "settle"]
+
+Also = Callable[[Transaction, str], Awaitable[None]]
+"""What else is written in the transaction that journals an operation or hands out a token, given its id; it may refuse."""
 
 _LIVE = (CoinState.UNSPENT, CoinState.RESERVED, CoinState.PENDING)
 
@@ -37,30 +40,44 @@ class _Taken(Exception):
     """A coin was taken by another operation meanwhile."""
 
 
-Also = Callable[[Transaction, str], Awaitable[None]]
-"""What else is written in the transaction that journals an operation or hands out a token, given its id; it may refuse."""
-
-
 async def begin(ctx: Context, operation: Operation, reserve: Sequence[bytes] = (), also: Also | None = None) -> bool:
-    """Journal an operation and reserve its coins, in one transaction, with what `also` writes.
+    """Journal an operation and reserve its coins, in one transaction; `begin_all` of one. `also` is given its id."""
 
-    False, and nothing changed, if a coin is free no more: choose again. OperationBusyError if its quote is being worked on.
-    On return the operation counts as busy, so that no `resume` of this process sends it too; whoever performs it ends that.
-    """
-
-    async def body(tx: Transaction) -> None:
-        if not await ctx.store.add_operation(tx, operation):
-            raise OperationBusyError("this quote is being worked on by another operation")
-        if not await ctx.store.reserve(tx, reserve, operation.operation_id):
-            raise _Taken
+    async def before(tx: Transaction) -> None:
         if also is not None:
             await also(tx, operation.operation_id)
 
-    ctx.busy.add(operation.operation_id)
+    return await begin_all(ctx, [(operation, reserve)], also=before)
+
+
+async def begin_all(
+    ctx: Context,
+    operations: Sequence[tuple[Operation, Sequence[bytes]]],
+    *,
+    also: Callable[[Transaction], Awaitable[None]] | None = None,
+) -> bool:
+    """Journal operations, each with the coins it reserves, in one transaction: all or none.
+
+    `also` runs first in the same transaction, and undoes it all by raising. False, and nothing changed, if a coin is free
+    no more: choose again. OperationBusyError if a quote is being worked on. On return the operations count as busy, so that
+    no `resume` of this process sends them too; whoever performs them ends that.
+    """
+    names = [operation.operation_id for operation, _ in operations]
+
+    async def body(tx: Transaction) -> None:
+        if also is not None:
+            await also(tx)
+        for operation, reserve in operations:
+            if not await ctx.store.add_operation(tx, operation):
+                raise OperationBusyError("this quote is being worked on by another operation")
+            if not await ctx.store.reserve(tx, reserve, operation.operation_id):
+                raise _Taken
+
+    ctx.busy.update(names)
     try:
         await ctx.storage.transact(body)
     except BaseException as error:
-        ctx.busy.discard(operation.operation_id)
+        ctx.busy.difference_update(names)
         if isinstance(error, _Taken):
             return False
         raise
@@ -126,6 +143,7 @@ async def settle(
     kept = [stored for output, stored in coins if output.role is not Role.SEND]
     sent = [stored for output, stored in coins if output.role is Role.SEND]
     token = _token(operation, sent, now) if sent else None
+    more = [ctx.new_id() for _ in operation.claims[1:]]
 
     async def body(tx: Transaction) -> None:
         if not await ctx.store.close_operation(tx, operation.operation_id, OperationState.DONE, "", now):
@@ -143,8 +161,10 @@ async def settle(
             await ctx.store.close_token(tx, token_id, TokenState.RECLAIMED)
         fee, reference = operation.fee, None
         if operation.kind is Kind.MINT:
-            reference = await _issued(ctx, tx, operation, sum(s.proof.amount for s in kept))
-        elif paid is not None:
+            for entry in await _issued(ctx, tx, operation, sum(s.proof.amount for s in kept), more):
+                await ctx.store.add_history(tx, entry)
+            return
+        if paid is not None:
             fee = sum(s.proof.amount for s in inputs) - sum(s.proof.amount for s in kept) - operation.amount
             reference = await _paid(ctx, tx, operation, paid)
         elif token is not None:
@@ -184,18 +204,27 @@ def _token(operation: Operation, sent: Sequence[StoredProof], now: int) -> SentT
     )
 
 
-async def _issued(ctx: Context, tx: Transaction, operation: Operation, amount: int) -> str | None:
-    quote = await ctx.store.mint_quote(tx, operation.mint, operation.quote or "")
-    if quote is None:
-        return None
-    issued = quote.amount_issued + amount
-    await ctx.store.save_mint_quote(tx, replace(quote, amount_paid=max(quote.amount_paid, issued), amount_issued=issued))
-    return quote.request
+async def _issued(ctx: Context, tx: Transaction, operation: Operation, amount: int, more: Sequence[str]) -> list[HistoryEntry]:
+    """Write down what was issued of each claimed quote; a line of the history for each, together `amount`."""
+    claims = operation.claims or (Claimed(operation.quote or "", amount, 0),)
+    whole = _entry(operation, operation.fee, None, ctx.clock.now())
+    entries: list[HistoryEntry] = []
+    for entry_id, claimed in zip((operation.operation_id, *more), claims, strict=True):
+        quote = await ctx.store.mint_quote(tx, operation.mint, claimed.quote)
+        if quote is None:
+            continue
+        issued = max(quote.amount_issued, claimed.issued + claimed.amount)
+        await ctx.store.save_mint_quote(tx, replace(quote, amount_paid=max(quote.amount_paid, issued), amount_issued=issued))
+        entries.append(replace(whole, entry_id=entry_id, amount=claimed.amount, reference=quote.request))
+    if len(entries) == 1 or sum(entry.amount for entry in entries) != amount:
+        return [replace(whole, amount=amount, reference=entries[0].reference if entries else None)]
+    return entries
 
 
 async def _paid(ctx: Context, tx: Transaction, operation: Operation, paid: MeltQuote) -> str | None:
     quote = await ctx.store.melt_quote(tx, operation.mint, operation.quote or "")
     if quote is None:
         return None
-    await ctx.store.save_melt_quote(tx, replace(quote, state="PAID", preimage=paid.payment_preimage))
+    seen = replace(quote, state="PAID", preimage=paid.payment_preimage, outpoint=paid.outpoint)
+    await ctx.store.save_melt_quote(tx, seen)
     return quote.request

@@ -1,4 +1,4 @@
-"""Paying an invoice with coins (NUT-05, NUT-08, NUT-23). This is where money is lost, so the rules are narrow:
+"""Paying a request with coins (NUT-05, 08, 23, 25, 30). This is where money is lost, so the rules are narrow:
 
 - Coins are freed only when the quote is UNPAID *and* the mint says of every input that it is UNSPENT *and* the request
   cannot be on its way any more. A coin whose payment may be running is never freed by a look at its state alone.
@@ -13,6 +13,10 @@
 | while the payment runs            | coins PENDING              | quote PENDING               | keeps the coins locked   |
 | after the payment failed          | nothing                    | quote UNPAID, coins UNSPENT | frees the coins          |
 | after it was paid                 | coins SPENT, change signed | quote PAID                  | stores the change        |
+
+A payment on chain is PENDING until it has its confirmations, for hours perhaps; its coins are locked and its outpoint is
+stored meanwhile. An invoice is never paid twice: not while an operation pays it, and not after. Payments by several mints:
+`split`.
 """
 
 from __future__ import annotations
@@ -26,9 +30,10 @@ from specie.ecash.codes import (
     InvoicePaidError,
     PaymentFailedError,
     ProofsPendingError,
+    QuotePendingError,
 )
 from specie.ecash.proof import BlindSignature, State
-from specie.ecash.quote import MeltQuote, MeltQuoteRequest, MeltState
+from specie.ecash.quote import MeltQuote, MeltState
 from specie.ecash.transaction import MeltRequest
 from specie.kernel.errors import (
     InvariantError,
@@ -39,26 +44,39 @@ from specie.kernel.errors import (
     UnavailableError,
     UncertainError,
 )
-from specie.kernel.money import sat_ceil_from_msat, split_amount, unit_checked
-from specie.lightning.invoice import bare_invoice, invoice_amount_msat
+from specie.kernel.money import split_amount
+from specie.storage.ports import Transaction
 from specie.wallet.engine import journal
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.mints import active_keyset, fresh_keysets
 from specie.wallet.engine.outputs import coins_from, derived_outputs
 from specie.wallet.engine.perform import KEYSET_LEFT, restored_pairs, spent_of, states_of
+from specie.wallet.engine.prices import as_melt_quote, check_unchanged, choose_fee, with_fee
 from specie.wallet.engine.send import swap_coins
 from specie.wallet.engine.wait import wait_until
-from specie.wallet.errors import FeeExceedsLimitError, OperationOpenError, QuoteUnknownError
+from specie.wallet.errors import FeeExceedsLimitError, OperationBusyError, OperationOpenError, QuoteUnknownError
 from specie.wallet.holding import StoredProof, WalletMeltQuote
 from specie.wallet.operation import Kind, Operation, Output, Purpose, Role, blinded_messages
 from specie.wallet.selection import Selection, fee_of, select, spendable
-from specie.wallet.states import CoinState
+from specie.wallet.states import CoinState, OperationState
 
-__all__ = ["Payment", "finish_payment", "pay", "request_melt_quote"]
+__all__ = ["PartOutcome", "Payment", "build_payment", "finish_payment", "pay", "pay_journalled", "refuse_twice"]
 
 _BUILDS = 5
 _WORKING = (ProofsPendingError,)
 """Refusals after which the mint may still work on our coins; others count if quote and coins are then seen untouched."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartOutcome:
+    """One mint's part of a payment by several (NUT-15); `fee` is the most it can be until it is PAID."""
+
+    mint: str
+    amount: int
+    fee: int
+    state: str
+    """PAID, PENDING or FAILED."""
+    operation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,67 +91,43 @@ class Payment:
     """PAID or PENDING; a payment that failed raises."""
     preimage: str | None
     operation: str
+    """Its operation's id, or that of the payment where several mints pay."""
+    outpoint: str | None = None
+    """`txid:vout` of a payment on chain once it was broadcast."""
+    parts: tuple[PartOutcome, ...] = ()
+    """Of a payment by several mints; `mint` is then empty."""
 
 
-async def request_melt_quote(
-    ctx: Context, mint: str, unit: str, invoice: str, *, amount_msat: int | None, method: str
-) -> WalletMeltQuote:
-    """Ask what paying costs. `amount_msat` for an invoice without an amount. PeerFaultError if the quote asks for more."""
-    unit = unit_checked(unit)
-    text = bare_invoice(invoice) if method == "bolt11" else invoice.strip()
-    request = MeltQuoteRequest(method=method, request=text, unit=unit, amount_msat=amount_msat)
-    wanted = _wanted(text, unit, amount_msat) if method == "bolt11" else None
-    quote = await ctx.client(mint).request_melt_quote(request)
-    if quote.unit != unit or (quote.request and quote.request.lower() != text.lower()):
-        raise PeerFaultError("the mint quoted another unit or request than asked", peer=mint)
-    if wanted is not None and quote.amount != wanted:
-        raise PeerFaultError("the mint quoted another amount than the invoice asks", peer=mint)
-    stored = WalletMeltQuote(
-        mint=mint,
-        quote=quote.quote,
-        method=method,
-        unit=unit,
-        request=text,
-        amount=quote.amount,
-        fee_reserve=quote.fee_reserve,
-        state=quote.state.value,
-        expiry=quote.expiry,
-        preimage=quote.payment_preimage,
-        created_at=ctx.clock.now(),
-    )
-    await ctx.storage.transact(lambda tx: ctx.store.save_melt_quote(tx, stored))
-    return stored
-
-
-def _wanted(invoice: str, unit: str, amount_msat: int | None) -> int | None:
-    """What the quote must ask for in `unit`; None where only the mint knows the rate."""
-    asked = invoice_amount_msat(invoice)
-    if asked is None and amount_msat is None:
-        raise MalformedError("the invoice names no amount; say how much to pay")
-    if asked is not None and amount_msat is not None and asked != amount_msat:
-        raise MalformedError("the invoice names another amount")
-    value = asked if asked is not None else amount_msat
-    if value is None or unit not in ("sat", "msat"):
-        return None
-    return sat_ceil_from_msat(value) if unit == "sat" else value
-
-
-async def pay(ctx: Context, quote: WalletMeltQuote, *, max_fee: int | None, memo: str | None, wait_s: float) -> Payment:
+async def pay(
+    ctx: Context,
+    quote: WalletMeltQuote,
+    *,
+    max_fee: int | None,
+    memo: str | None,
+    wait_s: float,
+    fee_index: int | None = None,
+    blocks: int | None = None,
+) -> Payment:
     """Pay a quote once. A Payment that is PAID, or PENDING where the end is not known after `wait_s`.
 
-    FeeExceedsLimitError and InsufficientFundsError before anything is sent; PaymentFailedError or another RefusedError
-    where it failed for good and the coins are free again; UnavailableError where it was never sent; OperationOpenError
-    where the mint cannot be asked what became of it: the coins stay locked until `resume` knows.
+    `fee_index` or `blocks` choose among the prices of a payment on chain, else the quote's own choice stands.
+    FeeExceedsLimitError and InsufficientFundsError before anything is sent; PeerFaultError where the mint changed what it
+    had quoted; PaymentFailedError or another RefusedError where it failed for good and the coins are free again;
+    UnavailableError where it was never sent; OperationOpenError where the mint cannot be asked what became of it: the coins
+    stay locked until `resume` knows.
     """
     stored = await ctx.storage.read(lambda tx: ctx.store.melt_quote(tx, quote.mint, quote.quote))
     if stored is None:
         raise QuoteUnknownError("the wallet has no such quote")
     if stored.state == MeltState.PAID:
         raise InvoicePaidError("this quote was paid before")
+    if stored.state == MeltState.PENDING:
+        raise OperationBusyError("this quote is being paid, and its end is not known yet")
+    stored = await _chosen(ctx, stored, fee_index, blocks)
     left: RefusedError | None = None
     for _ in range(_BUILDS):
-        operation = await _prepare(ctx, stored, max_fee, memo)
-        if operation is None:
+        operation = await build_payment(ctx, stored, max_fee=max_fee, memo=memo)
+        if not await journal.begin(ctx, operation, operation.inputs, also=_Journalling(ctx, stored)):
             continue
         try:
             return await _run(ctx, operation, stored, resumed=False, wait_s=wait_s)
@@ -145,8 +139,46 @@ async def pay(ctx: Context, quote: WalletMeltQuote, *, max_fee: int | None, memo
     raise RefusedError("the coins are being used by other operations; try again")
 
 
-async def _prepare(ctx: Context, quote: WalletMeltQuote, max_fee: int | None, memo: str | None) -> Operation | None:
-    """Choose coins and journal the melt; None where they were taken meanwhile."""
+class _Journalling:
+    """What is checked and stored in the transaction that journals a payment: its choice of fee, and that it is the only one."""
+
+    def __init__(self, ctx: Context, quote: WalletMeltQuote) -> None:
+        self._ctx = ctx
+        self._quote = quote
+
+    async def __call__(self, tx: Transaction, operation_id: str) -> None:
+        if self._quote.method == "bolt11":
+            await refuse_twice(self._ctx, tx, self._quote.request)
+        if self._quote.fee_options:
+            await self._ctx.store.save_melt_quote(tx, self._quote)
+
+
+async def refuse_twice(ctx: Context, tx: Transaction, invoice: str) -> None:
+    """None if no operation pays or has paid this invoice, at any mint. InvoicePaidError, OperationBusyError."""
+    states = await ctx.store.invoice_states(tx, invoice)
+    if OperationState.DONE in states:
+        raise InvoicePaidError("this invoice was paid before")
+    if OperationState.OPEN in states:
+        raise OperationBusyError("this invoice is being paid by another operation, whose end is not known yet")
+
+
+async def _chosen(ctx: Context, quote: WalletMeltQuote, fee_index: int | None, blocks: int | None) -> WalletMeltQuote:
+    """The quote with its fee chosen, after a look that the mint still stands by it. Invoices are sent without that look."""
+    if not quote.fee_options and (fee_index is not None or blocks is not None):
+        raise MalformedError("this payment has no fee options to choose from")
+    if quote.method == "bolt11":
+        return quote
+    if quote.fee_options and (fee_index is not None or blocks is not None):
+        quote = with_fee(quote, choose_fee(quote.fee_options, fee_index=fee_index, blocks=blocks))
+    seen = await ctx.client(quote.mint).melt_quote(as_melt_quote(quote))
+    check_unchanged(quote, seen)
+    if seen.state is not MeltState.UNPAID:
+        raise QuotePendingError("the mint says that this quote is being paid or was paid already")
+    return quote
+
+
+async def build_payment(ctx: Context, quote: WalletMeltQuote, *, max_fee: int | None, memo: str | None) -> Operation:
+    """Choose coins and build the melt; nothing is reserved or journalled yet. FeeExceedsLimitError, InsufficientFundsError."""
     target = quote.amount + quote.fee_reserve
     selection = await _choose(ctx, quote, target)
     most = quote.fee_reserve + selection.fee
@@ -173,9 +205,11 @@ async def _prepare(ctx: Context, quote: WalletMeltQuote, max_fee: int | None, me
         quote=quote.quote,
         inputs=tuple(stored.proof for stored in selection.proofs),
         outputs=blinded_messages(blanks),
+        prefer_async=bool(quote.fee_options),
+        fee_index=quote.fee_index,
     )
     now = ctx.clock.now()
-    operation = Operation(
+    return Operation(
         operation_id=ctx.new_id(),
         kind=Kind.MELT,
         purpose=Purpose.PAY,
@@ -192,7 +226,6 @@ async def _prepare(ctx: Context, quote: WalletMeltQuote, max_fee: int | None, me
         created_at=now,
         updated_at=now,
     )
-    return operation if await journal.begin(ctx, operation, operation.inputs) else None
 
 
 async def _choose(ctx: Context, quote: WalletMeltQuote, target: int) -> Selection:
@@ -223,6 +256,11 @@ async def finish_payment(ctx: Context, operation: Operation, *, wait_s: float) -
     return await _run(ctx, operation, quote, resumed=True, wait_s=wait_s)
 
 
+async def pay_journalled(ctx: Context, operation: Operation, quote: WalletMeltQuote, *, wait_s: float) -> Payment:
+    """Send a melt that was just journalled; as `pay`."""
+    return await _run(ctx, operation, quote, resumed=False, wait_s=wait_s)
+
+
 async def _run(ctx: Context, operation: Operation, quote: WalletMeltQuote, *, resumed: bool, wait_s: float) -> Payment:
     ctx.busy.add(operation.operation_id)
     try:
@@ -241,38 +279,31 @@ async def _drive(ctx: Context, operation: Operation, quote: WalletMeltQuote, res
         attempt += 1
         seen = answer if answer is not None and answer.state is not MeltState.UNPAID else await _look(ctx, operation, quote)
         answer = None
+        await _watch_for_changes(ctx, operation, quote, seen)
         if seen.state is MeltState.PENDING:
-            await _mark_pending(ctx, quote)
-            quote = replace(quote, state=MeltState.PENDING.value)
+            quote = await _mark_pending(ctx, quote, seen)
             seen = await _await_end(ctx, operation, quote, wait_s)
         if seen.state is MeltState.PAID:
             return await _settle(ctx, operation, quote, seen)
         if seen.state is MeltState.PENDING:
-            return _payment(operation, quote, "PENDING", None)
+            return _payment(operation, await _mark_pending(ctx, quote, seen), "PENDING", None)
         fate = await _fate(ctx, operation, quote, refusal)
         if fate is not None:
             raise fate
         if attempt > ctx.settings.retry.attempts:
             break
+        if not await _may_send_again(ctx, operation):
+            await journal.note(ctx, operation, "another part of the payment failed, so this one is not sent again")
+            raise OperationOpenError(
+                "another part of the payment failed; this one's coins are freed once it cannot be on its way any more",
+                reference=operation.operation_id,
+            )
         if attempt > 1:
             await ctx.pause(attempt)
         answer, refusal = await _send_again(ctx, operation, quote)
     await journal.note(ctx, operation, "the mint does not say what became of the payment")
     raise OperationOpenError(
         "nobody knows yet what became of the payment; its coins stay locked", reference=operation.operation_id
-    )
-
-
-def _known(quote: WalletMeltQuote) -> MeltQuote:
-    return MeltQuote(
-        quote=quote.quote,
-        method=quote.method,
-        request=quote.request,
-        unit=quote.unit,
-        amount=quote.amount,
-        fee_reserve=quote.fee_reserve,
-        state=MeltState(quote.state),
-        expiry=quote.expiry,
     )
 
 
@@ -284,7 +315,7 @@ async def _send_first(
     while True:
         attempt += 1
         try:
-            return _answered(await ctx.client(operation.mint).melt(_known(quote), operation.request))
+            return _answered(await ctx.client(operation.mint).melt(as_melt_quote(quote), operation.request))
         except UnavailableError as error:
             if attempt >= ctx.settings.retry.attempts:
                 await journal.fail(ctx, operation, error.detail, never_sent=True)
@@ -302,7 +333,7 @@ async def _send_again(
     """The identical bytes, after a look showed that the mint never saw them."""
     ctx.telemetry.event("wallet_melt_replayed", mint=operation.mint, operation=operation.operation_id)
     try:
-        return _answered(await ctx.client(operation.mint).melt(_known(quote), operation.request))
+        return _answered(await ctx.client(operation.mint).melt(as_melt_quote(quote), operation.request))
     except (UnavailableError, UncertainError, PeerFaultError):
         return None, None
     except RefusedError as error:
@@ -318,7 +349,7 @@ def _answered(answer: MeltQuote) -> tuple[MeltQuote | None, SpecieError | None]:
 
 async def _look(ctx: Context, operation: Operation, quote: WalletMeltQuote) -> MeltQuote:
     try:
-        seen = await ctx.client(operation.mint).melt_quote(_known(quote))
+        seen = await ctx.client(operation.mint).melt_quote(as_melt_quote(quote))
     except (UnavailableError, PeerFaultError, RefusedError) as error:
         await journal.note(ctx, operation, error.detail)
         raise OperationOpenError(
@@ -339,12 +370,38 @@ async def _await_end(ctx: Context, operation: Operation, quote: WalletMeltQuote,
         lambda one: one.state is not MeltState.PENDING,
         timeout_s=wait_s,
     )
-    return _known(quote) if seen is None else seen
+    return as_melt_quote(quote) if seen is None else seen
 
 
-async def _mark_pending(ctx: Context, quote: WalletMeltQuote) -> None:
-    pending = replace(quote, state=MeltState.PENDING.value)
-    await ctx.storage.transact(lambda tx: ctx.store.save_melt_quote(tx, pending))
+async def _mark_pending(ctx: Context, quote: WalletMeltQuote, seen: MeltQuote) -> WalletMeltQuote:
+    """Store that it is on its way, and where; written once for each thing that is new."""
+    pending = replace(quote, state=MeltState.PENDING.value, outpoint=seen.outpoint or quote.outpoint)
+    if pending != quote:
+        await ctx.storage.transact(lambda tx: ctx.store.save_melt_quote(tx, pending))
+    return pending
+
+
+async def _watch_for_changes(ctx: Context, operation: Operation, quote: WalletMeltQuote, seen: MeltQuote) -> None:
+    """Tell a human where the mint, with our coins in its hands, says that it does something else than we agreed to.
+
+    The payment is followed all the same: its coins and its change can be had back in no other way.
+    """
+    try:
+        check_unchanged(quote, seen)
+    except PeerFaultError as error:
+        await journal.note(ctx, operation, error.detail)
+        ctx.telemetry.page(
+            "wallet: a mint changed a quote after it had the coins",
+            mint=operation.mint,
+            operation=operation.operation_id,
+            change=error.detail,
+        )
+
+
+async def _may_send_again(ctx: Context, operation: Operation) -> bool:
+    """A part of a payment by several mints is not sent once another part has failed: the payee would take none of them."""
+    payment = await ctx.storage.read(lambda tx: ctx.store.payment_of(tx, operation.operation_id))
+    return payment is None or all(part.state is not OperationState.FAILED for part in payment.parts)
 
 
 async def _fate(ctx: Context, operation: Operation, quote: WalletMeltQuote, refusal: SpecieError | None) -> SpecieError | None:
@@ -400,7 +457,8 @@ async def _settle(ctx: Context, operation: Operation, quote: WalletMeltQuote, pa
         raise
     await journal.settle(ctx, operation, coins, paid=paid)
     left = sum(s.proof.amount for s in inputs) - sum(s.proof.amount for _, s in coins)
-    return replace(_payment(operation, quote, "PAID", paid.payment_preimage), fee=left - quote.amount)
+    done = _payment(operation, quote, "PAID", paid.payment_preimage)
+    return replace(done, fee=left - quote.amount, outpoint=paid.outpoint or quote.outpoint)
 
 
 def _check_change(operation: Operation, coins: Sequence[tuple[Output, StoredProof]], most: int) -> None:
@@ -439,4 +497,5 @@ def _payment(operation: Operation, quote: WalletMeltQuote, state: str, preimage:
         state=state,
         preimage=preimage,
         operation=operation.operation_id,
+        outpoint=quote.outpoint,
     )

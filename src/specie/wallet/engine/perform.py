@@ -30,7 +30,7 @@ from specie.wallet.engine.mints import fresh_keysets
 from specie.wallet.engine.outputs import coins_from, probe_outputs
 from specie.wallet.errors import OperationFailedError, OperationOpenError
 from specie.wallet.holding import KnownKeyset, WalletMintQuote
-from specie.wallet.operation import Kind, Operation, Output, Purpose, Role
+from specie.wallet.operation import Claimed, Kind, Operation, Output, Purpose, Role
 from specie.wallet.states import OperationState
 
 __all__ = [
@@ -154,6 +154,8 @@ async def _perform(ctx: Context, operation: Operation, uncertain: bool) -> None:
 async def _send(ctx: Context, operation: Operation) -> Sequence[BlindSignature]:
     client = ctx.client(operation.mint)
     match operation.kind:
+        case Kind.MINT if operation.quote is None:
+            return await client.issue_batch(operation.method, operation.request)
         case Kind.MINT:
             return await client.issue(operation.method, operation.request)
         case Kind.SWAP:
@@ -272,26 +274,34 @@ async def _follow_rotation(ctx: Context, operation: Operation, cause: SpecieErro
 
 
 async def _effect(ctx: Context, operation: Operation) -> tuple[bool, list[bytes], bool]:
-    """Whether all inputs are gone or the quote was issued; which inputs are SPENT; whether the mint works on any."""
+    """Whether all inputs are gone or the quotes were issued; which inputs are SPENT; whether the mint works on any."""
     if operation.kind is Kind.MINT:
-        quote = await ctx.storage.read(lambda tx: ctx.store.mint_quote(tx, operation.mint, operation.quote or ""))
-        if quote is None:
-            raise InvariantError("an operation names a quote that is not stored")
-        seen = await ctx.client(operation.mint).mint_quote(as_mint_quote(quote))
-        return seen.amount_issued > 0 and seen.mintable < operation.amount, [], False
+        return await _issued(ctx, operation), [], False
     states = await states_of(ctx, operation.mint, operation.inputs)
     spent = spent_of(states)
     return len(spent) == len(states), spent, State.PENDING in states.values()
 
 
+async def _issued(ctx: Context, operation: Operation) -> bool:
+    """Whether the mint says that what is claimed was issued: of each quote as much as was issued before, and the claim."""
+    for claimed in operation.claims or (Claimed(operation.quote or "", operation.amount, 0),):
+        quote = await ctx.storage.read(lambda tx, name=claimed.quote: ctx.store.mint_quote(tx, operation.mint, name))  # type: ignore[misc]
+        if quote is None:
+            raise InvariantError("an operation names a quote that is not stored")
+        seen = await ctx.client(operation.mint).mint_quote(as_mint_quote(quote))
+        if seen.amount_issued < claimed.issued + claimed.amount:
+            return False
+    return True
+
+
 def as_mint_quote(quote: WalletMintQuote) -> MintQuote:
-    """The stored quote as the mint's value."""
+    """The stored quote as the mint's value; only an invoice's amount tells an old mint's amounts from its state."""
     return MintQuote(
         quote=quote.quote,
         method=quote.method,
         request=quote.request,
         unit=quote.unit,
-        amount=quote.amount,
+        amount=None if quote.reusable else quote.amount,
         expiry=quote.expiry,
         amount_paid=quote.amount_paid,
         amount_issued=quote.amount_issued,

@@ -12,12 +12,13 @@ from specie.ecash.proof import State
 from specie.kernel.errors import PeerFaultError, RefusedError, SpecieError, UnavailableError, UncertainError
 from specie.storage.ports import Transaction
 from specie.wallet.engine import journal
+from specie.wallet.engine.batch import claim_all
 from specie.wallet.engine.context import Context
-from specie.wallet.engine.issue import claim, look_at_mint_quote
 from specie.wallet.engine.pay import finish_payment
 from specie.wallet.engine.perform import perform, states_of, taken_up
+from specie.wallet.engine.split import at_once, watch_torn
 from specie.wallet.history import HistoryEntry
-from specie.wallet.holding import StoredProof, WalletMintQuote
+from specie.wallet.holding import StoredProof
 from specie.wallet.operation import Kind, Operation
 from specie.wallet.states import CoinState, OperationState, TokenState
 
@@ -46,8 +47,14 @@ class CheckReport:
 async def resume(ctx: Context, *, wait_s: float = 0.0) -> ResumeReport:
     """Carry every OPEN operation, but those a task of this process is at, as far as the mints allow; never raises for one."""
     report = ResumeReport()
+    together: dict[str, list[str]] = defaultdict(list)
     for listed in await ctx.storage.read(lambda tx: ctx.store.operations(tx, (OperationState.OPEN,))):
-        await _resume_listed(ctx, listed.operation_id, wait_s, report)
+        name = listed.operation_id
+        payment = await ctx.storage.read(lambda tx, name=name: ctx.store.payment_of(tx, name))  # type: ignore[misc]
+        together[name if payment is None else payment.payment_id].append(name)
+    for names in together.values():  # the parts of one payment at the same time, or the payee gives up on the first
+        await at_once([_resume_listed(ctx, name, wait_s, report) for name in names])
+        await watch_torn(ctx, names[-1])
     return report
 
 
@@ -96,8 +103,7 @@ async def check_pending(ctx: Context, *, claim_paid: bool = True) -> CheckReport
         except (UnavailableError, RefusedError, PeerFaultError):
             report.unreachable.append(mint)
     if claim_paid:
-        for quote in await ctx.storage.read(ctx.store.mint_quotes):
-            await _check_quote(ctx, quote, report)
+        report.minted += sum((await claim_all(ctx)).values())
     return report
 
 
@@ -124,17 +130,3 @@ async def _check_coins(ctx: Context, mint: str, coins: list[StoredProof], report
     ids = {s.token: ctx.new_id() for s in spent if s.token is not None}
     report.claimed += await ctx.storage.transact(body)
     report.released += sum(s.proof.amount for s in free)
-
-
-async def _check_quote(ctx: Context, quote: WalletMintQuote, report: CheckReport) -> None:
-    """Claim a quote that was paid behind our back. Quotes that ran out long ago are not asked about for ever."""
-    settled = quote.amount is not None and quote.amount_issued >= quote.amount
-    stale = quote.expiry is not None and ctx.clock.now() > quote.expiry + ctx.settings.quote_patience_s
-    if settled or (stale and not quote.claimable):
-        return
-    try:
-        seen = await look_at_mint_quote(ctx, quote)
-        if seen.claimable:
-            report.minted += await claim(ctx, seen)
-    except (RefusedError, PeerFaultError, UnavailableError, UncertainError) as error:
-        ctx.telemetry.event("wallet_quote_not_claimed", mint=quote.mint, reason=error.detail)

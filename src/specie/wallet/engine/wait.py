@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from specie.kernel.errors import PeerFaultError, RefusedError, UnavailableError
 from specie.wallet.engine.context import Context
+from specie.wallet.engine.methods import offers_news
 
 __all__ = ["wait_until"]
 
@@ -71,11 +72,22 @@ async def _wait_for(news: asyncio.Event) -> None:
 
 
 async def _listen(ctx: Context, mint: str, kind: str, name: str, news: asyncio.Event) -> None:
-    """Set `news` at each notification; ends quietly where there is no WebSocket, for polling goes on anyway."""
-    if not (await ctx.info(mint)).supports(17):
+    """Set `news` at each notification; a connection that ends is made anew, with patience, and tells first how things stand.
+
+    Ends quietly where the mint has no such news, for polling goes on anyway.
+    """
+    if not offers_news(await ctx.info(mint), kind):
         return
-    try:
-        async for _ in ctx.client(mint).watch(kind, name):
-            news.set()
-    except (UnavailableError, RefusedError, PeerFaultError) as error:
-        ctx.telemetry.event("wallet_watch_ended", mint=mint, reason=error.detail)
+    attempt = 0
+    while True:
+        try:
+            async for _ in ctx.client(mint).watch(kind, name):
+                attempt = 0
+                news.set()
+        except UnavailableError as error:
+            ctx.telemetry.event("wallet_watch_ended", mint=mint, reason=error.detail)
+        except (RefusedError, PeerFaultError) as error:
+            ctx.telemetry.event("wallet_watch_ended", mint=mint, reason=error.detail)
+            return
+        attempt += 1
+        await ctx.clock.sleep(min(ctx.settings.poll_s * 2 ** min(attempt, 10), ctx.settings.longest_poll_s))

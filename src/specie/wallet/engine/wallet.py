@@ -14,7 +14,8 @@ from specie.kernel.money import unit_checked
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.keys.ports import Signer
 from specie.storage.ports import Storage
-from specie.wallet.engine import issue, locks, mints, pay, receive, recover, reshape, restore, send
+from specie.wallet.engine import batch, issue, locks, methods, mints, pay, prices, receive, recover, reshape, restore, send
+from specie.wallet.engine import split as multipath
 from specie.wallet.engine.allowance import Allowance
 from specie.wallet.engine.auth import WalletAuth
 from specie.wallet.engine.context import AdmitMint, Context
@@ -28,6 +29,7 @@ from specie.wallet.engine.recover import CheckReport, ResumeReport
 from specie.wallet.engine.recovery import Recovery
 from specie.wallet.engine.requests import Requests
 from specie.wallet.engine.restore import Progress, Restored
+from specie.wallet.engine.split import SplitPlan
 from specie.wallet.engine.till import Till
 from specie.wallet.errors import InsufficientFundsError, MintUnknownError, QuoteUnknownError, UnsupportedError
 from specie.wallet.history import HistoryEntry
@@ -35,6 +37,7 @@ from specie.wallet.holding import (
     Balance,
     MintView,
     SentToken,
+    SplitPayment,
     StoredProof,
     WalletMeltQuote,
     WalletMintQuote,
@@ -146,29 +149,35 @@ class Wallet:
             raise MintUnknownError(mint)
         return mint
 
-    async def _mint_for_income(self, url: str | None, unit: str) -> str:
-        """The named mint, else the first one with a keyset for the unit."""
+    async def _mint_for_income(self, url: str | None, unit: str, method: str = _METHOD) -> str:
+        """The named mint, else the first one with a keyset for the unit that announces the method."""
         if url is not None:
             return await self._known(url)
         records = await self._context.storage.read(self._context.store.mints)
         for record in records:
-            if self._context.choose_keyset(await self._context.keysets(record.url), unit) is not None:
+            if self._context.choose_keyset(await self._context.keysets(record.url), unit) is None:
+                continue
+            if method == _METHOD or methods.setting_of(await self._context.info(record.url), 4, method, unit) is not None:
                 return record.url
+        if method != _METHOD and records:
+            methods.required(await self._context.info(records[0].url), 4, method, unit)
         raise MintUnknownError("(none)") if not records else MintUnknownError(f"(none for {unit})")
 
     async def _mint_for_spending(self, url: str | None, unit: str, amount: int) -> str:
         """The named mint, else the one with the most free money of the unit; InsufficientFundsError if that is too little."""
+        return (await self._mints_for_spending(url, unit, amount))[0]
+
+    async def _mints_for_spending(self, url: str | None, unit: str, amount: int) -> list[str]:
+        """The named mint, else all that have `amount` of the unit free, the fullest first."""
         if url is not None:
-            return await self._known(url)
+            return [await self._known(url)]
         free: dict[str, int] = defaultdict(int)
         for stored in spendable(await self._proofs(unit=unit)):
             free[stored.mint] += stored.proof.amount
-        if not free:
-            raise InsufficientFundsError(amount, 0, unit)
-        best = max(sorted(free), key=lambda mint: free[mint])
-        if free[best] < amount:
-            raise InsufficientFundsError(amount, free[best], unit)
-        return best
+        enough = sorted((mint for mint in free if free[mint] >= amount), key=lambda mint: (-free[mint], mint))
+        if not enough:
+            raise InsufficientFundsError(amount, max(free.values(), default=0), unit)
+        return enough
 
     async def _proofs(self, *, unit: str | None = None, mint: str | None = None) -> list[StoredProof]:
         return await self._context.storage.read(lambda tx: self._context.store.proofs(tx, mint=mint, unit=unit))
@@ -194,27 +203,43 @@ class Wallet:
     # minting
 
     async def mint_quote(
-        self, amount: int, *, mint: str | None = None, unit: str = DEFAULT_UNIT, description: str | None = None
+        self,
+        amount: int | None = None,
+        *,
+        mint: str | None = None,
+        unit: str = DEFAULT_UNIT,
+        description: str | None = None,
+        method: str = _METHOD,
     ) -> WalletMintQuote:
-        """Ask to be paid `amount`: show `request` (a BOLT 11 invoice) to the payer, then `wait` and `claim`.
+        """Ask to be paid `amount`: show `request` to the payer, then `wait` and `claim`.
 
-        The quote is locked to a key of ours where the mint can do that (NUT-20).
+        `method` is `bolt11` (an invoice), `bolt12` (an offer, whose amount may be left open), `onchain` (an address; the amount
+        is for the payer to see) or another that the mint announces. All but invoices can be paid many times: `wait` sees each
+        deposit, and `claim_all` looks at all of them. The quote is locked to a FRESH key of ours where the mint can do that
+        (NUT-20). UnsupportedError, AmountOutOfRangeError.
         """
         unit = unit_checked(unit)
-        chosen = await self._mint_for_income(mint, unit)
-        return await issue.request_mint_quote(self._context, chosen, unit, amount, description=description, method=_METHOD)
+        chosen = await self._mint_for_income(mint, unit, method)
+        return await issue.request_mint_quote(self._context, chosen, unit, amount, description=description, method=method)
 
     async def mint_quotes(self) -> list[WalletMintQuote]:
         """All mint quotes, newest first, as last seen."""
         return await self._context.storage.read(self._context.store.mint_quotes)
 
     async def wait(self, quote: WalletMintQuote, *, timeout_s: float | None = None) -> WalletMintQuote:
-        """Wait until the quote is paid; the quote as last seen, `claimable` 0 if it is not paid after `timeout_s`."""
+        """Wait until something can be claimed; the quote as last seen, `claimable` 0 if nothing can after `timeout_s`."""
         return await issue.wait_for_payment(self._context, quote, timeout_s=timeout_s)
 
-    async def claim(self, quote: WalletMintQuote, *, memo: str | None = None) -> int:
-        """Mint what the quote was paid; the amount. QuoteUnpaidError (20001) if nothing is to be claimed."""
-        return await issue.claim(self._context, quote, memo=memo)
+    async def claim(self, quote: WalletMintQuote, *, amount: int | None = None, memo: str | None = None) -> int:
+        """Mint what the quote was paid, or `amount` of it; the amount. QuoteUnpaidError (20001) if there is not so much."""
+        return await issue.claim(self._context, quote, amount=amount, memo=memo)
+
+    async def claim_all(self, *, mint: str | None = None) -> dict[str, int]:
+        """Mint all that was paid, at one mint or all, in batches where a mint takes them (NUT-29); the amounts by unit.
+
+        Never raises for one quote or mint: what could not be had now is had the next time.
+        """
+        return await batch.claim_all(self._context, None if mint is None else mint_url_checked(mint))
 
     async def mint(
         self, amount: int, *, mint: str | None = None, unit: str = DEFAULT_UNIT, timeout_s: float | None = None
@@ -290,41 +315,128 @@ class Wallet:
     # paying
 
     async def melt_quote(
-        self, invoice: str, *, mint: str | None = None, unit: str = DEFAULT_UNIT, amount_msat: int | None = None
+        self,
+        request: str,
+        *,
+        mint: str | None = None,
+        unit: str = DEFAULT_UNIT,
+        amount_msat: int | None = None,
+        amount: int | None = None,
+        method: str | None = None,
+        fee_index: int | None = None,
+        blocks: int | None = None,
     ) -> WalletMeltQuote:
-        """Ask what paying a BOLT 11 invoice costs; `amount_msat` for an invoice that names no amount."""
+        """Ask what paying costs: a BOLT 11 invoice, a BOLT 12 offer, a bitcoin address, or a `bitcoin:` URI that names some.
+
+        Of several ways the first that a mint of ours announces is taken, Lightning before on-chain, unless `method` says which;
+        a method of no NUT has to be named. `amount` (in the unit) or `amount_msat` for what names no amount. On chain
+        `fee_options` are what can be chosen from: `fee_index` or `blocks` (the cheapest that confirms within so many) choose,
+        else the settings do.
+        """
         unit = unit_checked(unit)
-        chosen = await self._mint_for_spending(mint, unit, 1)
-        return await pay.request_melt_quote(self._context, chosen, unit, invoice, amount_msat=amount_msat, method=_METHOD)
+        ways = prices.asked_of(request, method=method, unit=unit, amount=amount, amount_msat=amount_msat)
+        chosen, asked = await prices.choose_way(self._context, await self._mints_for_spending(mint, unit, 1), ways)
+        return await prices.request_melt_quote(self._context, chosen, asked, fee_index=fee_index, blocks=blocks)
 
     async def melt_quotes(self) -> list[WalletMeltQuote]:
         """All melt quotes, newest first, as last seen."""
         return await self._context.storage.read(self._context.store.melt_quotes)
 
+    async def plan(
+        self, invoice: str, *, mints: Sequence[str] = (), unit: str = DEFAULT_UNIT, max_fee: int | None = None
+    ) -> SplitPlan:
+        """How several mints (of `mints`, or all) would pay an invoice together (NUT-15), priced by each; give it to `pay`.
+
+        As few mints as possible. InsufficientFundsError where even all of them cannot, InvoicePaidError, OperationBusyError.
+        """
+        (asked,) = prices.asked_of(invoice, method=_METHOD, unit=unit_checked(unit))
+        chosen = [await self._known(url) for url in mints]
+        return await multipath.plan(self._context, asked.request, asked.unit, mints=chosen, max_fee=max_fee)
+
     async def pay(
         self,
-        invoice: str | WalletMeltQuote,
+        request: str | WalletMeltQuote | SplitPlan,
         *,
         mint: str | None = None,
         unit: str = DEFAULT_UNIT,
         max_fee: int | None = None,
         amount_msat: int | None = None,
+        amount: int | None = None,
+        method: str | None = None,
+        fee_index: int | None = None,
+        blocks: int | None = None,
+        split: bool | None = None,
         memo: str | None = None,
         wait_s: float | None = None,
     ) -> Payment:
-        """Pay an invoice, or a quote that was asked for before, once.
+        """Pay what `melt_quote` takes, or a quote or plan that was asked for before, once.
 
-        A `Payment` that is PAID, or PENDING after `wait_s`: its coins stay locked until `resume` knows the end. `max_fee`
-        bounds all that it may cost on top. FeeExceedsLimitError, InsufficientFundsError before anything is sent;
-        PaymentFailedError (20004) once it failed for good; OperationOpenError where the mint cannot be asked.
+        A `Payment` that is PAID, or PENDING after `wait_s`: its coins stay locked until `resume` knows the end, on chain for as
+        long as confirmations take. `max_fee` bounds all that it may cost on top. `fee_index` or `blocks` (at most so many
+        until it confirms) choose among the fees of a payment on chain. `split`: by several mints together if it must be
+        (True), never (False), or (None) if no mint has enough alone. FeeExceedsLimitError, InsufficientFundsError before
+        anything is sent; PaymentFailedError (20004) once it failed for good; OperationOpenError where the mint cannot be asked.
         """
-        quote = (
-            invoice
-            if isinstance(invoice, WalletMeltQuote)
-            else await self.melt_quote(invoice, mint=mint, unit=unit, amount_msat=amount_msat)
-        )
         wait = self._context.settings.payment_wait_s if wait_s is None else wait_s
-        return await pay.pay(self._context, quote, max_fee=max_fee, memo=memo, wait_s=wait)
+        if isinstance(request, str) and split is not True:
+            try:
+                quote = await self.melt_quote(
+                    request,
+                    mint=mint,
+                    unit=unit,
+                    amount=amount,
+                    amount_msat=amount_msat,
+                    method=method,
+                    fee_index=fee_index,
+                    blocks=blocks,
+                )
+                return await self._pay_quote(quote, max_fee, memo, wait_s, None, None)
+            except InsufficientFundsError as error:
+                if split is False or mint is not None:
+                    raise
+                made = await self._plan_instead(request, unit, max_fee, error)
+        elif isinstance(request, str):
+            made = await self.plan(request, mints=() if mint is None else (mint,), unit=unit, max_fee=max_fee)
+        elif isinstance(request, WalletMeltQuote):
+            return await self._pay_quote(request, max_fee, memo, wait_s, fee_index, blocks)
+        else:
+            made = request
+        if len(made.quotes) == 1:
+            return await self._pay_quote(made.quotes[0], max_fee, memo, wait_s, fee_index, blocks)
+        bound = made.most_fee if max_fee is None and isinstance(request, SplitPlan) else max_fee
+        return await multipath.pay_plan(self._context, made, memo=memo, wait_s=wait, max_fee=max_fee, fee_bound=bound)
+
+    async def _plan_instead(self, request: str, unit: str, max_fee: int | None, error: InsufficientFundsError) -> SplitPlan:
+        """A plan for several mints where one alone has not enough; `error` where they cannot either."""
+        try:
+            return await self.plan(request, unit=unit, max_fee=max_fee)
+        except (InsufficientFundsError, UnsupportedError, MalformedError):
+            raise error from None
+
+    async def _pay_quote(
+        self,
+        quote: WalletMeltQuote,
+        max_fee: int | None,
+        memo: str | None,
+        wait_s: float | None,
+        fee_index: int | None,
+        blocks: int | None,
+    ) -> Payment:
+        """On chain nobody waits for confirmations unless told to."""
+        patience = 0.0 if quote.fee_options else self._context.settings.payment_wait_s
+        return await pay.pay(
+            self._context,
+            quote,
+            max_fee=max_fee,
+            memo=memo,
+            wait_s=patience if wait_s is None else wait_s,
+            fee_index=fee_index,
+            blocks=blocks,
+        )
+
+    async def split_payments(self) -> list[SplitPayment]:
+        """Payments by several mints, newest first: which part is where, and how it stands."""
+        return await self._context.storage.read(self._context.store.split_payments)
 
     # housekeeping
 
