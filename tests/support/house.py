@@ -91,6 +91,7 @@ async def house(
     storage: Storage | None = None,
     clock: VirtualClock | None = None,
     seed: object = 0,
+    secret: bytes = SEED,
     settings: MintSettings | None = None,
     autopay_delay_s: float | None = None,
     rails: Sequence[Rail] | None = None,
@@ -103,7 +104,7 @@ async def house(
     own = storage is None
     store = storage or SqliteStorage(":memory:", inline=True)
     await store.migrate(MIGRATIONS)
-    signer = SoftwareSigner(SEED, threads=0, entropy=entropy)
+    signer = SoftwareSigner(secret, threads=0, entropy=entropy)
     rail = PlayRail(storage=store, signer=signer, clock=clock, entropy=entropy, autopay_delay_s=autopay_delay_s)
     await rail.start()
     pages = telemetry if isinstance(telemetry, Pages) else Pages()

@@ -147,7 +147,7 @@ class Wallet(WalletEngine):
                 wallet._exit = stack
                 if mint is not None and mint_url_checked(mint) not in {view.url for view in await wallet.mints()}:
                     await wallet.add_mint(mint)
-                if resume and await wallet.operations():
+                if resume and await wallet.unfinished():
                     await wallet.resume()
             except BaseException:
                 await stack.aclose()

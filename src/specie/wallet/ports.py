@@ -16,6 +16,7 @@ from specie.storage.ports import Transaction
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import KnownKeyset, MintRecord, SentToken, StoredProof, WalletMeltQuote, WalletMintQuote
 from specie.wallet.operation import Operation
+from specie.wallet.placement_ports import PlacementStore
 from specie.wallet.states import CoinState, OperationState, TokenState
 
 __all__ = ["MintClient", "MintClients", "WalletStore"]
@@ -99,7 +100,7 @@ MintClients = Callable[[str], MintClient]
 """Makes the client of a mint's normalised URL; the wallet closes what it made."""
 
 
-class WalletStore(Protocol):
+class WalletStore(PlacementStore, Protocol):
     """The wallet's tables. Every method works inside the caller's transaction and commits nothing itself."""
 
     # mints and keysets

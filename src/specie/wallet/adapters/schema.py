@@ -151,9 +151,57 @@ CREATE TABLE wallet_history (
 );
 """
 
+_PLACEMENT_TABLES = """
+CREATE TABLE wallet_transfer (
+  id TEXT PRIMARY KEY,
+  source TEXT NOT NULL,
+  destination TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  fee TEXT NOT NULL,
+  mint_quote TEXT NOT NULL,
+  melt_quote TEXT NOT NULL,
+  state TEXT NOT NULL,
+  error TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  updated_at BIGINT NOT NULL
+);
+CREATE INDEX wallet_transfer_open ON wallet_transfer (state) WHERE state IN ('PAYING', 'PAID');
+CREATE UNIQUE INDEX wallet_transfer_quote ON wallet_transfer (source, melt_quote);
+CREATE TABLE wallet_leaving (
+  mint TEXT PRIMARY KEY,
+  destinations TEXT NOT NULL,
+  since BIGINT NOT NULL
+);
+CREATE TABLE wallet_health (
+  mint TEXT PRIMARY KEY,
+  failures BIGINT NOT NULL,
+  failing_since BIGINT,
+  failed_at BIGINT,
+  answered_at BIGINT
+);
+CREATE TABLE wallet_target (
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  share_ppm BIGINT,
+  maximum TEXT,
+  PRIMARY KEY (mint, unit)
+);
+CREATE TABLE wallet_policy (
+  name TEXT PRIMARY KEY,
+  text TEXT NOT NULL
+);
+"""
+
 MIGRATIONS = (
     Migration(
         "wallet", 1, _TABLES.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;"), _TABLES.replace("BLOB", "BYTEA")
+    ),
+    Migration(
+        "wallet",
+        2,
+        _PLACEMENT_TABLES.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;"),
+        _PLACEMENT_TABLES.replace("BLOB", "BYTEA"),
     ),
 )
 """Steps of the wallet's schema, for `Storage.migrate`."""

@@ -13,6 +13,7 @@ from specie.ecash.proof import Proof, ProofDleq
 from specie.storage.ports import Row, Transaction, Value
 from specie.wallet.adapters.rows import as_bytes, as_int, as_text, maybe_int, maybe_text, places
 from specie.wallet.adapters.schema import MIGRATIONS
+from specie.wallet.adapters.store_placement import SqlPlacementStore
 from specie.wallet.adapters.store_records import SqlRecordStore
 from specie.wallet.holding import KnownKeyset, MintRecord, StoredProof
 from specie.wallet.operation import Kind, Operation, Output, Purpose, Role
@@ -30,7 +31,7 @@ _OPERATION = (
 _Y_BYTES = 33
 
 
-class SqlWalletStore(SqlRecordStore):
+class SqlWalletStore(SqlRecordStore, SqlPlacementStore):
     """Implements `wallet.ports.WalletStore`; it holds no state of its own."""
 
     # mints and keysets

@@ -14,6 +14,7 @@ from specie.storage.ports import Transaction
 from specie.wallet.engine import journal
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.issue import claim, look_at_mint_quote
+from specie.wallet.engine.mints import known_mint
 from specie.wallet.engine.pay import finish_payment
 from specie.wallet.engine.perform import perform, states_of, taken_up
 from specie.wallet.history import HistoryEntry
@@ -21,7 +22,7 @@ from specie.wallet.holding import StoredProof, WalletMintQuote
 from specie.wallet.operation import Kind, Operation
 from specie.wallet.states import CoinState, OperationState, TokenState
 
-__all__ = ["CheckReport", "ResumeReport", "check_pending", "resume"]
+__all__ = ["CheckReport", "ResumeReport", "check_pending", "claim_paid", "resume"]
 
 
 @dataclass(slots=True)
@@ -54,6 +55,9 @@ async def resume(ctx: Context, *, wait_s: float = 0.0) -> ResumeReport:
 async def _resume_listed(ctx: Context, operation_id: str, wait_s: float, report: ResumeReport) -> None:
     async with taken_up(ctx, operation_id) as operation:
         if operation is None:
+            return
+        if not await known_mint(ctx, operation.mint):
+            report.open[operation.operation_id] = f"its mint {operation.mint} was removed; adding it again takes this up"
             return
         failure: SpecieError | None = None
         try:
@@ -126,8 +130,19 @@ async def _check_coins(ctx: Context, mint: str, coins: list[StoredProof], report
     report.released += sum(s.proof.amount for s in free)
 
 
+async def claim_paid(ctx: Context, mint: str) -> int:
+    """Claim the quotes of one mint that were paid; the amount."""
+    report = CheckReport()
+    for quote in await ctx.storage.read(ctx.store.mint_quotes):
+        if quote.mint == mint:
+            await _check_quote(ctx, quote, report)
+    return report.minted
+
+
 async def _check_quote(ctx: Context, quote: WalletMintQuote, report: CheckReport) -> None:
     """Claim a quote that was paid behind our back. Quotes that ran out long ago are not asked about for ever."""
+    if not await known_mint(ctx, quote.mint):
+        return
     settled = quote.amount is not None and quote.amount_issued >= quote.amount
     stale = quote.expiry is not None and ctx.clock.now() > quote.expiry + ctx.settings.quote_patience_s
     if settled or (stale and not quote.claimable):

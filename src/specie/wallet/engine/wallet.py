@@ -16,10 +16,14 @@ from specie.keys.ports import Signer
 from specie.storage.ports import Storage
 from specie.wallet.engine import issue, locks, mints, pay, receive, recover, reshape, restore, send
 from specie.wallet.engine.context import Context
+from specie.wallet.engine.exits import Exits, check_income
+from specie.wallet.engine.offline import Offline
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
 from specie.wallet.engine.recover import CheckReport, ResumeReport
 from specie.wallet.engine.restore import Progress, Restored
+from specie.wallet.engine.targets import Targets
+from specie.wallet.engine.transfer import Transfers
 from specie.wallet.errors import InsufficientFundsError, MintUnknownError, QuoteUnknownError
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import (
@@ -31,6 +35,7 @@ from specie.wallet.holding import (
     WalletMintQuote,
 )
 from specie.wallet.lock import HTLC, P2PK
+from specie.wallet.offline import OfflinePolicy
 from specie.wallet.operation import Operation
 from specie.wallet.ports import MintClients, WalletStore
 from specie.wallet.selection import spendable
@@ -48,7 +53,18 @@ class Wallet:
 
     Verbs may run at the same time. Where `mint` is not given, the mint that fits is taken: of those with enough money the
     fullest, and for invoices the one added first. After a start, `resume` carries what a crash interrupted to its end.
+
+    Attributes:
+        transfers: money from mint to mint.
+        targets: what each mint should hold.
+        exits: mints that are left, and their health.
+        offline: what is taken without asking a mint.
     """
+
+    transfers: Transfers
+    targets: Targets
+    exits: Exits
+    offline: Offline
 
     def __init__(
         self,
@@ -73,6 +89,10 @@ class Wallet:
             telemetry=telemetry,
             settings=settings or WalletSettings(),
         )
+        self.transfers = Transfers(self._context)
+        self.targets = Targets(self._context, self.transfers)
+        self.exits = Exits(self._context, self.transfers, self.targets)
+        self.offline = Offline(self._context)
 
     # mints
 
@@ -107,13 +127,19 @@ class Wallet:
         return mint
 
     async def _mint_for_income(self, url: str | None, unit: str) -> str:
-        """The named mint, else the first one with a keyset for the unit."""
+        """The named mint, else the first one with a keyset for the unit, or where there are targets whose share lacks most."""
         if url is not None:
-            return await self._known(url)
+            known = await self._known(url)
+            await check_income(self._context, known)
+            return known
         records = await self._context.storage.read(self._context.store.mints)
-        for record in records:
-            if self._context.choose_keyset(await self._context.keysets(record.url), unit) is not None:
-                return record.url
+        gone = {one.mint for one in await self.exits.leaving()}
+        urls = [record.url for record in records if record.url not in gone]
+        if any(one.unit == unit for one in await self.targets.all()):
+            urls = [*(one for one in await self.targets.preferred(unit=unit) if one in urls), *urls]
+        for one in urls:
+            if self._context.choose_keyset(await self._context.keysets(one), unit) is not None:
+                return one
         raise MintUnknownError("(none)") if not records else MintUnknownError(f"(none for {unit})")
 
     async def _mint_for_spending(self, url: str | None, unit: str, amount: int) -> str:
@@ -125,7 +151,8 @@ class Wallet:
             free[stored.mint] += stored.proof.amount
         if not free:
             raise InsufficientFundsError(amount, 0, unit)
-        best = max(sorted(free), key=lambda mint: free[mint])
+        gone = {one.mint for one in await self.exits.leaving()}
+        best = max(sorted(free), key=lambda mint: (mint in gone and free[mint] >= amount, free[mint]))
         if free[best] < amount:
             raise InsufficientFundsError(amount, free[best], unit)
         return best
@@ -218,15 +245,24 @@ class Wallet:
         )
         return await send.send(self._context, order)
 
-    async def receive(self, token: str, *, preimage: str | None = None, offline: bool = False, trust: bool = False) -> Receipt:
+    async def receive(
+        self,
+        token: str,
+        *,
+        preimage: str | None = None,
+        offline: bool = False,
+        trust: bool = False,
+        policy: OfflinePolicy | None = None,
+    ) -> Receipt:
         """Redeem a token: swap its coins for our own, opening locks with our keys and `preimage` (hex).
 
         MintUntrustedError for a mint that was not added, unless `trust` adds it now. `offline` keeps the coins unswapped
-        and insists on a DLEQ proof on each. ProofsSpentError (11001) where it was redeemed before; FeeExceedsValueError,
-        TokenLockedError.
+        and insists on a DLEQ proof on each; so does a `policy`, which also bounds what is taken (OfflineRefusedError), and
+        without one that which `offline.use` has set. ProofsSpentError (11001) where it was redeemed before;
+        FeeExceedsValueError, TokenLockedError; MintLeavingError where the token's mint is being left.
         """
-        if offline:
-            return await receive.receive_offline(self._context, token, preimage=preimage)
+        if offline or policy is not None:
+            return await self.offline.receive(token, preimage=preimage, policy=policy)
         return await receive.receive(self._context, token, preimage=preimage, trust=trust)
 
     async def secure(self) -> int:
@@ -322,7 +358,14 @@ class Wallet:
 
     async def resume(self, *, wait_s: float = 0.0) -> ResumeReport:
         """Carry interrupted operations to their end; call it after every start. Raises for none of them: read the report."""
-        return await recover.resume(self._context, wait_s=wait_s)
+        report = await recover.resume(self._context, wait_s=wait_s)
+        await self.transfers.resume(wait_s=wait_s)
+        await self.offline.settle_due()
+        return report
+
+    async def unfinished(self) -> bool:
+        """Whether `resume` has something to do: open operations, transfers, or receipts to settle. Asks nobody."""
+        return bool(await self.operations() or await self.transfers.entries() or await self.offline.is_due())
 
     async def check_pending(self, *, claim_paid: bool = True) -> CheckReport:
         """See which sent tokens were redeemed and which quotes were paid (and claim those)."""
@@ -346,6 +389,7 @@ class Wallet:
 
     async def close(self) -> None:
         """Let go of the mints' clients; storage and signer belong to whoever made them."""
+        await self.exits.note()
         await self._context.close()
 
 
