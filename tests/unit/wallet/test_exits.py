@@ -16,7 +16,7 @@ from specie.wallet import P2PK, MintHealth, Reason, TransferState, WatchPolicy
 from specie.wallet.errors import MintHoldsMoneyError, MintLeavingError, MintUnknownError
 from specie.wallet.holding import KnownKeyset
 from specie.wallet.placement import HealthTally, advice, next_probe_at
-from tests.support.two_mints import OTHER_URL, THIRD_URL, Network, network
+from tests.support.two_mints import OTHER_URL, THIRD_URL, network
 from tests.support.virtual import run_virtual
 from tests.support.wallets import MINT_URL, Died, MortalStorage, memory_storage, virtually
 

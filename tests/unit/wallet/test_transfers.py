@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from specie.ecash import MeltQuote, MeltState, MintQuote
+from specie.ecash import MeltQuote, MintQuote
 from specie.ecash import codes as refused
 from specie.kernel import MalformedError, UnavailableError, UncertainError
 from specie.lightning.adapters.play import Answer, Fault, PlayFaults
