@@ -7,8 +7,9 @@ from typing import Any
 
 from cyclopts import App, Group
 
-from specie.cli.wallet import care, money
+from specie.cli.wallet import care, money, placing
 from specie.cli.wallet.mints import app as mints
+from specie.cli.wallet.offline import app as offline
 
 __all__ = ["app"]
 
@@ -25,7 +26,8 @@ app = App(
 )
 _MONEY = Group("Money", sort_key=1)
 _CARE = Group("Keep it safe", sort_key=2)
-_MORE = Group("More", sort_key=3)
+_PLACES = Group("Where it lies", sort_key=3)
+_MORE = Group("More", sort_key=4)
 
 _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
     (
@@ -33,10 +35,17 @@ _GROUPS: tuple[tuple[Group, tuple[Callable[..., Any], ...]], ...] = (
         (money.balance, money.mint, money.invoice, money.send, money.receive, money.pay, money.lock, money.reclaim),
     ),
     (_CARE, (care.init, care.words, care.restore, care.backup, care.pending, care.resume, care.tidy)),
+    (_PLACES, (placing.transfer, placing.rebalance, placing.leave)),
     (_MORE, (care.history, care.names)),
 )
 for _group, _commands in _GROUPS:
     for _place, _command in enumerate(_commands):
         app.command(_command, name="list" if _command is care.names else None, group=_group, sort_key=_place)
+for _command in (placing.remove, placing.stay, placing.health):
+    mints.command(_command)
+placing.targets.group = (_PLACES,)
+app.command(placing.targets)
+offline.group = (_CARE,)
+app.command(offline)
 mints.group = (_MORE,)
 app.command(mints)

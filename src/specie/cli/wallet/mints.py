@@ -10,7 +10,7 @@ from specie.cli.wallet.opening import WalletChoice, badge, opened, play_mints
 
 __all__ = ["app"]
 
-app = App(name="mints", help="The mints this wallet trusts: list, add.", help_epilogue="")
+app = App(name="mints", help="The mints this wallet trusts: list, add, health, remove.", help_epilogue="")
 
 
 @app.default
