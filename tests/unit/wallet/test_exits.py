@@ -319,3 +319,39 @@ async def test_fees_make_dust() -> None:
         assert report.transfers == []
         assert [(one.amount, one.token) for one in report.dust] == [(1, None)]
         await w.all_books_hold(wallet)
+
+
+@virtually
+async def test_a_mint_that_falls_silent_while_it_is_left_is_left_when_it_answers() -> None:
+    """The mark stays, the money is stuck for all to see, and the check that finds the mint again moves it."""
+    async with network() as w:
+        wallet = await w.wallet()
+        await w.fund(wallet, 500)
+        for verb in ("info", "keysets", "request_melt_quote"):
+            w.by_mint[MINT_URL].plant("before", verb, *[AWAY] * 100)
+        w.clock.skip(7200)
+        report = await wallet.exits.leave(MINT_URL)
+        assert report.transfers == []
+        assert report.problems
+        assert report.stuck[0].available == 500
+        assert (await wallet.exits.check(force=True))[0].departure is None
+        for faults in w.by_mint.values():
+            faults.before.clear()
+        w.clock.skip(7 * 3600)
+        found = (await wallet.exits.check())[0]
+        assert found.departure is not None
+        assert (await wallet.balance(mint=OTHER_URL)).available > 450
+        await w.all_books_hold(wallet)
+
+
+@virtually
+async def test_with_one_mint_there_is_nowhere_to_go() -> None:
+    """Nothing moves, and the report says that no other mint takes it."""
+    async with network((MINT_URL,)) as w:
+        wallet = await w.wallet()
+        await w.fund(wallet, 50)
+        report = await wallet.exits.leave(MINT_URL)
+        assert report.problems == ["no other mint takes sat"]
+        assert [one.amount for one in report.dust] == [50]
+        with pytest.raises(MintUnknownError):
+            await wallet.exits.leave("http://nowhere.test")

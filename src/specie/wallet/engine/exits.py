@@ -44,6 +44,7 @@ from specie.wallet.transfer import Transfer, TransferState
 
 __all__ = ["Departure", "Dust", "Exits", "Stuck", "WatchReport", "check_income"]
 
+COST_PPM = 200_000
 _ROUNDS = 20
 _POLICY = "watch"
 _QUIET_S = 3600
@@ -116,7 +117,7 @@ class Exits:
         mint: str,
         *,
         to: Sequence[str] = (),
-        cost_ppm: int = 200_000,
+        cost_ppm: int = COST_PPM,
         dust_as_token: bool = False,
         wait_s: float | None = None,
     ) -> Departure:
@@ -227,19 +228,28 @@ class Exits:
         """Ask mints that fail, or have not been asked for an hour, whether they are there; then as `health`.
 
         A mint that keeps silent is asked ever more seldom, unless `force`. Where the policy says `move` and something speaks
-        against a mint that answers now, it is left at once.
+        against a mint that answers now, it is left at once; so is one that was being left when it fell silent.
         """
         ctx = self._context
         now, policy = ctx.clock.now(), await self.policy()
-        for one in await self.health():
+        before = await self.health()
+        for one in before:
             idle = one.health.answered_at is None or now - one.health.answered_at >= _QUIET_S or one.health.failures
             if force or (idle and now >= next_probe_at(one.health)):
                 with contextlib.suppress(SpecieError):
                     await refresh(ctx, one.health.mint)
-        reports = await self.health()
-        if policy is None or not policy.move:
-            return reports
-        return [await self._moved_out(one, policy) for one in reports]
+        silent = {one.health.mint for one in before if one.health.failures}
+        gone = {one.mint: one for one in await self.leaving()}
+        found: list[WatchReport] = []
+        for one in await self.health():
+            mark = gone.get(one.health.mint)
+            if mark is not None and one.health.mint in silent:
+                found.append(await self._moved_out(one, mark.destinations, COST_PPM))
+            elif policy is not None and policy.move and one.advice and mark is None:
+                found.append(await self._moved_out(one, policy.destinations, policy.cost_ppm))
+            else:
+                found.append(one)
+        return found
 
     async def note(self) -> None:
         """Write down what this process has seen of mints; `health`, `check` and `close` do it by themselves."""
@@ -261,12 +271,12 @@ class Exits:
         for tally in tallies.values():
             tally.answered_at, tally.failures, tally.failing_since, tally.failed_at = None, 0, None, None
 
-    async def _moved_out(self, report: WatchReport, policy: WatchPolicy) -> WatchReport:
+    async def _moved_out(self, report: WatchReport, destinations: Sequence[str], cost_ppm: int) -> WatchReport:
         free = any(one.available or one.unswapped for one in report.stuck)
-        if not report.advice or not free or report.health.failures:
+        if not free or report.health.failures:
             return report
         try:
-            departure = await self.leave(report.health.mint, to=policy.destinations, cost_ppm=policy.cost_ppm)
+            departure = await self.leave(report.health.mint, to=destinations, cost_ppm=cost_ppm)
         except RefusedError as error:
             departure = Departure(report.health.mint, problems=[error.detail])
         return WatchReport(report.health, report.advice, tuple(departure.stuck), departure)

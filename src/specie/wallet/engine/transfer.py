@@ -288,6 +288,8 @@ class Transfers:
         return await self._claim(transfer, wait_s) if transfer.state is TransferState.PAID else transfer
 
     async def _carry_on(self, transfer: Transfer, wait_s: float) -> None:
+        if not await known_mint(self._context, transfer.destination):
+            return  # it was removed by force: adding it again takes this up
         if transfer.state is not TransferState.PAID:
             transfer = await self._look_back(transfer, transfer.error, over=True)
         if transfer.state is TransferState.PAID:
