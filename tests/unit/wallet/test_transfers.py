@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from specie.ecash import MeltQuote, MintQuote
+from specie.ecash import MeltQuote, MintInfo, MintQuote
 from specie.ecash import codes as refused
 from specie.kernel import MalformedError, UnavailableError, UncertainError
 from specie.lightning.adapters.play import Answer, Fault, PlayFaults
@@ -337,4 +337,83 @@ async def test_payment_that_another_process_made_after_all() -> None:
         await wallet.pay(quote)
         await wallet.resume()
         assert [one.state for one in await wallet.transfers.entries(pending=False)] == [TransferState.DONE]
+        await w.all_books_hold(wallet)
+
+
+@virtually
+@pytest.mark.parametrize("moment", ["before the payment", "during the payment", "before the claim"])
+async def test_two_processes_at_one_transfer(moment: str) -> None:
+    """Another process resumes while this one is at it: one payment, one claim, and DONE in the end."""
+    async with network() as w:
+        storage = await memory_storage()
+        wallet = await w.wallet(storage, words=WORDS)
+        await w.fund(wallet, 1000)
+        other = await w.wallet(storage, words=WORDS, trusted=False)
+        part, name = {
+            "before the payment": (wallet.transfers, "_run"),
+            "during the payment": (w.clients[MINT_URL], "melt"),
+            "before the claim": (wallet.transfers, "_claim"),
+        }[moment]
+        real = getattr(part, name)
+
+        async def disturbed(*arguments: object) -> object:
+            setattr(part, name, real)
+            await other.resume()
+            return await real(*arguments)
+
+        setattr(part, name, disturbed)
+        await wallet.transfers.move(300, source=MINT_URL, destination=OTHER_URL)
+        await wallet.resume()
+        await other.resume()
+        (one,) = await wallet.transfers.entries(pending=False)
+        assert one.state is TransferState.DONE
+        assert (await wallet.balance(mint=OTHER_URL)).available == 300
+        assert (await wallet.balance()).reserved == 0
+        await w.all_books_hold(wallet)
+
+
+@virtually
+async def test_transfer_to_a_mint_that_was_removed_waits_for_its_return() -> None:
+    """Paid, and the destination forgotten by force before it issued: nobody is asked; adding it again claims."""
+    async with network() as w:
+        wallet = await w.wallet()
+        await w.fund(wallet, 1000)
+        w.arrives = False
+        waiting = await wallet.transfers.move(300, source=MINT_URL, destination=OTHER_URL, wait_s=1)
+        assert waiting.state is TransferState.PAID
+        await wallet.exits.remove(OTHER_URL, force=True)
+        calls = len(w.by_mint[OTHER_URL].calls)
+        await wallet.resume()
+        assert len(w.by_mint[OTHER_URL].calls) == calls
+        quote = next(one for one in await wallet.mint_quotes() if one.quote == waiting.mint_quote)
+        await w.arrive(quote.request, now=True)
+        await wallet.add_mint(OTHER_URL)
+        await wallet.resume()
+        assert await wallet.transfers.entries() == []
+        await w.all_books_hold(wallet)
+
+
+@virtually
+async def test_bounds_of_the_mints_are_kept() -> None:
+    """A destination that takes at most 100 gets 100 of all; one that takes at least more than there is gets nothing."""
+    async with network() as w:
+        wallet = await w.wallet()
+        await w.fund(wallet, 500)
+
+        def bounded(**bounds: int) -> Callable[[str, object], object]:
+            def change(verb: str, answer: object) -> object:
+                if not isinstance(answer, MintInfo):
+                    return answer
+                method = {"method": "bolt11", "unit": "sat", **bounds}
+                return msgspec.structs.replace(answer, nuts={**answer.nuts, "4": {"methods": [method], "disabled": False}})
+
+            return change
+
+        w.by_mint[OTHER_URL].change = bounded(max_amount=100)
+        await wallet.add_mint(OTHER_URL)
+        assert (await wallet.transfers.move(None, source=MINT_URL, destination=OTHER_URL)).amount == 100
+        w.by_mint[OTHER_URL].change = bounded(min_amount=1000)
+        await wallet.add_mint(OTHER_URL)
+        with pytest.raises(FeeExceedsValueError):
+            await wallet.transfers.move(None, source=MINT_URL, destination=OTHER_URL)
         await w.all_books_hold(wallet)

@@ -198,9 +198,10 @@ async def backup(
 
 
 async def pending(*, wallet: Choice = None, screen: ScreenArgument) -> None:
-    """What is not over yet: operations, invoices to be paid, tokens to be redeemed."""
+    """What is not over yet: operations, transfers, invoices to be paid, tokens to be redeemed."""
     async with opened(wallet or WalletChoice(), screen) as purse:
         await look(purse, screen)
+        transfers = await purse.transfers.entries()
         operations, tokens = await purse.operations(), await purse.tokens()
         quotes = [quote for quote in await purse.mint_quotes() if quote.amount is None or quote.amount_issued < quote.amount]
     facts = {
@@ -208,12 +209,33 @@ async def pending(*, wallet: Choice = None, screen: ScreenArgument) -> None:
             {"id": one.operation_id, "purpose": str(one.purpose), "amount": one.amount, "unit": one.unit, "error": one.error}
             for one in operations
         ],
+        "transfers": [
+            {
+                "id": one.transfer_id,
+                "from": one.source,
+                "to": one.destination,
+                "amount": one.amount,
+                "unit": one.unit,
+                "state": str(one.state),
+                "error": one.error,
+            }
+            for one in transfers
+        ],
         "invoices": [{"invoice": one.request, "amount": one.amount, "unit": one.unit, "expiry": one.expiry} for one in quotes],
         "tokens": [{"id": one.token_id, "amount": one.amount, "unit": one.unit, "locked": one.locked} for one in tokens],
     }
     rows = [
         (_when(one.created_at), str(one.purpose), _money(one.amount, one.unit), one.error or "not over yet")
         for one in operations
+    ]
+    rows += [
+        (
+            _when(one.created_at),
+            "transfer",
+            _money(one.amount, one.unit),
+            shown(one.error or f"on its way to {one.destination}"),
+        )
+        for one in transfers
     ]
     rows += [(_when(one.created_at), "invoice", _money(one.amount or 0, one.unit), shown(one.request, 40)) for one in quotes]
     rows += [(_when(one.created_at), "token", _money(one.amount, one.unit), f"not redeemed · {one.token_id}") for one in tokens]

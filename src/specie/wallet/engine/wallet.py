@@ -389,8 +389,10 @@ class Wallet:
 
     async def close(self) -> None:
         """Let go of the mints' clients; storage and signer belong to whoever made them."""
-        await self.exits.note()
-        await self._context.close()
+        try:
+            await self.exits.note()
+        finally:
+            await self._context.close()
 
 
 def _with(balance: Balance, stored: StoredProof) -> Balance:
