@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 from specie._version import __version__
 
 if TYPE_CHECKING:
-    from specie.app.wallet import SyncWallet, Wallet
+    from specie.app.sync_wallet import SyncWallet
+    from specie.app.wallet import Wallet
 
 __all__ = ["SyncWallet", "Wallet", "__version__"]
 
 
 def __getattr__(name: str) -> object:
-    if name in ("Wallet", "SyncWallet"):
+    if name == "Wallet":
         from specie.app import wallet
 
-        return getattr(wallet, name)
+        return wallet.Wallet
+    if name == "SyncWallet":
+        from specie.app import sync_wallet
+
+        return sync_wallet.SyncWallet
     raise AttributeError(f"module 'specie' has no attribute {name!r}")

@@ -28,9 +28,12 @@ from specie.wallet.holding import (
 )
 from specie.wallet.operation import Claimed, Kind, Operation, Output, Purpose, Role
 from specie.wallet.paid import Settle, Taking, TakingState, Toll, TollState
+from specie.wallet.placement import Leaving, MintHealth
 from specie.wallet.ports import WalletStore
 from specie.wallet.request import RequestPayment, RequestReceipt, RequestRecord
 from specie.wallet.states import CoinState, OperationState, TokenState
+from specie.wallet.target import Target
+from specie.wallet.transfer import Transfer, TransferState
 
 MAX_U64 = 2**64 - 1
 MINT, OTHER = "http://mint.test", "http://other.test"
@@ -473,3 +476,80 @@ async def test_sealed_secrets_are_kept_by_name(bench: Bench) -> None:
     await bench.delete_secret("token")
     assert await bench.secret("token") is None
     assert await bench.secret("other") == b"another"
+
+
+# where money lies: transfers, marks, health, targets, policies
+
+
+def transfer(number: int = 1, **fields: Any) -> Transfer:
+    known: dict[str, Any] = {"amount": MAX_U64, "fee": 3, "mint_quote": f"m{number}", "melt_quote": f"p{number}"}
+    return Transfer(f"{number:02}", MINT, OTHER, "sat", **(known | fields))
+
+
+async def test_transfers_move_as_their_table_says(bench: Bench) -> None:
+    """Oldest first by state; PAYING to PAID to DONE; nothing leaves DONE; a failed one may yet be paid."""
+    for number in (2, 1):
+        await bench.add_transfer(transfer(number, created_at=NOW, updated_at=NOW))
+    both = tuple(TransferState)
+    assert [one.transfer_id for one in await bench.transfers(both)] == ["01", "02"]
+    assert await bench.transfer("01") == transfer(1, created_at=NOW, updated_at=NOW)
+    assert await bench.transfer("99") is None
+    assert not await bench.move_transfer("99", TransferState.PAID, fee=None, error="", now=NOW)
+    assert await bench.move_transfer("01", TransferState.PAYING, fee=None, error="why", now=NOW + 1)
+    assert await bench.move_transfer("01", TransferState.PAID, fee=1, error="", now=NOW + 2)
+    assert not await bench.move_transfer("01", TransferState.FAILED, fee=None, error="", now=NOW + 3)
+    assert await bench.move_transfer("01", TransferState.DONE, fee=None, error="", now=NOW + 4)
+    found = await bench.transfer("01")
+    assert (found.state, found.fee, found.error, found.updated_at) == (TransferState.DONE, 1, "", NOW + 4)
+    assert await bench.move_transfer("02", TransferState.FAILED, fee=None, error="no", now=NOW)
+    assert await bench.move_transfer("02", TransferState.PAID, fee=None, error="", now=NOW)
+    assert await bench.transfers((TransferState.FAILED,)) == []
+
+
+async def test_operations_and_cost_of_a_quote(bench: Bench) -> None:
+    """States of the operations about a quote, and what its payment cost by the history."""
+    assert await bench.quote_operations(MINT, "q") == []
+    await bench.add_operation(operation("01", mint=MINT, quote="q"))
+    assert await bench.quote_operations(MINT, "q") == [OperationState.OPEN]
+    assert await bench.payment_cost(MINT, "lnbc1") is None
+    await bench.add_history(HistoryEntry("01", NOW, "pay", MINT, "sat", 5, 2, None, "lnbc1"))
+    assert await bench.payment_cost(MINT, "lnbc1") == 2
+
+
+async def test_marks_health_targets_and_policies(bench: Bench) -> None:
+    """Each is replaced by what is saved again; a mark keeps its time; deleting is by what was named."""
+    await bench.save_leaving(Leaving(MINT, (OTHER,), NOW))
+    await bench.save_leaving(Leaving(MINT, (), NOW + 5))
+    assert await bench.leaving() == [Leaving(MINT, (), NOW)]
+    assert await bench.drop_leaving(MINT)
+    assert not await bench.drop_leaving(MINT)
+    await bench.save_health(MintHealth(MINT, 1, NOW, NOW, None))
+    await bench.save_health(MintHealth(MINT, 0, None, NOW, NOW))
+    assert await bench.health() == [MintHealth(MINT, 0, None, NOW, NOW)]
+    for target in (Target(MINT, "sat", 1, None), Target(MINT, "sat", None, MAX_U64), Target(OTHER, "usd", 5, 6)):
+        await bench.save_target(target)
+    assert await bench.targets() == [Target(MINT, "sat", None, MAX_U64), Target(OTHER, "usd", 5, 6)]
+    assert await bench.drop_targets(mint=None, unit="usd") == 1
+    assert await bench.drop_targets(mint=OTHER, unit=None) == 0
+    assert await bench.drop_targets(mint=None, unit=None) == 1
+    assert await bench.policy("offline") is None
+    for text in ("a", "b"):
+        await bench.save_policy("offline", text)
+    assert await bench.policy("offline") == "b"
+    await bench.save_policy("offline", None)
+    assert await bench.policy("offline") is None
+
+
+async def test_unswapped_coins_with_their_time_and_a_mint_forgotten(bench: Bench) -> None:
+    """Only UNSPENT coins received off-line, whole, oldest first; forgetting a mint leaves its coins and counters."""
+    await bench.save_mint(MintRecord(MINT, b"{}", NOW, NOW))
+    await bench.add_proofs([coin(2, unswapped=True)], NOW)
+    await bench.add_proofs([coin(1, unswapped=True), coin(3)], NOW + 1)
+    assert await bench.unswapped() == [(coin(2, unswapped=True), NOW), (coin(1, unswapped=True), NOW + 1)]
+    await bench.save_leaving(Leaving(MINT, (), NOW))
+    await bench.take_counters(MINT, "k", 3)
+    assert await bench.drop_mint(MINT)
+    assert not await bench.drop_mint(MINT)
+    assert await bench.leaving() == []
+    assert await bench.counter(MINT, "k") == 3
+    assert len(await bench.proofs(mint=MINT)) == 3

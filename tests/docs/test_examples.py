@@ -22,6 +22,8 @@ from tests.support.programs import SPECIE, RunningBank, home_environment, runnin
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 HERE = "http://127.0.0.1:3338"
+THERE = "http://127.0.0.1:3339"
+SDK = ["guides/sdk.md", *(f"guides/{path.name}" for path in sorted((DOCS / "guides").glob("sdk-*.md")))]
 FUNCTION = f'specie() {{ {shlex.join(SPECIE)} "$@"; }}\n'
 
 
@@ -30,10 +32,10 @@ def _blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
-def _examples() -> list[tuple[str, str]]:
-    """Each program of the SDK guide, with what it prints."""
-    text = (DOCS / "guides/sdk.md").read_text()
-    return re.findall(r"^```python\n(.*?)^```\n(?:.*?\n)??```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+def _examples() -> list[tuple[str, str, str]]:
+    """Each program of the SDK guides: its page, itself, and what it prints."""
+    pattern = re.compile(r"^```python\n(.*?)^```\n(?:.*?\n)??```text\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    return [(page, *found) for page in SDK for found in pattern.findall((DOCS / page).read_text())]
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +45,28 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBank]:
         yield running
 
 
-def test_every_program_of_the_sdk_guide_has_its_output() -> None:
+@pytest.fixture(scope="module")
+def other_bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBank]:
+    """A second one, for programs with money at several mints."""
+    with running_bank(tmp_path_factory.mktemp("other"), "--autopay-delay", "1") as running:
+        yield running
+
+
+def test_every_program_of_the_sdk_guides_has_its_output() -> None:
     """No example escapes the test below."""
-    assert len(_examples()) == len(_blocks("guides/sdk.md", "python")) > 5
+    assert len(SDK) == 5
+    assert len(_examples()) == sum(len(_blocks(page, "python")) for page in SDK) > 10
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("number", range(len(_examples())))
-def test_programs_of_the_sdk_guide_print_what_they_say(number: int, bank: RunningBank, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", range(len(_examples())), ids=lambda number: f"{_examples()[number][0][7:-3]}-{number}")
+def test_programs_of_the_sdk_guides_print_what_they_say(
+    number: int, bank: RunningBank, other_bank: RunningBank, tmp_path: Path
+) -> None:
     """Each example is a whole program that runs in a fresh home and prints the block below it."""
-    program, printed = _examples()[number]
+    _, program, printed = _examples()[number]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program.replace(HERE, bank.url)],
+        [sys.executable, "-W", "error", "-c", program.replace(HERE, bank.url).replace(THERE, other_bank.url)],
         env=home_environment(tmp_path),
         cwd=tmp_path,
         capture_output=True,

@@ -38,6 +38,14 @@ def test_states_are_drawn_as_they_are() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_synchronous_wallet_is_written_from_the_other() -> None:
+    """`SyncWallet` and its parts are what scripts/write_sync.py makes of `Wallet` today."""
+    done = subprocess.run(
+        [sys.executable, "scripts/write_sync.py", "--check"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_dependency_is_explained() -> None:
     """Each package that pyproject asks for stands in the decision record on dependencies."""
     asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]

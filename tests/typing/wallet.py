@@ -7,7 +7,21 @@ from typing import assert_type
 import specie
 from specie.app.system import SystemClock, SystemEntropy
 from specie.kernel import Clock, Entropy
-from specie.wallet import Balance, HistoryEntry, MintClient, MintView, Payment, Receipt, SentToken, WalletMintQuote, WalletStore
+from specie.wallet import (
+    Balance,
+    Departure,
+    HistoryEntry,
+    MintClient,
+    MintView,
+    OfflinePolicy,
+    Payment,
+    Rebalance,
+    Receipt,
+    SentToken,
+    Transfer,
+    WalletMintQuote,
+    WalletStore,
+)
 from specie.wallet.adapters.http import HttpMintClient
 from specie.wallet.adapters.store_sql import SqlWalletStore
 from specie.wallet.engine.guard import GuardedClient
@@ -51,3 +65,7 @@ def use_sync() -> None:
         assert_type(token, SentToken)
         assert_type(wallet.receive(token.text), Receipt)
         assert_type(wallet.balance(), Balance)
+        assert_type(wallet.transfers.move(5, source="http://a", destination="http://b"), Transfer)
+        assert_type(wallet.targets.rebalance(dry_run=True), Rebalance)
+        assert_type(wallet.exits.leave("http://a"), Departure)
+        assert_type(wallet.offline.policy(), OfflinePolicy | None)

@@ -1,4 +1,4 @@
-"""The wallet's composition root, and its public face: `Wallet` opens by name, `SyncWallet` is the same without a loop.
+"""The wallet's composition root, and its public face: `Wallet` opens by name. `sync_wallet` is the same without a loop.
 
     async with Wallet.open("alice") as wallet:
         await wallet.add_mint("http://127.0.0.1:3338")
@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from specie.app.system import SystemClock, SystemEntropy
 from specie.app.vault import Vault
@@ -40,28 +39,7 @@ from specie.keys.adapters.software import SoftwareSigner
 from specie.storage import Storage
 from specie.storage.adapters.sqlite import SqliteStorage
 from specie.storage.adapters.sqlite_file import is_encrypted
-from specie.wallet import (
-    HTLC,
-    P2PK,
-    Balance,
-    CheckReport,
-    HistoryEntry,
-    MintClient,
-    MintView,
-    NostrRelays,
-    Operation,
-    Payment,
-    Progress,
-    Receipt,
-    Restored,
-    ResumeReport,
-    SentToken,
-    Transports,
-    WalletAuth,
-    WalletMeltQuote,
-    WalletMintQuote,
-    WalletSettings,
-)
+from specie.wallet import MintClient, NostrRelays, Transports, WalletAuth, WalletSettings
 from specie.wallet import Wallet as WalletEngine
 from specie.wallet.adapters.auth_store import SqlBlindTokenStore
 from specie.wallet.adapters.callback import LoopbackListener
@@ -72,9 +50,7 @@ from specie.wallet.adapters.store_sql import MIGRATIONS, SqlWalletStore
 from specie.wallet.engine.kept_secrets import KeptSecrets
 from specie.wallet.play import announces_play_money
 
-__all__ = ["Opening", "SyncWallet", "Wallet", "play_only", "wallet_directory", "wallet_names"]
-
-T = TypeVar("T")
+__all__ = ["Opening", "Wallet", "play_only", "wallet_directory", "wallet_names"]
 
 
 class Wallet(WalletEngine):
@@ -154,7 +130,7 @@ class Wallet(WalletEngine):
                 wallet._exit = stack
                 if mint is not None and mint_url_checked(mint) not in {view.url for view in await wallet.mints()}:
                     await wallet.add_mint(mint)
-                if resume and await wallet.operations():
+                if resume and await wallet.unfinished():
                     await wallet.resume()
             except BaseException:
                 await stack.aclose()
@@ -279,253 +255,3 @@ class Opening:
     ) -> None:
         if self._wallet is not None:
             await self._wallet.close()
-
-
-class SyncWallet:
-    """`Wallet` without `await`: the same verbs, run on a loop of its own in a thread of its own.
-
-        with SyncWallet.open("alice") as wallet:
-            wallet.send(21)
-
-    Any thread may call it, several at once too. A call that is interrupted (Ctrl-C) is cancelled; `resume` settles it.
-    """
-
-    def __init__(self, opening: Opening) -> None:
-        """Start the loop and open; use `SyncWallet.open`."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="specie-wallet", daemon=True)
-        self._thread.start()
-        try:
-            self._wallet = self._run(_opened(opening))
-        except BaseException:
-            self._stop()
-            raise
-
-    @classmethod
-    def open(
-        cls,
-        name: str | Path = "default",
-        *,
-        words: str | None = None,
-        sealed: SealSource | None = None,
-        mint: str | None = None,
-        create: bool = True,
-        resume: bool = True,
-        encrypt: bool | None = None,
-        settings: WalletSettings | None = None,
-        telemetry: Telemetry = NULL_TELEMETRY,
-        clients: Callable[[str], MintClient] | None = None,
-        home: Path | None = None,
-        config_home: Path | None = None,
-    ) -> SyncWallet:
-        """As `Wallet.open`, at once. Close it, or use it in a `with`."""
-        return cls(
-            Wallet.open(
-                name,
-                words=words,
-                sealed=sealed,
-                mint=mint,
-                create=create,
-                resume=resume,
-                encrypt=encrypt,
-                settings=settings,
-                telemetry=telemetry,
-                clients=clients,
-                home=home,
-                config_home=config_home,
-            )
-        )
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def _stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    @property
-    def directory(self) -> Path:
-        """Where the wallet lives."""
-        return self._wallet.directory
-
-    @property
-    def created(self) -> bool:
-        """Whether this opening made it."""
-        return self._wallet.created
-
-    def words(self) -> str:
-        """As `Wallet.words`."""
-        return self._wallet.words()
-
-    def add_mint(self, url: str) -> MintView:
-        """As `Wallet.add_mint`."""
-        return self._run(self._wallet.add_mint(url))
-
-    def mints(self) -> list[MintView]:
-        """As `Wallet.mints`."""
-        return self._run(self._wallet.mints())
-
-    def balance(self, *, unit: str = "sat", mint: str | None = None) -> Balance:
-        """As `Wallet.balance`."""
-        return self._run(self._wallet.balance(unit=unit, mint=mint))
-
-    def balances(self) -> list[Balance]:
-        """As `Wallet.balances`."""
-        return self._run(self._wallet.balances())
-
-    def mint_quote(
-        self, amount: int, *, mint: str | None = None, unit: str = "sat", description: str | None = None
-    ) -> WalletMintQuote:
-        """As `Wallet.mint_quote`."""
-        return self._run(self._wallet.mint_quote(amount, mint=mint, unit=unit, description=description))
-
-    def mint_quotes(self) -> list[WalletMintQuote]:
-        """As `Wallet.mint_quotes`."""
-        return self._run(self._wallet.mint_quotes())
-
-    def wait(self, quote: WalletMintQuote, *, timeout_s: float | None = None) -> WalletMintQuote:
-        """As `Wallet.wait`."""
-        return self._run(self._wallet.wait(quote, timeout_s=timeout_s))
-
-    def claim(self, quote: WalletMintQuote, *, memo: str | None = None) -> int:
-        """As `Wallet.claim`."""
-        return self._run(self._wallet.claim(quote, memo=memo))
-
-    def mint(self, amount: int, *, mint: str | None = None, unit: str = "sat", timeout_s: float | None = None) -> int:
-        """As `Wallet.mint`."""
-        return self._run(self._wallet.mint(amount, mint=mint, unit=unit, timeout_s=timeout_s))
-
-    def send(
-        self,
-        amount: int,
-        *,
-        mint: str | None = None,
-        unit: str = "sat",
-        lock: P2PK | HTLC | None = None,
-        memo: str | None = None,
-        include_dleq: bool = True,
-        include_fee: bool = False,
-        offline: bool = False,
-    ) -> SentToken:
-        """As `Wallet.send`."""
-        return self._run(
-            self._wallet.send(
-                amount,
-                mint=mint,
-                unit=unit,
-                lock=lock,
-                memo=memo,
-                include_dleq=include_dleq,
-                include_fee=include_fee,
-                offline=offline,
-            )
-        )
-
-    def receive(self, token: str, *, preimage: str | None = None, offline: bool = False, trust: bool = False) -> Receipt:
-        """As `Wallet.receive`."""
-        return self._run(self._wallet.receive(token, preimage=preimage, offline=offline, trust=trust))
-
-    def secure(self) -> int:
-        """As `Wallet.secure`."""
-        return self._run(self._wallet.secure())
-
-    def tokens(self, *, pending: bool = True) -> list[SentToken]:
-        """As `Wallet.tokens`."""
-        return self._run(self._wallet.tokens(pending=pending))
-
-    def reclaim(self, token: str) -> Receipt:
-        """As `Wallet.reclaim`."""
-        return self._run(self._wallet.reclaim(token))
-
-    def p2pk_key(self) -> str:
-        """As `Wallet.p2pk_key`."""
-        return self._run(self._wallet.p2pk_key())
-
-    def melt_quote(
-        self, invoice: str, *, mint: str | None = None, unit: str = "sat", amount_msat: int | None = None
-    ) -> WalletMeltQuote:
-        """As `Wallet.melt_quote`."""
-        return self._run(self._wallet.melt_quote(invoice, mint=mint, unit=unit, amount_msat=amount_msat))
-
-    def melt_quotes(self) -> list[WalletMeltQuote]:
-        """As `Wallet.melt_quotes`."""
-        return self._run(self._wallet.melt_quotes())
-
-    def pay(
-        self,
-        invoice: str | WalletMeltQuote,
-        *,
-        mint: str | None = None,
-        unit: str = "sat",
-        max_fee: int | None = None,
-        amount_msat: int | None = None,
-        memo: str | None = None,
-        wait_s: float | None = None,
-    ) -> Payment:
-        """As `Wallet.pay`."""
-        return self._run(
-            self._wallet.pay(invoice, mint=mint, unit=unit, max_fee=max_fee, amount_msat=amount_msat, memo=memo, wait_s=wait_s)
-        )
-
-    def split(self, amounts: Sequence[int], *, mint: str | None = None, unit: str = "sat") -> int:
-        """As `Wallet.split`."""
-        return self._run(self._wallet.split(amounts, mint=mint, unit=unit))
-
-    def consolidate(self, *, mint: str | None = None, unit: str = "sat") -> int:
-        """As `Wallet.consolidate`."""
-        return self._run(self._wallet.consolidate(mint=mint, unit=unit))
-
-    def rotate(self) -> int:
-        """As `Wallet.rotate`."""
-        return self._run(self._wallet.rotate())
-
-    def restore(self, mints: Sequence[str] = (), *, p2pk_keys: int = 100, progress: Progress | None = None) -> list[Restored]:
-        """As `Wallet.restore`."""
-        return self._run(self._wallet.restore(mints, p2pk_keys=p2pk_keys, progress=progress))
-
-    def resume(self, *, wait_s: float = 0.0) -> ResumeReport:
-        """As `Wallet.resume`."""
-        return self._run(self._wallet.resume(wait_s=wait_s))
-
-    def check_pending(self, *, claim_paid: bool = True) -> CheckReport:
-        """As `Wallet.check_pending`."""
-        return self._run(self._wallet.check_pending(claim_paid=claim_paid))
-
-    def operations(self) -> list[Operation]:
-        """As `Wallet.operations`."""
-        return self._run(self._wallet.operations())
-
-    def history(self, *, limit: int = 50, before: str | None = None) -> list[HistoryEntry]:
-        """As `Wallet.history`."""
-        return self._run(self._wallet.history(limit=limit, before=before))
-
-    def find_mint_quote(self, invoice: str) -> WalletMintQuote:
-        """As `Wallet.find_mint_quote`."""
-        return self._run(self._wallet.find_mint_quote(invoice))
-
-    def backup(self, target: Path, *, passphrase: str | None = None) -> None:
-        """As `Wallet.backup`."""
-        self._run(self._wallet.backup(target, passphrase=passphrase))
-
-    def close(self) -> None:
-        """As `Wallet.close`; ends the thread."""
-        if self._loop.is_closed():
-            return
-        self._run(self._wallet.close())
-        self._stop()
-
-    def __enter__(self) -> SyncWallet:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.close()
-
-
-async def _opened(opening: Opening) -> Wallet:
-    return await opening

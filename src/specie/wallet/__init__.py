@@ -18,12 +18,18 @@ from specie.wallet.engine import (
     WalletAuth,
 )
 from specie.wallet.engine.deposits import DepositClaim
+from specie.wallet.engine.exits import Departure, Dust, Exits, Stuck, WatchReport
+from specie.wallet.engine.offline import Offline, Settlement
+from specie.wallet.engine.targets import Rebalance, Targets
+from specie.wallet.engine.transfer import Transfers
 from specie.wallet.errors import LiabilitiesBrokenError
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import Balance, MintView, SentToken, SplitPart, SplitPayment, WalletMeltQuote, WalletMintQuote
 from specie.wallet.liabilities import KeptEvidence, LiabilityFault, LiabilityReport
 from specie.wallet.lock import HTLC, P2PK
+from specie.wallet.offline import OfflinePolicy, Risk, Unsettled
 from specie.wallet.operation import Operation
+from specie.wallet.placement import Advice, Leaving, MintHealth, Reason, WatchPolicy
 from specie.wallet.ports import MintClient, MintClients, NostrRelays, PaymentPost, Transports, WalletStore
 from specie.wallet.request import (
     Arrival,
@@ -36,18 +42,26 @@ from specie.wallet.request import (
 )
 from specie.wallet.retry import RetryPolicy
 from specie.wallet.settings import WalletSettings
+from specie.wallet.target import Holding, Move, Target
+from specie.wallet.transfer import Transfer, TransferQuote, TransferState
 
 __all__ = [
     "HTLC",
     "P2PK",
+    "Advice",
     "Arrival",
     "AuthStatus",
     "Balance",
     "CheckReport",
+    "Departure",
     "DepositClaim",
     "DeviceCode",
+    "Dust",
+    "Exits",
     "HistoryEntry",
+    "Holding",
     "KeptEvidence",
+    "Leaving",
     "LiabilitiesBrokenError",
     "LiabilityFault",
     "LiabilityReport",
@@ -55,9 +69,13 @@ __all__ = [
     "MintBackup",
     "MintClient",
     "MintClients",
+    "MintHealth",
     "MintList",
     "MintView",
+    "Move",
     "NostrRelays",
+    "Offline",
+    "OfflinePolicy",
     "Operation",
     "OwnRequest",
     "PartOutcome",
@@ -67,6 +85,8 @@ __all__ = [
     "PaymentReceiver",
     "PaymentState",
     "Progress",
+    "Reason",
+    "Rebalance",
     "Receipt",
     "RequestPayment",
     "RequestReceipt",
@@ -75,15 +95,27 @@ __all__ = [
     "Restored",
     "ResumeReport",
     "RetryPolicy",
+    "Risk",
     "SentToken",
+    "Settlement",
     "SplitPart",
     "SplitPayment",
     "SplitPlan",
+    "Stuck",
+    "Target",
+    "Targets",
+    "Transfer",
+    "TransferQuote",
+    "TransferState",
+    "Transfers",
     "Transports",
+    "Unsettled",
     "Wallet",
     "WalletAuth",
     "WalletMeltQuote",
     "WalletMintQuote",
     "WalletSettings",
     "WalletStore",
+    "WatchPolicy",
+    "WatchReport",
 ]

@@ -18,8 +18,11 @@ __all__ = [
     "LiabilitiesBrokenError",
     "LoginRefusedError",
     "LoginRequiredError",
+    "MintHoldsMoneyError",
+    "MintLeavingError",
     "MintUnknownError",
     "MintUntrustedError",
+    "OfflineRefusedError",
     "OperationBusyError",
     "OperationFailedError",
     "OperationOpenError",
@@ -73,6 +76,44 @@ class MintUnknownError(RefusedError):
 
 class MintUntrustedError(MintUnknownError):
     """A token comes from a mint that the owner has not said to trust; nothing was sent anywhere."""
+
+
+class MintLeavingError(RefusedError):
+    """The owner leaves this mint, so nothing new is taken there.
+
+    Attributes:
+        mint: its normalised URL.
+    """
+
+    def __init__(self, mint: str) -> None:
+        super().__init__(f"this wallet is leaving the mint {mint} and takes nothing new there")
+        self.mint = mint
+
+
+class MintHoldsMoneyError(RefusedError):
+    """A mint is not removed while money is there or may still arrive.
+
+    Attributes:
+        mint: its normalised URL.
+        reasons: what is there, a phrase each.
+    """
+
+    def __init__(self, mint: str, reasons: tuple[str, ...]) -> None:
+        super().__init__(f"{mint} is not removed: {', '.join(reasons)}")
+        self.mint = mint
+        self.reasons = reasons
+
+
+class OfflineRefusedError(RefusedError):
+    """The owner's policy does not take this token off-line; nothing was kept of it.
+
+    Attributes:
+        rule: which rule says so, such as `unlocked` or `total_most`.
+    """
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(detail)
+        self.rule = rule
 
 
 class InsufficientFundsError(RefusedError):

@@ -29,6 +29,7 @@ from specie.wallet.liabilities import CoinRecord, KeptEvidence, LoggedItem
 from specie.wallet.merge import Changes, Record, Tables
 from specie.wallet.operation import Operation
 from specie.wallet.paid import PaidStore
+from specie.wallet.placement_ports import PlacementStore
 from specie.wallet.request import RequestPayment, RequestReceipt, RequestRecord
 from specie.wallet.states import CoinState, OperationState, TokenState
 
@@ -259,7 +260,7 @@ class RequestStore(Protocol):
         ...
 
 
-class WalletStore(RequestStore, PaidStore, Protocol):
+class WalletStore(RequestStore, PaidStore, PlacementStore, Protocol):
     """The wallet's tables. Every method works inside the caller's transaction and commits nothing itself."""
 
     # mints and keysets

@@ -27,6 +27,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from specie.kernel.machine import Machine
+from specie.wallet.transfer import TRANSFER
 
 __all__ = ["COIN", "MACHINES", "OPERATION", "TOKEN", "CoinState", "OperationState", "TokenState"]
 
@@ -99,4 +100,4 @@ TOKEN = Machine(
     table={(TokenState.PENDING, "redeem"): TokenState.CLAIMED, (TokenState.PENDING, "reclaim"): TokenState.RECLAIMED},
 )
 
-MACHINES = (COIN, OPERATION, TOKEN)
+MACHINES = (COIN, OPERATION, TOKEN, TRANSFER)

@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 import specie
-from specie.app.wallet import SyncWallet, Wallet, wallet_directory, wallet_names
+from specie.app import sync_parts
+from specie.app.sync_wallet import SyncWallet
+from specie.app.wallet import Wallet, wallet_directory, wallet_names
 from specie.kernel import MalformedError
 from specie.keys import SealSource
 from specie.keys.errors import PassphraseWrongError, SeedExistsError, SeedMissingError
+from specie.wallet import Wallet as Engine
+from specie.wallet.engine import wallet as engine
 from tests.support.direct_client import DirectClient
 from tests.support.house import House, house
 from tests.support.wallets import MINT_URL, SETTINGS
@@ -105,6 +109,12 @@ def test_synchronous_face_has_every_verb() -> None:
         twin = getattr(SyncWallet, name, None)
         assert twin is not None, name
         assert list(inspect.signature(twin).parameters) == list(inspect.signature(member).parameters), name
+    for part, kind in inspect.get_annotations(Engine).items():
+        there, here = vars(engine)[kind], vars(sync_parts)[inspect.get_annotations(SyncWallet)[part]]
+        for name, member in inspect.getmembers(there, inspect.isfunction):
+            if not name.startswith("_"):
+                twin = getattr(here, name)
+                assert inspect.signature(twin) == inspect.signature(member), (part, name)
     assert specie.Wallet is Wallet
     assert specie.SyncWallet is SyncWallet
     with pytest.raises(AttributeError):
@@ -136,6 +146,11 @@ def test_synchronous_wallet_end_to_end(tmp_path: Path) -> None:
         assert alice.operations() == []
         assert alice.resume().open == {}
         assert alice.check_pending().claimed == []
+        assert alice.transfers.entries() == []
+        assert alice.targets.set(MINT_URL, maximum=1000).maximum == 1000
+        assert alice.targets.clear() == 1
+        assert [one.available for one in alice.exits.stuck()] == [sum(b.available for b in alice.balances())]
+        assert alice.offline.status() == []
         assert alice.secure() == 0
         assert [b.total for b in alice.balances()] == [100]
         assert alice.melt_quotes() == []

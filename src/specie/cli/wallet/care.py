@@ -268,9 +268,10 @@ def _show_restored(
 
 
 async def pending(*, wallet: Choice = None, screen: ScreenArgument) -> None:
-    """What is not over yet: operations, invoices to be paid, tokens to be redeemed."""
+    """What is not over yet: operations, transfers, invoices to be paid, tokens to be redeemed."""
     async with opened(wallet or WalletChoice(), screen) as purse:
         await look(purse, screen)
+        transfers = await purse.transfers.entries()
         operations, tokens = await purse.operations(), await purse.tokens()
         quotes = [quote for quote in await purse.mint_quotes() if not quote.finished]
         melts = {quote.quote: quote for quote in await purse.melt_quotes()}
@@ -285,6 +286,18 @@ async def pending(*, wallet: Choice = None, screen: ScreenArgument) -> None:
                 "outpoint": melts[one.quote].outpoint if one.quote in melts else None,
             }
             for one in operations
+        ],
+        "transfers": [
+            {
+                "id": one.transfer_id,
+                "from": one.source,
+                "to": one.destination,
+                "amount": one.amount,
+                "unit": one.unit,
+                "state": str(one.state),
+                "error": one.error,
+            }
+            for one in transfers
         ],
         "invoices": [
             {"invoice": one.request, "method": one.method, "amount": one.amount, "unit": one.unit, "expiry": one.expiry}
@@ -303,6 +316,15 @@ async def pending(*, wallet: Choice = None, screen: ScreenArgument) -> None:
             shown(one.request, 40),
         )
         for one in quotes
+    ]
+    rows += [
+        (
+            _when(one.created_at),
+            "transfer",
+            _money(one.amount, one.unit),
+            shown(one.error or f"on its way to {one.destination}"),
+        )
+        for one in transfers
     ]
     rows += [(_when(one.created_at), "token", _money(one.amount, one.unit), f"not redeemed · {one.token_id}") for one in tokens]
     columns = ("since", "what", ("amount", "right"), "state")

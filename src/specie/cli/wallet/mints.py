@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = App(name="mints", help="The mints this wallet trusts: list, add, backup, restore.", help_epilogue="")
+app = App(name="mints", help="The mints this wallet trusts: list, add, health, remove, backup, restore.", help_epilogue="")
 app.command(backup)
 app.command(restore)
 

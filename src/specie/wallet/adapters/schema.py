@@ -311,12 +311,55 @@ CREATE UNIQUE INDEX wallet_payment_part_operation ON wallet_payment_part (operat
 """
 
 
+_PLACEMENT = """
+CREATE TABLE wallet_transfer (
+  id TEXT PRIMARY KEY,
+  source TEXT NOT NULL,
+  destination TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  fee TEXT NOT NULL,
+  mint_quote TEXT NOT NULL,
+  melt_quote TEXT NOT NULL,
+  state TEXT NOT NULL,
+  error TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  updated_at BIGINT NOT NULL
+);
+CREATE INDEX wallet_transfer_open ON wallet_transfer (state) WHERE state IN ('PAYING', 'PAID');
+CREATE UNIQUE INDEX wallet_transfer_quote ON wallet_transfer (source, melt_quote);
+CREATE TABLE wallet_leaving (
+  mint TEXT PRIMARY KEY,
+  destinations TEXT NOT NULL,
+  since BIGINT NOT NULL
+);
+CREATE TABLE wallet_health (
+  mint TEXT PRIMARY KEY,
+  failures BIGINT NOT NULL,
+  failing_since BIGINT,
+  failed_at BIGINT,
+  answered_at BIGINT
+);
+CREATE TABLE wallet_target (
+  mint TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  share_ppm BIGINT,
+  maximum TEXT,
+  PRIMARY KEY (mint, unit)
+);
+CREATE TABLE wallet_policy (
+  name TEXT PRIMARY KEY,
+  text TEXT NOT NULL
+);
+"""
+
+
 def _migration(version: int, tables: str) -> Migration:
     strict = tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;")
     return Migration("wallet", version, strict, tables.replace("BLOB", "BYTEA"))
 
 
-_STEPS = (_TABLES, _REQUESTS, _LIABILITIES, _KEYS_AND_TOLLS, _SECRETS, _BLIND_TOKENS, _METHODS)
+_STEPS = (_TABLES, _REQUESTS, _LIABILITIES, _KEYS_AND_TOLLS, _SECRETS, _BLIND_TOKENS, _METHODS, _PLACEMENT)
 
 MIGRATIONS = tuple(_migration(number, tables) for number, tables in enumerate(_STEPS, 1))
 """Steps of the wallet's schema, for `Storage.migrate`."""

@@ -24,6 +24,7 @@ from specie.wallet.adapters.rows import (
 from specie.wallet.adapters.schema import MIGRATIONS
 from specie.wallet.adapters.store_liabilities import SqlLiabilityRecords
 from specie.wallet.adapters.store_paid import SqlPaidStore
+from specie.wallet.adapters.store_placement import SqlPlacementStore
 from specie.wallet.adapters.store_records import SqlRecordStore
 from specie.wallet.adapters.store_requests import SqlRequestStore
 from specie.wallet.adapters.store_tables import SqlTableStore
@@ -42,7 +43,7 @@ _OPERATION = (
 _Y_BYTES = 33
 
 
-class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords, SqlPaidStore, SqlTableStore):
+class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords, SqlPaidStore, SqlTableStore, SqlPlacementStore):
     """Implements `wallet.ports.WalletStore`; it holds no state of its own."""
 
     # mints and keysets

@@ -49,8 +49,11 @@ async def claim_all(ctx: Context, mint: str | None = None) -> dict[str, int]:
     """
     places: dict[tuple[str, str, str], list[WalletMintQuote]] = defaultdict(list)
     busy = await _claimed_now(ctx)
+    known = {record.url for record in await ctx.storage.read(ctx.store.mints)}
     for quote in await ctx.storage.read(ctx.store.mint_quotes):
-        if (mint is None or quote.mint == mint) and (quote.mint, quote.quote) not in busy and not _given_up(ctx, quote):
+        if quote.mint not in known or (mint is not None and quote.mint != mint):
+            continue  # of a mint that was forgotten, or not asked for
+        if (quote.mint, quote.quote) not in busy and not _given_up(ctx, quote):
             places[quote.mint, quote.unit, quote.method].append(quote)
     minted: dict[str, int] = defaultdict(int)
     for place in sorted(places):

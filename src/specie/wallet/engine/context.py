@@ -17,6 +17,7 @@ from specie.wallet.breaker import Breaker
 from specie.wallet.engine.guard import GuardedClient
 from specie.wallet.errors import MintUnknownError
 from specie.wallet.holding import KnownKeyset, MintRecord, StoredProof
+from specie.wallet.placement import HealthTally
 from specie.wallet.ports import MintClient, MintClients, WalletStore
 from specie.wallet.selection import KeysetTerms
 from specie.wallet.settings import WalletSettings
@@ -28,7 +29,10 @@ AdmitMint = Callable[[str, MintInfo], None]
 
 
 class Context:
-    """The wallet's ports and short-lived knowledge. `busy` holds operations that a task of this process works on."""
+    """The wallet's ports and short-lived knowledge.
+
+    `busy` holds operations that a task of this process works on, `tallies` what it has seen of each mint's health.
+    """
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Context:
         self.settings = settings
         self.admit = admit
         self.busy: set[str] = set()
+        self.tallies: dict[str, HealthTally] = {}
         self._clients = clients
         self._open: dict[str, MintClient] = {}
         self._infos: dict[str, tuple[bytes, MintInfo]] = {}
@@ -64,7 +69,13 @@ class Context:
         if client is None:
             breaker = Breaker(threshold=self.settings.breaker_threshold, pause_s=self.settings.breaker_pause_s)
             client = self._open[mint] = GuardedClient(
-                self._clients(mint), breaker, self.settings.retry, self.clock, self.entropy, self.telemetry
+                self._clients(mint),
+                breaker,
+                self.settings.retry,
+                self.clock,
+                self.entropy,
+                self.telemetry,
+                self.tallies.setdefault(mint, HealthTally()),
             )
         return client
 

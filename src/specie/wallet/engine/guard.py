@@ -21,6 +21,7 @@ from specie.kernel.errors import PeerFaultError, RefusedError, UnavailableError,
 from specie.kernel.telemetry import Telemetry
 from specie.wallet.breaker import Breaker
 from specie.wallet.errors import BreakerOpenError
+from specie.wallet.placement import HealthTally
 from specie.wallet.ports import MintClient
 from specie.wallet.retry import RetryPolicy
 
@@ -33,9 +34,17 @@ class GuardedClient:
     """Implements `ports.MintClient` around another one."""
 
     def __init__(
-        self, client: MintClient, breaker: Breaker, retry: RetryPolicy, clock: Clock, entropy: Entropy, telemetry: Telemetry
+        self,
+        client: MintClient,
+        breaker: Breaker,
+        retry: RetryPolicy,
+        clock: Clock,
+        entropy: Entropy,
+        telemetry: Telemetry,
+        tally: HealthTally | None = None,
     ) -> None:
-        """Guard `client`; `breaker` belongs to its mint alone."""
+        """Guard `client`; `breaker` and `tally` belong to its mint alone."""
+        self._tally = tally if tally is not None else HealthTally()
         self._client = client
         self._breaker = breaker
         self._retry = retry
@@ -53,17 +62,22 @@ class GuardedClient:
         try:
             result = await call()
         except (RefusedError, PeerFaultError):
-            self._breaker.answered()
+            self._answered()
             raise
         except (UnavailableError, UncertainError):
             self._breaker.unavailable(self._clock.monotonic())
+            self._tally.unavailable(self._clock.now())
             self._telemetry.count("wallet_mint_unavailable")
             raise
         except asyncio.CancelledError:
             self._breaker.abandoned()
             raise
-        self._breaker.answered()
+        self._answered()
         return result
+
+    def _answered(self) -> None:
+        self._breaker.answered()
+        self._tally.answered(self._clock.now())
 
     async def _question(self, call: Callable[[], Awaitable[T]]) -> T:
         attempt = 1

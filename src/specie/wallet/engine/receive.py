@@ -6,7 +6,7 @@ on a DLEQ proof on every coin, against keys that were known before, and keeps th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -28,7 +28,7 @@ from specie.wallet.engine.mints import active_keyset, add_mint, fresh_keysets, k
 from specie.wallet.engine.outputs import derived_outputs, kept_amounts
 from specie.wallet.engine.perform import RebuildError, perform
 from specie.wallet.engine.tokens import check_dleq, resolved
-from specie.wallet.errors import FeeExceedsValueError, MintUntrustedError, TokenLockedError, TokenUnknownError
+from specie.wallet.errors import FeeExceedsValueError, MintLeavingError, MintUntrustedError, TokenLockedError, TokenUnknownError
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import KnownKeyset, StoredProof
 from specie.wallet.operation import Kind, Operation, Purpose, Role, blinded_messages
@@ -74,8 +74,15 @@ async def receive(ctx: Context, text: str, *, preimage: str | None, trust: bool)
         raise ProofsSpentError("this wallet has taken this token before")
     if any(stored.state is CoinState.RESERVED for stored in ours):
         raise RefusedError("a coin of this token is being used by another operation of this wallet")
+    if not ours:
+        await _check_taking(ctx, token.mint)
     purpose = Purpose.RECLAIM if ours else Purpose.RECEIVE
     return await _swap_all(ctx, token, purpose, preimage)
+
+
+async def _check_taking(ctx: Context, mint: str) -> None:
+    if any(one.mint == mint for one in await ctx.storage.read(ctx.store.leaving)):
+        raise MintLeavingError(mint)
 
 
 async def _swap_all(ctx: Context, token: Token, purpose: Purpose, preimage: str | None) -> Receipt:
@@ -156,13 +163,21 @@ async def _swap_operation(ctx: Context, token: Token, purpose: Purpose, preimage
     )
 
 
-async def receive_offline(ctx: Context, text: str, *, preimage: str | None) -> Receipt:
+async def receive_offline(
+    ctx: Context,
+    text: str,
+    *,
+    preimage: str | None,
+    judge: Callable[[Transaction, Token], Awaitable[None]] | None = None,
+) -> Receipt:
     """Keep a token's coins without asking anybody. They count as `unswapped` until `secure` has swapped them.
 
     MintUntrustedError and KeysetUnknownError for what we did not know before; KeysetInactiveError, KeysetExpiredError;
     DleqMissingError, ProofInvalidError; TokenLockedError for locks not ours; ProofsSpentError for a coin seen before.
+    `judge` may refuse it by raising, within the transaction that would keep it.
     """
     token = await _token(ctx, text, trust=False, offline=True)
+    await _check_taking(ctx, token.mint)
     keysets = await ctx.keysets(token.mint)
     _check_keysets(ctx, token, keysets)
     check_dleq(token.proofs, keysets, required=True)
@@ -175,6 +190,8 @@ async def receive_offline(ctx: Context, text: str, *, preimage: str | None) -> R
     async def body(tx: Transaction) -> bool:
         if await ctx.store.proofs_by_y(tx, [stored.y for stored in coins]):
             return False
+        if judge is not None:
+            await judge(tx, token)
         await ctx.store.add_proofs(tx, coins, now)
         await ctx.store.add_history(tx, entry)
         return True
@@ -212,15 +229,17 @@ async def _check_openable(ctx: Context, proofs: Sequence[Proof], preimage: str |
     await unlocked(ctx, proofs, (), preimage)
 
 
-async def secure(ctx: Context, mint: str, unit: str) -> int:
+async def secure(ctx: Context, mint: str, unit: str, *, only: Collection[bytes] | None = None) -> int:
     """Swap the coins of one mint and unit that were received off-line; what is ours now. Those the mint calls SPENT are lost.
+
+    `only`: those of these Ys.
 
     Coins are swapped one token's lock at a time where they must be signed together.
     """
     stored = [
         p
         for p in await ctx.storage.read(lambda tx: ctx.store.proofs(tx, mint=mint, unit=unit, states=(CoinState.UNSPENT,)))
-        if p.unswapped
+        if p.unswapped and (only is None or p.y in only)
     ]
     total = 0
     for group in _groups(stored):

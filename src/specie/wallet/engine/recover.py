@@ -14,6 +14,7 @@ from specie.storage.ports import Transaction
 from specie.wallet.engine import journal
 from specie.wallet.engine.batch import claim_all
 from specie.wallet.engine.context import Context
+from specie.wallet.engine.mints import known_mint
 from specie.wallet.engine.pay import finish_payment
 from specie.wallet.engine.perform import perform, states_of, taken_up
 from specie.wallet.engine.split import at_once, watch_torn
@@ -61,6 +62,9 @@ async def resume(ctx: Context, *, wait_s: float = 0.0) -> ResumeReport:
 async def _resume_listed(ctx: Context, operation_id: str, wait_s: float, report: ResumeReport) -> None:
     async with taken_up(ctx, operation_id) as operation:
         if operation is None:
+            return
+        if not await known_mint(ctx, operation.mint):
+            report.open[operation.operation_id] = f"its mint {operation.mint} was removed; adding it again takes this up"
             return
         failure: SpecieError | None = None
         try:

@@ -31,7 +31,7 @@ from specie.wallet.operation import Kind, Operation, Output, Purpose, Role, blin
 from specie.wallet.selection import Selection, fee_of, select, select_exact, spendable
 from specie.wallet.states import CoinState, TokenState
 
-__all__ = ["SendOrder", "send", "swap_coins"]
+__all__ = ["SendOrder", "hand_out", "send", "swap_coins"]
 
 _BUILDS = 5
 _LARGE_FEE_PPK = 10_000
@@ -88,10 +88,11 @@ async def _send_exact(ctx: Context, order: SendOrder) -> SentToken | None:
         return None
     if order.include_dleq and any(p.proof.dleq is None for p in chosen.proofs):
         return None
-    return await _hand_out(ctx, order, chosen)
+    return await hand_out(ctx, order, chosen)
 
 
-async def _hand_out(ctx: Context, order: SendOrder, chosen: Selection) -> SentToken | None:
+async def hand_out(ctx: Context, order: SendOrder, chosen: Selection) -> SentToken | None:
+    """Make these coins a token as they are, in one transaction; None where one was taken meanwhile."""
     now, token_id = ctx.clock.now(), ctx.new_id()
     proofs = [p.proof for p in chosen.proofs]
     token = SentToken(

@@ -20,9 +20,11 @@ from specie.wallet.engine.allowance import Allowance
 from specie.wallet.engine.auth import WalletAuth
 from specie.wallet.engine.context import AdmitMint, Context
 from specie.wallet.engine.deposits import Deposits
+from specie.wallet.engine.exits import Exits, check_income
 from specie.wallet.engine.kept_secrets import KeptSecrets
 from specie.wallet.engine.liabilities import MintLiabilities
 from specie.wallet.engine.mint_list import MintList
+from specie.wallet.engine.offline import Offline
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
 from specie.wallet.engine.recover import CheckReport, ResumeReport
@@ -30,7 +32,9 @@ from specie.wallet.engine.recovery import Recovery
 from specie.wallet.engine.requests import Requests
 from specie.wallet.engine.restore import Progress, Restored
 from specie.wallet.engine.split import SplitPlan
+from specie.wallet.engine.targets import Targets
 from specie.wallet.engine.till import Till
+from specie.wallet.engine.transfer import Transfers
 from specie.wallet.errors import InsufficientFundsError, MintUnknownError, QuoteUnknownError, UnsupportedError
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import (
@@ -43,6 +47,7 @@ from specie.wallet.holding import (
     WalletMintQuote,
 )
 from specie.wallet.lock import HTLC, P2PK
+from specie.wallet.offline import OfflinePolicy
 from specie.wallet.operation import Operation
 from specie.wallet.ports import MintClients, Transports, WalletStore
 from specie.wallet.selection import spendable
@@ -64,7 +69,30 @@ class Wallet:
     Attributes:
         requests: payment requests, ours and those we pay (NUT-18).
         mint_list: the list of mints, kept on Nostr relays (NUT-27).
+        transfers: money from mint to mint.
+        targets: what each mint should hold.
+        exits: mints that are left, and their health.
+        offline: what is taken without asking a mint.
+        till: tokens taken for resources (NUT-24).
+        allowance: resources paid for within limits (NUT-24).
+        recovery: quotes claimed by their id, with the words alone.
+        secrets: small secrets, sealed; a `keys.SecretStore`.
+        deposits: mint quotes that others have locked to our keys (draft).
+        liabilities: what mints prove of what they owe, checked against our coins (draft).
     """
+
+    requests: Requests
+    mint_list: MintList
+    transfers: Transfers
+    targets: Targets
+    exits: Exits
+    offline: Offline
+    till: Till
+    allowance: Allowance
+    recovery: Recovery
+    secrets: KeptSecrets
+    deposits: Deposits
+    liabilities: MintLiabilities
 
     def __init__(
         self,
@@ -101,14 +129,15 @@ class Wallet:
         self.requests = Requests(self._context, transports or Transports())
         self.mint_list = MintList(self._context, self.requests)
         self.deposits = Deposits(self._context)
-        """Mint quotes that others have locked to our keys (draft)."""
         self.liabilities = MintLiabilities(self._context)
-        """What mints prove of what they owe, checked against our coins (draft)."""
         self.recovery = Recovery(self._context)
         self.till = Till(self._context)
         self.allowance = Allowance(self._context)
         self.secrets = KeptSecrets(storage, store, signer, clock)
-        """Small secrets, sealed; a `keys.SecretStore`."""
+        self.transfers = Transfers(self._context)
+        self.targets = Targets(self._context, self.transfers)
+        self.exits = Exits(self._context, self.transfers, self.targets)
+        self.offline = Offline(self._context)
 
     @property
     def auth(self) -> WalletAuth:
@@ -150,15 +179,24 @@ class Wallet:
         return mint
 
     async def _mint_for_income(self, url: str | None, unit: str, method: str = _METHOD) -> str:
-        """The named mint, else the first one with a keyset for the unit that announces the method."""
+        """The named mint, else the first one with a keyset for the unit that announces the method.
+
+        Where there are targets, those come first whose share lacks most; mints that are left are not taken.
+        """
         if url is not None:
-            return await self._known(url)
+            known = await self._known(url)
+            await check_income(self._context, known)
+            return known
         records = await self._context.storage.read(self._context.store.mints)
-        for record in records:
-            if self._context.choose_keyset(await self._context.keysets(record.url), unit) is None:
+        gone = {one.mint for one in await self.exits.leaving()}
+        urls = [record.url for record in records if record.url not in gone]
+        if any(one.unit == unit for one in await self.targets.all()):
+            urls = [*(one for one in await self.targets.preferred(unit=unit) if one in urls), *urls]
+        for one in urls:
+            if self._context.choose_keyset(await self._context.keysets(one), unit) is None:
                 continue
-            if method == _METHOD or methods.setting_of(await self._context.info(record.url), 4, method, unit) is not None:
-                return record.url
+            if method == _METHOD or methods.setting_of(await self._context.info(one), 4, method, unit) is not None:
+                return one
         if method != _METHOD and records:
             methods.required(await self._context.info(records[0].url), 4, method, unit)
         raise MintUnknownError("(none)") if not records else MintUnknownError(f"(none for {unit})")
@@ -168,13 +206,14 @@ class Wallet:
         return (await self._mints_for_spending(url, unit, amount))[0]
 
     async def _mints_for_spending(self, url: str | None, unit: str, amount: int) -> list[str]:
-        """The named mint, else all that have `amount` of the unit free, the fullest first."""
+        """The named mint, else all that have `amount` of the unit free: those that are left, then the fullest, first."""
         if url is not None:
             return [await self._known(url)]
         free: dict[str, int] = defaultdict(int)
         for stored in spendable(await self._proofs(unit=unit)):
             free[stored.mint] += stored.proof.amount
-        enough = sorted((mint for mint in free if free[mint] >= amount), key=lambda mint: (-free[mint], mint))
+        gone = {one.mint for one in await self.exits.leaving()}
+        enough = sorted((mint for mint in free if free[mint] >= amount), key=lambda mint: (mint not in gone, -free[mint], mint))
         if not enough:
             raise InsufficientFundsError(amount, max(free.values(), default=0), unit)
         return enough
@@ -283,15 +322,24 @@ class Wallet:
         )
         return await send.send(self._context, order)
 
-    async def receive(self, token: str, *, preimage: str | None = None, offline: bool = False, trust: bool = False) -> Receipt:
+    async def receive(
+        self,
+        token: str,
+        *,
+        preimage: str | None = None,
+        offline: bool = False,
+        trust: bool = False,
+        policy: OfflinePolicy | None = None,
+    ) -> Receipt:
         """Redeem a token: swap its coins for our own, opening locks with our keys and `preimage` (hex).
 
         MintUntrustedError for a mint that was not added, unless `trust` adds it now. `offline` keeps the coins unswapped
-        and insists on a DLEQ proof on each. ProofsSpentError (11001) where it was redeemed before; FeeExceedsValueError,
-        TokenLockedError.
+        and insists on a DLEQ proof on each; so does a `policy`, which also bounds what is taken (OfflineRefusedError), and
+        without one that which `offline.use` has set. ProofsSpentError (11001) where it was redeemed before;
+        FeeExceedsValueError, TokenLockedError; MintLeavingError where the token's mint is being left.
         """
-        if offline:
-            return await receive.receive_offline(self._context, token, preimage=preimage)
+        if offline or policy is not None:
+            return await self.offline.receive(token, preimage=preimage, policy=policy)
         return await receive.receive(self._context, token, preimage=preimage, trust=trust)
 
     async def secure(self) -> int:
@@ -485,7 +533,14 @@ class Wallet:
 
     async def resume(self, *, wait_s: float = 0.0) -> ResumeReport:
         """Carry interrupted operations to their end; call it after every start. Raises for none of them: read the report."""
-        return await recover.resume(self._context, wait_s=wait_s)
+        report = await recover.resume(self._context, wait_s=wait_s)
+        await self.transfers.resume(wait_s=wait_s)
+        await self.offline.settle_due()
+        return report
+
+    async def unfinished(self) -> bool:
+        """Whether `resume` has something to do: open operations, transfers, or receipts to settle. Asks nobody."""
+        return bool(await self.operations() or await self.transfers.entries() or await self.offline.is_due())
 
     async def check_pending(self, *, claim_paid: bool = True) -> CheckReport:
         """See which sent tokens were redeemed and which quotes were paid (and claim those)."""
@@ -509,10 +564,13 @@ class Wallet:
 
     async def close(self) -> None:
         """Let go of the mints' clients; storage and signer belong to whoever made them."""
-        await self.requests.close()
-        await self._context.close()
-        if self._auth is not None:
-            await self._auth.close()
+        try:
+            await self.exits.note()
+        finally:
+            await self.requests.close()
+            await self._context.close()
+            if self._auth is not None:
+                await self._auth.close()
 
 
 def _with(balance: Balance, stored: StoredProof) -> Balance:
