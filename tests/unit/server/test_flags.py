@@ -40,7 +40,7 @@ from specie.kernel.rail import RailTerms
 from specie.keys.adapters.software import SoftwareSigner
 from specie.lightning import decode_invoice
 from specie.lightning.adapters.play import PlayRail
-from specie.mint import AuthSettings, MintSettings
+from specie.mint import MintSettings
 from specie.ops.health import Health
 from specie.ops.logging import make_logger
 from specie.ops.metrics import Metrics
@@ -93,7 +93,6 @@ class Setup:
     """Of its BOLT 11 rail, where they are not the play rail's own."""
 
 
-OFF = AuthSettings()
 SETUPS = {
     "plain": Setup(),
     "everything": Setup(
@@ -110,6 +109,7 @@ SETUPS = {
         ),
         METHODS[1:],
     ),
+    "short arrays": Setup(MintSettings(quote_lookup=True, limits=Limits(array_length=12, batch_quotes=12))),
     "logins": Setup(MintSettings(auth=auth_settings(clear_endpoints=("POST /v1/swap",), blind_endpoints=()))),
     "blind tokens": Setup(
         MintSettings(
@@ -157,6 +157,7 @@ class Bank:
     app: BankApp
     client: httpx2.AsyncClient
     teller: Teller
+    seed: str
     settings: MintSettings
     stock: Stock
     login: Callable[[], str]
@@ -242,7 +243,7 @@ def opened(outputs: Outputs, signatures: Sequence[Any], *, blank: bool = False) 
 
 
 @contextlib.asynccontextmanager
-async def open_for_business(setup: Setup, storage: Storage, stock: Stock) -> AsyncIterator[Bank]:
+async def open_for_business(setup: Setup, storage: Storage, stock: Stock, *, seed: str = "now") -> AsyncIterator[Bank]:
     """The bank of a setup, and an app over it."""
     clock, settings = VirtualClock(), setup.settings
     provider = Provider(clock)
@@ -253,7 +254,7 @@ async def open_for_business(setup: Setup, storage: Storage, stock: Stock) -> Asy
             stack.enter_context(patch.object(PlayRail, "terms", setup.terms))
         source = provider if settings.auth.openid_discovery else None
         running = await stack.enter_async_context(
-            house(storage=storage, clock=clock, settings=settings, methods=setup.methods, auth_source=source)
+            house(storage=storage, clock=clock, seed=seed, settings=settings, methods=setup.methods, auth_source=source)
         )
         metrics = Metrics(make_logger(LogSettings(format=LogFormat.JSON), io.StringIO()), clock.now, version="9")
         context = ServerContext(
@@ -271,7 +272,7 @@ async def open_for_business(setup: Setup, storage: Storage, stock: Stock) -> Asy
         stack.push_async_callback(app.aclose)
         client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://127.0.0.1:3338")
         await stack.enter_async_context(client)
-        bank = Bank(running, app, client, Teller(running, stock.coins), settings, stock, provider.token)
+        bank = Bank(running, app, client, Teller(running, seed), seed, settings, stock, provider.token)
         bank.info = (await client.get("/v1/info")).json()
         bank.nuts = bank.info["nuts"]
         yield bank
@@ -279,7 +280,7 @@ async def open_for_business(setup: Setup, storage: Storage, stock: Stock) -> Asy
 
 async def stocked(storage: Storage) -> Stock:
     """Fill the store of a bank that will be closed."""
-    async with open_for_business(Setup(), storage, Stock()) as bank:
+    async with open_for_business(Setup(), storage, Stock(), seed="before") as bank:
         stock = Stock(await bank.coins(*[64] * 10), await bank.paid("bolt11", 3))
         quote = await bank.teller.price("bolt11", await foreign_invoice(bank.house, 8000, "open"))
         stock.melt_quote = quote.quote
@@ -373,7 +374,7 @@ async def _payee(bank: Bank, method: str, amount_msat: int | None) -> str:
     bank.asked += 1
     match method:
         case "bolt11":
-            return await foreign_invoice(bank.house, amount_msat, f"payee {bank.asked}")
+            return await foreign_invoice(bank.house, amount_msat, f"{bank.seed} {bank.asked}")
         case "bolt12":
             return foreign_offer(amount_msat, name=bank.asked % 256)
         case "onchain":
@@ -405,9 +406,10 @@ async def melting(bank: Bank, announced: dict[str, Any]) -> None:
             least, most = setting["min_amount"], setting["max_amount"]
             for amount in (least, most):
                 assert (await bank.done(*await _melt_quote(bank, method, unit, amount)))["amount"] == amount
-            await bank.refused(*await _melt_quote(bank, method, unit, most + 1), 11006)
-            if least > 1:
-                await bank.refused(*await _melt_quote(bank, method, unit, least - 1))
+            step = 1000 if (method, unit) == ("onchain", "msat") else 1  # whole satoshi
+            await bank.refused(*await _melt_quote(bank, method, unit, most + step), 11006)
+            if least > step:
+                await bank.refused(*await _melt_quote(bank, method, unit, least - step))
             amountless = setting.get("options", {}).get("amountless")
             if amountless:
                 await bank.done(*await _melt_quote(bank, method, unit, least, open_amount=True))
@@ -441,7 +443,7 @@ async def array_length(bank: Bank, most: int) -> None:
     points = _points(most + 1)
     await bank.done("/v1/checkstate", wire.check_state_request_to_json(points[:most]))
     await bank.refused("/v1/checkstate", wire.check_state_request_to_json(points))
-    (coin,) = await bank.coins(1)
+    coin, _ = await bank.coins(1, 1)
     many = tuple(msgspec.structs.replace(coin, secret=f"{number}") for number in range(most + 1))
     await bank.refused(*_swap(many, bank.teller.outputs([1])), 11014)
     await bank.refused(*_swap([coin], bank.teller.outputs([1] * (most + 1))), 11015)
@@ -650,7 +652,8 @@ async def cached(bank: Bank, announced: dict[str, Any]) -> None:
     for method in {one["method"] for one in bank.nuts["4"]["methods"]}:
         wanted[f"/v1/mint/{method}"] = lambda method=method: _issue(bank, method)
         wanted[f"/v1/mint/{method}/batch"] = lambda method=method: _batch(bank, method)
-        wanted[f"/v1/melt/{method}"] = lambda method=method: _melt(bank, method)
+        if method != "onchain":  # answered as it stands, which changes
+            wanted[f"/v1/melt/{method}"] = lambda method=method: _melt(bank, method)
     assert {one["path"] for one in announced["cached_endpoints"]} == set(wanted)
     assert {one["method"] for one in announced["cached_endpoints"]} == {"POST"}
     for path, make in wanted.items():
@@ -662,9 +665,8 @@ async def cached(bank: Bank, announced: dict[str, Any]) -> None:
         again = await bank.ask("POST", path, body)
         assert again.status_code == 200, (path, again.text)
         assert again.content == first.content, path
-        if path == "/v1/melt/bolt11" and bank.stock.melted[0]:
-            assert not bank.is_on("5") or body != bank.stock.melted[0]
-            assert bank.is_on("5") or first.content == bank.stock.melted[1]
+        if path == "/v1/melt/bolt11" and not bank.is_on("5"):
+            assert first.content == bank.stock.melted[1]
 
 
 async def _same_swap(bank: Bank) -> tuple[str, bytes]:
@@ -785,8 +787,8 @@ async def quote_lookup(bank: Bank, announced: dict[str, Any] | None) -> None:
         return
     found = await bank.done("/v1/mint/quote/bolt11/pubkey", question(1))
     assert quote.quote in [one["quote"] for one in found["quotes"]]
-    many = await bank.ask("POST", "/v1/mint/quote/bolt11/pubkey", question(announced["max_pubkeys"] + 1))
-    assert many.json()["code"] == 11017
+    await bank.done("/v1/mint/quote/bolt11/pubkey", question(announced["max_pubkeys"]))
+    await bank.refused("/v1/mint/quote/bolt11/pubkey", question(announced["max_pubkeys"] + 1))
 
 
 PROBES: dict[str, Callable[[Bank, Any], Awaitable[None]]] = {
