@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -44,7 +46,7 @@ from specie.mint import MintSettings
 from specie.ops.health import Health
 from specie.ops.logging import make_logger
 from specie.ops.metrics import Metrics
-from specie.ops.settings import LogFormat, LogSettings, ServerSettings
+from specie.ops.settings import BankSettings, LogFormat, LogSettings, ServerSettings
 from specie.server import BankApp, BankFacts, ServerContext, build_app
 from specie.storage import Storage
 from specie.storage.adapters.sqlite import SqliteStorage
@@ -59,6 +61,8 @@ from tests.unit.server.test_auth import Door
 
 METHODS = ("bolt11", "bolt12", "onchain", "voucher")
 UNITS = ("sat", "msat", "usd")
+ROOT = Path(__file__).resolve().parents[3]
+NAMED_METHODS = {"23": "bolt11", "25": "bolt12", "30": "onchain"}
 AMOUNT = 8
 """What most is tried with; on-chain it would be dust."""
 ROUTES = (
@@ -819,6 +823,35 @@ async def test_every_flag_is_tried(name: str) -> None:
     """Nothing is announced that no probe knows."""
     async with banking(name) as bank:
         assert set(bank.nuts) <= set(PROBES)
+
+
+async def test_the_table_says_what_is_announced() -> None:
+    """docs/nuts.md: by default, with a setting, as a method, or without a flag; and no flag is left out."""
+    lines = (ROOT / "docs/nuts.md").read_text().partition("## Evidence")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if re.match(r"\| (draft )?\d", line)]
+    assert [row[0] for row in rows if row[0].isdigit()] == [f"{number:02}" for number in range(31)]
+    always, at_all = set(), set()
+    for name in SETUPS:
+        async with banking(name) as bank:
+            at_all |= set(bank.nuts)
+            always |= set(bank.nuts) if name == "plain" else set()
+    rails = {rail.method for rail in BankSettings().rails}
+    told = set()
+    for nut, *_, said in rows:
+        named = re.search(r"as `(\w+)`$", said)
+        key = named[1] if named else str(int(nut))
+        told.add(key)
+        if said == "by default":
+            assert key in always, nut
+        elif said.startswith("with "):
+            assert key in at_all - always, nut
+            setting = re.findall(r"`(mint\.[a-z_.]+)`", said)[0]
+            assert f"`SPECIE_{setting.replace('.', '_').upper()}`" in (ROOT / "docs/reference/settings.md").read_text(), nut
+        else:
+            assert key not in at_all, nut
+            assert said == ("as a method of 4 and 5" if nut in NAMED_METHODS else "no flag"), nut
+            assert NAMED_METHODS.get(nut, "bolt11") in rails
+    assert at_all <= told
 
 
 @pytest.mark.parametrize("name", SETUPS)
