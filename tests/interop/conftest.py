@@ -21,11 +21,11 @@ from tests.interop.peers import (
     MintProcess,
     PeerWallet,
     cashu_ts_command,
-    clean_environment,
     free_port,
     fresh_words,
     missing_peer,
     nutshell_command,
+    our_environment,
     peers_directory,
     run_mint,
 )
@@ -91,11 +91,12 @@ def _specie_mint(home: Path, pay_delay_s: int, **mint_settings: int | str) -> It
     """Our mint as its user starts it; its play rail pays its own invoices. In the end its books must balance."""
     port, data = free_port(), str(home / "data")
     command = [sys.executable, "-m", "specie", "up", "--data", data, "--port", str(port)]
-    environment = {f"SPECIE_MINT_{name.upper()}": str(value) for name, value in mint_settings.items()}
+    settings = {f"SPECIE_MINT_{name.upper()}": str(value) for name, value in mint_settings.items()}
+    environment = our_environment(home, settings)
     with run_mint("specie", [*command, "--autopay-delay", str(pay_delay_s)], home, port, environment) as mint:
         yield mint
         verify = [sys.executable, "-m", "specie", "mint", "liabilities", "--verify", "--data", data]
-        books = subprocess.run(verify, env=clean_environment(home), cwd=home, capture_output=True, text=True, timeout=60)
+        books = subprocess.run(verify, env=our_environment(home), cwd=home, capture_output=True, text=True, timeout=60)
         assert books.returncode == 0, f"the books do not balance:\n{books.stdout}{books.stderr}"
 
 
