@@ -49,7 +49,7 @@ NOTES = """\
 - 15: where a rail can pay parts; the play rail of BOLT 11 can.
 - 17: crosses the processes of a bank on PostgreSQL.
 - 19: without time limit, from the store. Melts of methods that take long (`onchain`) are not announced: the same request pays
-  once there too, but is answered with the payment as it stands.
+  once there too, but is answered with the payment as it stands. So is any melt that was asked not to wait (`prefer_async`).
 - 20, 29: signatures of version 1 are written; the form before it is accepted too.
 - 24: the payer and the paywall are both wallets; see [Paid HTTP](guides/paid-http.md).
 - 30: `confirmations` and the least amount are announced with the method.
