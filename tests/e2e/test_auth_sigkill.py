@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 KILLS = 5
 WALLETS = 3
 COIN_SUM = 64
-SETTINGS = WalletSettings(retry=RetryPolicy(attempts=8, base_s=0.2, longest_s=1.0), breaker_threshold=1000)
+SETTINGS = WalletSettings(retry=RetryPolicy(attempts=2, base_s=0.1, longest_s=0.2), breaker_threshold=1000)
 
 
 @contextlib.contextmanager
@@ -55,9 +55,11 @@ def provider() -> Iterator[str]:
         }
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
+        try:
         yield issuer
-        server.shutdown()
-        thread.join()
+    finally:
+            server.shutdown()
+            thread.join()
 
 
 def login(issuer: str, user: str) -> Login:
