@@ -56,8 +56,8 @@ def provider() -> Iterator[str]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-        yield issuer
-    finally:
+            yield issuer
+        finally:
             server.shutdown()
             thread.join()
 
