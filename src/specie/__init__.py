@@ -9,8 +9,9 @@ from specie._version import __version__
 if TYPE_CHECKING:
     from specie.app.sync_wallet import SyncWallet
     from specie.app.wallet import Wallet
+    from specie.keys import SealSource
 
-__all__ = ["SyncWallet", "Wallet", "__version__"]
+__all__ = ["SealSource", "SyncWallet", "Wallet", "__version__"]
 
 
 def __getattr__(name: str) -> object:
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> object:
         from specie.app import sync_wallet
 
         return sync_wallet.SyncWallet
+    if name == "SealSource":
+        from specie.keys import sealing
+
+        return sealing.SealSource
     raise AttributeError(f"module 'specie' has no attribute {name!r}")

@@ -6,6 +6,7 @@ import configparser
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tomllib
@@ -23,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 HERE = "http://127.0.0.1:3338"
 THERE = "http://127.0.0.1:3339"
+PORT = "8391"
+"""Where programs of the guides listen."""
 SDK = ["guides/sdk.md", *(f"guides/{path.name}" for path in sorted((DOCS / "guides").glob("sdk-*.md")))]
 FUNCTION = f'specie() {{ {shlex.join(SPECIE)} "$@"; }}\n'
 
@@ -65,8 +68,12 @@ def test_programs_of_the_sdk_guides_print_what_they_say(
 ) -> None:
     """Each example is a whole program that runs in a fresh home and prints the block below it."""
     _, program, printed = _examples()[number]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    program = program.replace(HERE, bank.url).replace(THERE, other_bank.url).replace(PORT, port)
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program.replace(HERE, bank.url).replace(THERE, other_bank.url)],
+        [sys.executable, "-W", "error", "-c", program],
         env=home_environment(tmp_path),
         cwd=tmp_path,
         capture_output=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,12 +23,16 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 @pytest.mark.e2e
 def test_the_commands_work_as_pasted(tmp_path: Path) -> None:
     """Server, paywall, asking and paying in one shell; what was started in it is ended."""
-    from tests.e2e.test_paid_http import free_port
-
-    lines = "".join(_blocks("sh")).replace("8402", str(free_port())).replace("8000", str(free_port()))
+    lines = "".join(_blocks("sh")).replace("8402", _free_port()).replace("8000", _free_port())
     lines = re.sub(r"^(python3 -m http.server .*|specie wallet paywall .*)$", r"\1 &", lines, flags=re.MULTILINE)  # terminals
     lines = lines.replace("specie wallet", f"{shlex.join(SPECIE)} wallet")  # no function: jobs are then ended by their own id
     with running_bank(tmp_path, "--autopay-delay", "0.2") as bank:
