@@ -57,6 +57,13 @@ def nutshell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     driver.close()
 
 
+@pytest.fixture
+def driver(kind: str, request: pytest.FixtureRequest) -> Driver:
+    """The driver of the peer that the test's `kind` names."""
+    found: Driver = request.getfixturevalue(kind.replace("-", "_"))
+    return found
+
+
 SLOW_PAYMENT_S = 2
 
 

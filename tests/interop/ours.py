@@ -17,6 +17,8 @@ from specie.ecash.wire import keysets_from_json
 from specie.kernel.errors import SpecieError
 from specie.keys import SealSource
 from specie.wallet import HTLC, P2PK, WalletMintQuote, WalletSettings
+from specie.wallet.operation import Kind
+from specie.wallet.states import OperationState
 from tests.interop.peers import PeerError
 
 __all__ = ["OurWallet", "OurWallets", "read_token"]
@@ -144,8 +146,10 @@ class OurWallet:
         return _tried("claim_all", self._wallet.claim_all).get("sat", 0)
 
     def minted(self) -> list[int]:
-        """What each operation minted, the last first."""
-        return [entry.amount for entry in self._wallet.history() if entry.kind == "mint"]
+        """What each operation minted, the first first."""
+        context = self._wallet._wallet._context
+        done = context.storage.read(lambda tx: context.store.operations(tx, (OperationState.DONE,)))
+        return [operation.amount for operation in self._wallet._run(done) if operation.kind is Kind.MINT]
 
     def pay(self, request: str, *, wait_s: float) -> str:
         """Pays an invoice, waiting so long for its end: PAID or PENDING."""

@@ -1,6 +1,6 @@
-"""Authentication with a certified OpenID provider: our wallet and cashu-ts at our mint (NUT-21, NUT-22).
+"""Authentication with a certified OpenID provider: our wallet and cashu-ts at our mint, ours at Nutshell's (NUT-21, NUT-22).
 
-Nutshell is not met here: it writes older error codes, and its mint compiles paths as patterns.
+Nutshell's mint is met by our wallet; its wallet is not met with authentication (README.md).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +23,20 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from specie.app.wallet import Wallet
-from specie.ecash.codes import ClearAuthFailedError
+from specie.ecash.codes import ClearAuthFailedError, error_from_code
 from specie.keys import SealSource
 from specie.wallet import DeviceCode
 from specie.wallet.errors import LoginRequiredError
 from tests.interop.peers import Driver, MintProcess, PeerWallet, fresh_words, our_environment
 from tests.interop.provider import OpenIdProvider, User
 
+PLAY = SealSource(play_key=True)
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
 
-def _opened(home: Path, name: str, mint: MintProcess | None = None) -> Any:
+def _opened(home: Path, name: str, mint: MintProcess | None = None, *, sealed: SealSource = PLAY) -> Any:
     url = None if mint is None else mint.url
-    return Wallet.open(
-        home / name, sealed=SealSource(play_key=True), words=fresh_words(), mint=url, config_home=home / f"{name}-config"
-    )
+    return Wallet.open(home / name, sealed=sealed, words=fresh_words(), mint=url, config_home=home / f"{name}-config")
 
 
 async def _log_in(wallet: Wallet, mint: MintProcess, name: str = "alice") -> None:
@@ -234,3 +235,32 @@ def test_the_socket_of_a_guarded_mint(openid_provider: OpenIdProvider, guarded_m
             await watching.aclose()
 
     asyncio.run(story())
+
+
+def test_our_wallet_at_a_guarded_mint_of_nutshell(
+    openid_provider: OpenIdProvider, nutshell_runs: Callable[..., AbstractContextManager[MintProcess]], tmp_path: Path
+) -> None:
+    """A forged login is refused with a code that we read; with a real one, blind tokens, a mint and a swap go through."""
+
+    async def story(mint: MintProcess) -> None:
+        sealed = SealSource(passphrase="of the interop tests")  # Nutshell does not say that its money is play money
+        async with _opened(tmp_path, "ivan", mint, sealed=sealed) as ivan:
+            with pytest.raises(LoginRequiredError):
+                await ivan.mint(64)
+            await _log_in(ivan, mint, "ivan")
+            assert await ivan.mint(64, timeout_s=30) == 64
+            await ivan.split([8, 8])
+            (status,) = await ivan.auth.status()
+            assert status.ready > 0
+
+    settings = {
+        "MINT_REQUIRE_AUTH": "TRUE",
+        "MINT_AUTH_OICD_DISCOVERY_URL": openid_provider.discovery,
+        "MINT_AUTH_DATABASE": str(tmp_path / "auth"),
+        "MINT_AUTH_RATE_LIMIT_PER_MINUTE": "1000",
+        "MINT_INPUT_FEE_PPK": "0",  # its auth keyset's id counts a fee in that the mint does not tell
+    }
+    with nutshell_runs(**settings) as mint:
+        refused = _ask_for_tokens(mint, "e30.e30.e30").json()
+        assert isinstance(error_from_code(refused["code"], refused["detail"]), ClearAuthFailedError)
+        asyncio.run(story(mint))

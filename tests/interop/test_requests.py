@@ -1,4 +1,4 @@
-"""Payment requests cross between cashu-ts and us: both texts both ways, and the payments of them."""
+"""Payment requests cross between peers and us: both texts both ways, and the payments of them (NUT-18, NUT-26)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from specie.ecash.requests import (
     encode_nostr_profile,
     encode_payment_request,
 )
+from specie.ecash.requests.verify import PaymentMismatchError
 from specie.kernel import curve
 from specie.keys import SealSource
 from specie.wallet import OwnRequest, RequestState
-from tests.interop.matrix import OpenWallet
+from tests.interop.matrix import EVERY_PEER, OpenWallet
 from tests.interop.peers import Driver, MintProcess, PeerWallet
 
 pytestmark = [pytest.mark.interop, pytest.mark.network]
 
-PLAY = SealSource(play_key=True)
 KEY = curve.public_key(bytes([7]) * 32)
 NOSTR = Transport("nostr", encode_nostr_profile(NostrProfile(KEY[1:], ("wss://relay.example.com",))), (("n", "17"),))
 MINT = "https://mint.example.com"
@@ -75,20 +75,22 @@ def plain(body: Any) -> Any:
     return [plain(item) for item in body] if isinstance(body, list) else body
 
 
+@EVERY_PEER
 @EVERY_REQUEST
 @BOTH_FORMS
-def test_cashu_ts_reads_ours(name: str, form: Any, cashu_ts: Driver) -> None:
+def test_a_peer_reads_ours(kind: str, name: str, form: Any, driver: Driver) -> None:
     """What we write says the same there."""
     request, raw = REQUESTS[name]
-    assert plain(cashu_ts.call("request_decode", text=encode_payment_request(request, form))) == raw
+    assert plain(driver.call("request_decode", text=encode_payment_request(request, form))) == raw
 
 
+@EVERY_PEER
 @EVERY_REQUEST
 @BOTH_FORMS
-def test_we_read_what_cashu_ts_writes(name: str, form: str, cashu_ts: Driver) -> None:
+def test_we_read_what_a_peer_writes(kind: str, name: str, form: str, driver: Driver) -> None:
     """And what it writes says the same here; flags that it writes though they are off make no difference."""
     request, raw = REQUESTS[name]
-    read = decode_payment_request(cashu_ts.call("request_encode", request=raw, form=form))
+    read = decode_payment_request(driver.call("request_encode", request=raw, form=form))
     assert (read.single_use or None) == request.single_use
     assert read.id == request.id
     assert (read.amount, read.unit, read.mints, read.description) == (
@@ -100,21 +102,29 @@ def test_we_read_what_cashu_ts_writes(name: str, form: str, cashu_ts: Driver) ->
     assert (read.transports, read.lock) == (request.transports, request.lock)
 
 
+@EVERY_PEER
 @pytest.mark.parametrize("lock", [False, True], ids=["plain", "locked"])
-def test_cashu_ts_pays_our_request(
-    lock: bool, specie_mint: MintProcess, open_wallet: OpenWallet, cashu_ts: Driver, tmp_path: Path
+def test_a_peer_pays_our_request(
+    kind: str,
+    lock: bool,
+    specie_mint: MintProcess,
+    method_mint: MintProcess,
+    open_wallet: OpenWallet,
+    driver: Driver,
+    tmp_path: Path,
 ) -> None:
-    """Its payload is judged and redeemed: the right amount after the fee, the lock exactly as asked, DLEQ on every coin."""
-    payer = open_wallet("cashu-ts", specie_mint)
+    """Its payload is judged and redeemed: the right amount after the fee, and the lock exactly as asked."""
+    mint = method_mint if kind == "nutshell" else specie_mint  # Nutshell chooses too few coins where there are fees
+    payer = open_wallet(kind, mint)
     assert isinstance(payer, PeerWallet)
     payer.mint(100)
 
     async def main() -> OwnRequest:
-        async with Wallet.open(tmp_path / "ours", sealed=PLAY, mint=specie_mint.url, config_home=tmp_path / "config") as wallet:
+        async with _opened(tmp_path, mint) as wallet:
             own = await wallet.requests.create(21, lock=lock)
-            payload = await asyncio.to_thread(cashu_ts.call, "pay_request", payer.handle, text=own.short)
+            payload = await asyncio.to_thread(driver.call, "pay_request", payer.handle, text=own.short)
             receipt = await wallet.requests.accept(payload["payload"])
-            assert receipt.memo == "from cashu-ts"
+            assert receipt.memo == f"from {kind}"
             return await wallet.requests.show(own.request_id)
 
     seen = asyncio.run(main())
@@ -122,21 +132,46 @@ def test_cashu_ts_pays_our_request(
     assert seen.received >= 21
 
 
-def test_we_pay_a_request_of_cashu_ts(
-    specie_mint: MintProcess, open_wallet: OpenWallet, cashu_ts: Driver, tmp_path: Path
+def test_a_payment_without_dleq_is_refused_and_not_lost(
+    method_mint: MintProcess, open_wallet: OpenWallet, nutshell: Driver, tmp_path: Path
+) -> None:
+    """Nutshell's `pay` leaves DLEQ out: we do not call the request paid, and its coins stay as they were."""
+    payer = open_wallet("nutshell", method_mint)
+    assert isinstance(payer, PeerWallet)
+    payer.mint(100)
+
+    async def main() -> OwnRequest:
+        async with _opened(tmp_path, method_mint) as wallet:
+            own = await wallet.requests.create(21)
+            payload = await asyncio.to_thread(nutshell.call, "pay_request", payer.handle, text=own.short, dleq=False)
+            with pytest.raises(PaymentMismatchError):
+                await wallet.requests.accept(payload["payload"])
+            return await wallet.requests.show(own.request_id)
+
+    assert asyncio.run(main()).received == 0
+    assert set(payer.states()) == {"UNSPENT"}
+
+
+@EVERY_PEER
+def test_we_pay_a_request_of_a_peer(
+    kind: str, specie_mint: MintProcess, open_wallet: OpenWallet, driver: Driver, tmp_path: Path
 ) -> None:
     """Locked to its key: it redeems our payload for the amount that it asked for."""
-    payee = open_wallet("cashu-ts", specie_mint)
+    payee = open_wallet(kind, specie_mint)
     assert isinstance(payee, PeerWallet)
     raw = {"i": "x", "a": 21, "u": "sat", "m": [specie_mint.url], "nut10": {"k": "P2PK", "d": payee.pubkey}}
-    text = cashu_ts.call("request_encode", request=raw, form="creqA")
+    text = driver.call("request_encode", request=raw, form="creqA")
 
     async def main() -> bytes:
-        async with Wallet.open(tmp_path / "ours", sealed=PLAY, mint=specie_mint.url, config_home=tmp_path / "config") as wallet:
+        async with _opened(tmp_path, specie_mint) as wallet:
             await wallet.mint(100)
             paid = await wallet.requests.pay(text)
             return await wallet.requests.payload(paid.payment_id)
 
     payload = asyncio.run(main())
-    got = cashu_ts.call("take_payload", payee.handle, payload=payload.decode())
+    got = driver.call("take_payload", payee.handle, payload=payload.decode())
     assert got["amount"] >= 21
+
+
+def _opened(home: Path, mint: MintProcess) -> Any:
+    return Wallet.open(home / "ours", sealed=SealSource(play_key=True), mint=mint.url, config_home=home / "config")

@@ -22,7 +22,7 @@ _answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)  # whatever the wallet prints goes to stderr
 
 from bolt11 import Bolt11, MilliSatoshi, TagChar, Tags, encode  # noqa: E402
-from cashu.core.base import PaymentRequest, Proof  # noqa: E402
+from cashu.core.base import PaymentRequest, Proof, TokenV3, TokenV3Token, TokenV4  # noqa: E402
 from cashu.core.helpers import sum_proofs  # noqa: E402
 from cashu.core.json_rpc.base import JSONRPCSubscriptionKinds  # noqa: E402
 from cashu.core.models import PostMeltQuoteResponse  # noqa: E402
@@ -257,16 +257,22 @@ class Peer:
         self._change(paid)
         return {"state": str(paid.state), "preimage": paid.payment_preimage, "amount": quote.amount, "balance": self.balance}
 
-    async def pay_request(self, text: str) -> dict[str, Any]:
-        """The payload that Nutshell's `pay` puts on a request's transport, for whoever carries it."""
+    async def pay_request(self, text: str, dleq: bool = True) -> dict[str, Any]:
+        """What Nutshell's `pay` puts on a request's transport, for whoever carries it; without `dleq` exactly that."""
         asked = nut18.deserialize(text)
         secret = None
         if asked.nut10 is not None:
             secret = await self.wallet.create_p2pk_lock(asked.nut10.d)
         _, proofs = await self.wallet.swap_to_send(self.wallet.proofs, asked.a, secret_lock=secret, include_fees=True)
-        payload = {"id": asked.i, "unit": asked.u, "mint": self.wallet.url, "memo": "from Nutshell"}
-        payload["proofs"] = [proof.to_dict(include_dleq=True) for proof in proofs]
+        payload = {"id": asked.i, "unit": asked.u, "mint": self.wallet.url, "memo": "from nutshell"}
+        payload["proofs"] = [proof.to_dict(include_dleq=dleq) for proof in proofs]
         return {"payload": json.dumps(payload), "balance": self.balance}
+
+    async def take_payload(self, payload: str) -> dict[str, Any]:
+        paid = json.loads(payload)
+        held = TokenV3Token(mint=paid["mint"], proofs=[Proof(**proof) for proof in paid["proofs"]])
+        token = TokenV4.from_tokenv3(TokenV3(token=[held]))
+        return await self.receive(token.serialize(include_dleq=True))
 
     async def restore(self) -> dict[str, Any]:
         wallet = self.wallet
