@@ -21,11 +21,11 @@ from tests.interop.peers import (
     MintProcess,
     PeerWallet,
     cashu_ts_command,
-    clean_environment,
     free_port,
     fresh_words,
     missing_peer,
     nutshell_command,
+    our_environment,
     peers_directory,
     run_mint,
 )
@@ -87,15 +87,19 @@ def _nutshell_mint(
 
 
 @contextmanager
-def _specie_mint(home: Path, pay_delay_s: int, **mint_settings: int | str) -> Iterator[MintProcess]:
-    """Our mint as its user starts it; its play rail pays its own invoices. In the end its books must balance."""
+def _specie_mint(home: Path, pay_delay_s: int, *, rails: str = "", **mint_settings: int | str) -> Iterator[MintProcess]:
+    """Our mint as its user starts it; its play rails pay their own requests. In the end its books must balance."""
     port, data = free_port(), str(home / "data")
-    command = [sys.executable, "-m", "specie", "up", "--data", data, "--port", str(port)]
-    environment = {f"SPECIE_MINT_{name.upper()}": str(value) for name, value in mint_settings.items()}
+    home.mkdir(exist_ok=True)
+    config = home / "bank.toml"
+    config.write_text(rails)
+    command = [sys.executable, "-m", "specie", "up", "--config", str(config), "--data", data, "--port", str(port)]
+    settings = {f"SPECIE_MINT_{name.upper()}": str(value) for name, value in mint_settings.items()}
+    environment = our_environment(home, settings)
     with run_mint("specie", [*command, "--autopay-delay", str(pay_delay_s)], home, port, environment) as mint:
         yield mint
-        verify = [sys.executable, "-m", "specie", "mint", "liabilities", "--verify", "--data", data]
-        books = subprocess.run(verify, env=clean_environment(home), cwd=home, capture_output=True, text=True, timeout=60)
+        verify = [sys.executable, "-m", "specie", "mint", "liabilities", "--verify", "--config", str(config), "--data", data]
+        books = subprocess.run(verify, env=our_environment(home), cwd=home, capture_output=True, text=True, timeout=60)
         assert books.returncode == 0, f"the books do not balance:\n{books.stdout}{books.stderr}"
 
 
@@ -156,6 +160,33 @@ def slow_specie_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MintP
     """Our mint, whose invoices are paid after SLOW_PAYMENT_S."""
     with _specie_mint(tmp_path_factory.mktemp("slow_specie_mint"), SLOW_PAYMENT_S) as running:
         yield running
+
+
+_RAILS = """
+[[rails]]
+network = "{network}"
+[[rails]]
+method = "bolt12"
+[[rails]]
+method = "onchain"
+confirmations = 2
+block_s = 0.2
+"""
+
+
+@pytest.fixture(scope="session")
+def method_mints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MintProcess, MintProcess]]:
+    """Two mints of ours with every method, a block each 0.2 s, and one network on which parts of an invoice meet."""
+    home = tmp_path_factory.mktemp("method_mints")
+    rails = _RAILS.format(network=home / "network.sqlite")
+    with _specie_mint(home / "one", 0, rails=rails) as one, _specie_mint(home / "other", 0, rails=rails) as other:
+        yield one, other
+
+
+@pytest.fixture
+def method_mint(method_mints: tuple[MintProcess, MintProcess]) -> MintProcess:
+    """The first of the `method_mints`."""
+    return method_mints[0]
 
 
 @pytest.fixture

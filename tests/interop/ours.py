@@ -139,6 +139,14 @@ class OurWallet:
         """Moves coins off keysets that are no longer active: how much."""
         return _tried("rotate", self._wallet.rotate)
 
+    def claim_all(self) -> int:
+        """Mints all that was paid: how much."""
+        return _tried("claim_all", self._wallet.claim_all).get("sat", 0)
+
+    def minted(self) -> list[int]:
+        """What each operation minted, the last first."""
+        return [entry.amount for entry in self._wallet.history() if entry.kind == "mint"]
+
     def pay(self, request: str, *, wait_s: float) -> str:
         """Pays an invoice, waiting so long for its end: PAID or PENDING."""
         return _tried("pay", lambda: self._wallet.pay(request, wait_s=wait_s)).state

@@ -8,14 +8,13 @@ bounded and every process is ended by its own handle. Nothing here knows a NUT: 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import selectors
 import shutil
-import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,9 @@ from typing import Any
 from coincurve import PrivateKey
 from mnemonic import Mnemonic
 
+import specie
+from tests.support.process import free_port
+
 __all__ = [
     "CALL_TIMEOUT_S",
     "Driver",
@@ -33,13 +35,17 @@ __all__ = [
     "PeerWallet",
     "cashu_ts_command",
     "clean_environment",
+    "free_port",
     "fresh_words",
     "nutshell_command",
+    "our_environment",
     "peers_directory",
     "run_mint",
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
+SOURCE = Path(specie.__file__).resolve().parents[1]
+"""Where the package under test was imported from: programs of ours that a test starts import it from there too."""
 HERE = Path(__file__).resolve().parent
 CALL_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 60.0
@@ -72,6 +78,11 @@ def clean_environment(home: Path, extra: Mapping[str, str] | None = None) -> dic
     for name in ("CONFIG", "DATA", "STATE", "CACHE"):
         kept[f"XDG_{name}_HOME"] = str(home / name.lower())
     return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", **(extra or {})}
+
+
+def our_environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """`clean_environment` for a program of ours (a peer's must not see our packages)."""
+    return clean_environment(home, {"PYTHONPATH": str(SOURCE), **(extra or {})})
 
 
 def missing_peer(name: str) -> str | None:
@@ -290,13 +301,6 @@ class MintProcess:
     pid: int
 
 
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def run_mint(
     name: str, command: Sequence[str], home: Path, port: int, environment: Mapping[str, str] | None = None
@@ -327,5 +331,5 @@ def _answers(url: str) -> bool:
     try:
         with opener.open(url, timeout=2) as answer:
             return int(answer.status) == 200
-    except (urllib.error.URLError, OSError):
+    except (http.client.HTTPException, OSError):  # nobody there yet, or somebody else
         return False

@@ -22,9 +22,10 @@ from websockets.exceptions import InvalidStatus
 
 from specie.app.wallet import Wallet
 from specie.ecash.codes import ClearAuthFailedError
+from specie.keys import SealSource
 from specie.wallet import DeviceCode
 from specie.wallet.errors import LoginRequiredError
-from tests.interop.peers import Driver, MintProcess, PeerWallet, clean_environment, fresh_words
+from tests.interop.peers import Driver, MintProcess, PeerWallet, fresh_words, our_environment
 from tests.interop.provider import OpenIdProvider, User
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
@@ -32,7 +33,9 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
 def _opened(home: Path, name: str, mint: MintProcess | None = None) -> Any:
     url = None if mint is None else mint.url
-    return Wallet.open(home / name, words=fresh_words(), mint=url, config_home=home / f"{name}-config")
+    return Wallet.open(
+        home / name, sealed=SealSource(play_key=True), words=fresh_words(), mint=url, config_home=home / f"{name}-config"
+    )
 
 
 async def _log_in(wallet: Wallet, mint: MintProcess, name: str = "alice") -> None:
@@ -151,7 +154,7 @@ def _ask_for_tokens(mint: MintProcess, token: str) -> httpx2.Response:
 
 def test_the_terminal(openid_provider: OpenIdProvider, guarded_mint: MintProcess, tmp_path: Path) -> None:
     """`specie wallet login`, `auth status` and `logout`, as a person and as a program use them."""
-    environment = clean_environment(tmp_path / "home")
+    environment = our_environment(tmp_path / "home")
 
     def run(*command: str, code: int = 0) -> dict[str, Any]:
         argv = [sys.executable, "-m", "specie", "wallet", *command, "--json"]

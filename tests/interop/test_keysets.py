@@ -9,14 +9,14 @@ import sys
 import pytest
 
 from tests.interop.matrix import EVERY_PEER, OpenWallet
-from tests.interop.peers import Driver, MintProcess, PeerWallet, clean_environment, fresh_words
+from tests.interop.peers import Driver, MintProcess, PeerWallet, fresh_words, our_environment
 
 pytestmark = [pytest.mark.interop, pytest.mark.network]
 
 
 def _operator(mint: MintProcess, *words: str) -> dict[str, object]:
     command = [sys.executable, "-m", "specie", "mint", *words, "--data", str(mint.data / "data"), "--json"]
-    done = subprocess.run(command, env=clean_environment(mint.data), cwd=mint.data, capture_output=True, timeout=60, check=True)
+    done = subprocess.run(command, env=our_environment(mint.data), cwd=mint.data, capture_output=True, timeout=60, check=True)
     answer: dict[str, object] = json.loads(done.stdout)
     return answer
 

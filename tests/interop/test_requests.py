@@ -19,12 +19,14 @@ from specie.ecash.requests import (
     encode_payment_request,
 )
 from specie.kernel import curve
+from specie.keys import SealSource
 from specie.wallet import OwnRequest, RequestState
 from tests.interop.matrix import OpenWallet
 from tests.interop.peers import Driver, MintProcess, PeerWallet
 
 pytestmark = [pytest.mark.interop, pytest.mark.network]
 
+PLAY = SealSource(play_key=True)
 KEY = curve.public_key(bytes([7]) * 32)
 NOSTR = Transport("nostr", encode_nostr_profile(NostrProfile(KEY[1:], ("wss://relay.example.com",))), (("n", "17"),))
 MINT = "https://mint.example.com"
@@ -108,7 +110,7 @@ def test_cashu_ts_pays_our_request(
     payer.mint(100)
 
     async def main() -> OwnRequest:
-        async with Wallet.open(tmp_path / "ours", mint=specie_mint.url, config_home=tmp_path / "config") as wallet:
+        async with Wallet.open(tmp_path / "ours", sealed=PLAY, mint=specie_mint.url, config_home=tmp_path / "config") as wallet:
             own = await wallet.requests.create(21, lock=lock)
             payload = await asyncio.to_thread(cashu_ts.call, "pay_request", payer.handle, text=own.short)
             receipt = await wallet.requests.accept(payload["payload"])
@@ -130,7 +132,7 @@ def test_we_pay_a_request_of_cashu_ts(
     text = cashu_ts.call("request_encode", request=raw, form="creqA")
 
     async def main() -> bytes:
-        async with Wallet.open(tmp_path / "ours", mint=specie_mint.url, config_home=tmp_path / "config") as wallet:
+        async with Wallet.open(tmp_path / "ours", sealed=PLAY, mint=specie_mint.url, config_home=tmp_path / "config") as wallet:
             await wallet.mint(100)
             paid = await wallet.requests.pay(text)
             return await wallet.requests.payload(paid.payment_id)

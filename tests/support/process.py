@@ -16,10 +16,21 @@ from typing import Any
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that the kernel gives to nobody else for the next minute: only a server that asks for it gets it.
+
+    A port that was merely free is soon given to any connection of this machine, while the program that shall listen there
+    is still starting. A connection that the listening side closed first keeps it in TIME_WAIT; servers may take it.
+    """
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        port = int(listener.getsockname()[1])
+        with socket.create_connection(("127.0.0.1", port)) as visitor:
+            accepted, _ = listener.accept()
+            accepted.close()
+            visitor.recv(1)
+    return port
 
 
 @dataclass

@@ -527,8 +527,8 @@ EXAMPLES: dict[str, str] = {
     "nut27-3": "an event of Nostr whose signature and content are not printed whole",
     "nut11-8": "two keys, tested as nut11-key-canonicalisation",
     "nut11-9": "two keys, tested as nut11-key-canonicalisation",
-    "nut11-6": "a refund key in it is on no curve: refused, tested below",
-    "nut14-5": "a refund key in it is on no curve: refused, tested below",
+    "nut11-6": "a refund key in it is on no curve: a test of its own sees it refused, and read with another key",
+    "nut14-5": "a refund key in it is on no curve: a test of its own sees it refused, and read with another key",
     "nut17-5": "an array of shortened ids",
     "nut29-8": "text where signatures belong",
 }

@@ -86,6 +86,8 @@ class MintSettings:
                 raise ValueError(f"{name}_min and {name}_max: 1 <= min <= max <= 2^64-1 must hold")
         if self.quote_expiry_s < 1 or self.melt_quote_expiry_s < 1:
             raise ValueError("quote_expiry_s and melt_quote_expiry_s: must be at least 1")
+        if self.auth.blind_endpoints and self.auth.bat_max_mint > self.limits.array_length:
+            raise ValueError("auth.bat_max_mint: is more than limits.array_length, so nobody could mint that many")
         if self.liabilities_every_s < 1:
             raise ValueError("liabilities_every_s: must be at least 1")
         if self.pay_deadline_s <= 0 or self.reconcile_every_s <= 0:

@@ -180,6 +180,129 @@ class Peer {
     return this.receive({ token: cashu.getEncodedToken({ mint, unit, proofs }) });
   }
 
+  // Quotes of every method (NUT-23, NUT-25, NUT-30), all of them locked to this wallet's key (NUT-20).
+  async method_quote({ method, amount }) {
+    const ask = {
+      bolt11: () => this.wallet.createLockedMintQuote(amount, this.pubkey),
+      bolt12: () => this.wallet.createMintQuoteBolt12(this.pubkey, amount ? { amount } : undefined),
+      onchain: () => this.wallet.createMintQuoteOnchain(this.pubkey),
+    };
+    const quote = await ask[method]();
+    this.quotes.set(quote.quote, { method, quote });
+    return { quote: quote.quote, request: quote.request, pubkey: quote.pubkey };
+  }
+
+  async look(name) {
+    const known = this.quotes.get(name);
+    const ask = {
+      bolt11: () => this.wallet.checkMintQuoteBolt11(name),
+      bolt12: () => this.wallet.checkMintQuoteBolt12(name),
+      onchain: () => this.wallet.checkMintQuoteOnchain(name),
+    };
+    known.quote = await ask[known.method]();
+    return known;
+  }
+
+  async method_seen({ quote, at_least, timeout_ms }) {
+    for (const end = Date.now() + timeout_ms; ; await sleep(50)) {
+      const { quote: seen } = await this.look(quote);
+      const [paid, issued] = [seen.amount_paid, seen.amount_issued].map(Number);
+      if (paid >= (at_least ?? 0)) return { paid, issued };
+      if (Date.now() > end) throw new Error(`quote ${quote} has ${paid} of ${at_least} after ${timeout_ms} ms`);
+    }
+  }
+
+  // `signature`: "v1" or "legacy" alone, where the library would try the second after the first was refused.
+  // `twice`: the same request again, as a wallet does that lost the answer (NUT-19).
+  async mint_part({ quote, amount, signature, twice }) {
+    const known = await this.look(quote);
+    let preview = await this.wallet.prepareMint(known.method, amount, known.quote, { privkey: this.privkey });
+    if (signature === 'legacy') preview.payload.signature = preview.legacySignature;
+    if (signature) preview = { ...preview, legacySignature: undefined };
+    const proofs = await this.wallet.completeMint(preview);
+    if (twice) same(proofs, await this.wallet.completeMint(preview));
+    return this.keep(proofs);
+  }
+
+  // Several quotes of one method at once (NUT-29); `entries` are [quote, amount].
+  async mint_batch({ method, entries, signature, twice }) {
+    const asked = entries.map(([quote, amount]) => ({ quote: this.quotes.get(quote).quote, amount }));
+    let preview = await this.wallet.prepareBatchMint(method, asked, { privkey: this.privkey });
+    if (signature === 'legacy') preview.payload.signatures = preview.legacySignatures;
+    if (signature) preview = { ...preview, legacySignatures: undefined };
+    const proofs = await this.wallet.completeBatchMint(preview);
+    if (twice) same(proofs, await this.wallet.completeBatchMint(preview));
+    return this.keep(proofs);
+  }
+
+  async check_batch({ method, quotes }) {
+    const seen = await this.wallet.checkMintQuoteBatch(method, quotes);
+    return seen.map((quote) => ({ quote: quote.quote, paid: Number(quote.amount_paid), issued: Number(quote.amount_issued) }));
+  }
+
+  // Pays an offer or an address; `fee_index` chooses among what the quote of an address offers.
+  async method_melt({ method, request, amount_msat, amount, fee_index, timeout_ms }) {
+    const quote =
+      method === 'onchain'
+        ? await this.wallet.createMeltQuoteOnchain(request, amount)
+        : await this.wallet.createMeltQuoteBolt12(request, amount_msat ?? undefined);
+    const options = (quote.fee_options ?? []).map((o) => [o.fee_index, o.fee_reserve.toNumber(), o.estimated_blocks]);
+    const chosen = quote.fee_options?.find((option) => option.fee_index === fee_index);
+    const reserve = (chosen ?? quote).fee_reserve;
+    const { keep, send } = await this.wallet.send(quote.amount.add(reserve), this.proofs, { includeFees: true });
+    const preview = await this.wallet.prepareMelt(method, quote, send);
+    const extraPayload = method === 'onchain' ? { fee_index } : undefined;
+    const first = await this.wallet.completeMelt(preview, undefined, { extraPayload });
+    let [paid, fresh] = [first.quote, first.change];
+    const check = method === 'onchain' ? 'checkMeltQuoteOnchain' : 'checkMeltQuoteBolt12';
+    for (const end = Date.now() + timeout_ms; paid.state === 'PENDING' && Date.now() < end; await sleep(50))
+      paid = await this.wallet[check](quote.quote);
+    if (first.quote.state === 'PENDING') fresh = this.wallet.createMeltChangeProofs(preview.outputData, paid.change ?? []);
+    this.proofs = keep;
+    const change = this.keep(fresh);
+    return {
+      states: [first.quote.state, paid.state],
+      amount: quote.amount.toNumber(),
+      reserve: reserve.toNumber(),
+      options,
+      selected: paid.selected_fee_index ?? null,
+      outpoint: paid.outpoint ?? null,
+      change: change.amount,
+      balance: change.balance,
+    };
+  }
+
+  // A part of an invoice (NUT-15).
+  async melt_part({ request, amount_msat }) {
+    const quote = await this.wallet.createMultiPathMeltQuote(request, amount_msat);
+    const { keep, send } = await this.wallet.send(quote.amount.add(quote.fee_reserve), this.proofs, { includeFees: true });
+    const paid = await this.wallet.meltProofsBolt11(quote, send);
+    this.proofs = keep;
+    const change = this.keep(paid.change);
+    return { state: paid.quote.state, preimage: paid.quote.payment_preimage, amount: quote.amount.toNumber(), balance: change.balance };
+  }
+
+  // The library's types name only the kinds of BOLT 11; its socket carries any.
+  async hear({ kind, name }) {
+    await this.wallet.mint.connectWebSocket();
+    this.heard = [];
+    this.wallet.mint.webSocketConnection.createSubscription(
+      { kind, filters: [name] },
+      (seen) => this.heard.push(seen),
+      (error) => this.heard.push({ error: String(error) }),
+    );
+    return {};
+  }
+
+  // What was told until a notice has at least `value` in `field`.
+  async heard_until({ field, value, timeout_ms }) {
+    const enough = (seen) => (typeof value === 'number' ? Number(seen[field]) >= value : seen[field] === value);
+    for (const end = Date.now() + timeout_ms; !this.heard.some(enough); await sleep(20))
+      if (Date.now() > end) throw new Error(`told only ${JSON.stringify(this.heard)}`);
+    this.wallet.mint.disconnectWebSocket();
+    return { count: this.heard.length };
+  }
+
   async states({ token }) {
     const proofs = token ? this.wallet.decodeToken(token).proofs : this.proofs;
     return (await this.wallet.checkProofsStates(proofs)).map((state) => state.state);
@@ -213,6 +336,10 @@ class AuthPeer extends Peer {
   async pool() {
     return { pool: this.auth.poolSize };
   }
+}
+
+function same(one, other) {
+  if (JSON.stringify(one) !== JSON.stringify(other)) throw new Error('the same request had two answers');
 }
 
 async function watch(peer, token) {
@@ -268,6 +395,9 @@ const calls = {
     if (!decoder.isSuccess()) throw new Error(decoder.isError() ? decoder.resultError() : 'the frames are not enough');
     const ur = decoder.resultUR();
     return { type: ur.type, text: ur.decodeCBOR().toString() };
+  },
+  async pay_parts({ request, parts }) {
+    return Promise.all(parts.map(([wallet, amount_msat]) => wallets.get(wallet).melt_part({ request, amount_msat })));
   },
   async open_auth(args) {
     const peer = await AuthPeer.open(args);

@@ -22,10 +22,11 @@ _answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)  # whatever the wallet prints goes to stderr
 
 from bolt11 import Bolt11, MilliSatoshi, TagChar, Tags, encode  # noqa: E402
-from cashu.core.base import Proof  # noqa: E402
+from cashu.core.base import PaymentRequest, Proof  # noqa: E402
 from cashu.core.helpers import sum_proofs  # noqa: E402
 from cashu.core.json_rpc.base import JSONRPCSubscriptionKinds  # noqa: E402
 from cashu.core.models import PostMeltQuoteResponse  # noqa: E402
+from cashu.core.nuts import nut18, nut26  # noqa: E402
 from cashu.core.secret import Tags as LockTags  # noqa: E402
 from cashu.wallet.helpers import deserialize_token_from_string  # noqa: E402
 from cashu.wallet.subscriptions import SubscriptionManager  # noqa: E402
@@ -141,8 +142,10 @@ class Peer:
     ) -> dict[str, Any]:
         wallet = self.wallet
         if lock:
-            secret = await self._lock(lock)
-            _, proofs = await wallet.swap_to_send(wallet.proofs, amount, secret_lock=secret, include_fees=include_fees)
+            secret, hint = await self._lock(lock)
+            _, proofs = await wallet.swap_to_send(
+                wallet.proofs, amount, secret_lock=secret, include_fees=include_fees, p2pk_e=hint
+            )
         else:
             proofs, _ = await wallet.select_to_send(wallet.proofs, amount, include_fees=include_fees)
         self._kept(proofs)
@@ -150,16 +153,18 @@ class Peer:
         await wallet.set_reserved_for_send(proofs, reserved=True)
         return {"token": token, "amount": sum_proofs(proofs), "balance": self.balance}
 
-    async def _lock(self, lock: dict[str, Any]) -> Any:
+    async def _lock(self, lock: dict[str, Any]) -> tuple[Any, str | None]:
+        """The secret, and the key that goes beside it where the lock is blinded (NUT-28)."""
         pubkeys, refund = lock.get("pubkeys") or [], lock.get("refund") or []
         locktime_s = int(lock["locktime"] - time.time()) if lock.get("locktime") else None
         if lock.get("hashlock"):
-            return await self.wallet.create_htlc_lock(
+            secret = await self.wallet.create_htlc_lock(
                 preimage_hash=lock["hashlock"],
                 hashlock_pubkeys=pubkeys or None,
                 locktime_seconds=locktime_s,
                 locktime_pubkeys=refund or None,
             )
+            return secret, None
         tags = LockTags()
         if lock.get("locktime"):
             tags["locktime"] = str(lock["locktime"])
@@ -167,9 +172,10 @@ class Peer:
             tags["pubkeys"] = pubkeys[1:]
         if refund:
             tags["refund"] = refund
-        return await self.wallet.create_p2pk_lock(
-            pubkeys[0], tags=tags, sig_all=bool(lock.get("sig_all")), n_sigs=lock.get("n_sigs") or 1
-        )
+        terms = {"tags": tags, "sig_all": bool(lock.get("sig_all")), "n_sigs": lock.get("n_sigs") or 1}
+        if lock.get("blinded"):
+            return await self.wallet.create_p2bk_lock(pubkeys[0], **terms)
+        return await self.wallet.create_p2pk_lock(pubkeys[0], **terms), None
 
     async def receive(self, token: str, preimage: str | None = None, privkeys: list[str] | None = None) -> dict[str, Any]:
         wallet = self.wallet
@@ -242,6 +248,26 @@ class Peer:
             raise ValueError("change without DLEQ")
         return sum(signature.amount for signature in paid.change or [])
 
+    async def melt_part(self, request: str, amount_msat: int) -> dict[str, Any]:
+        """A part of an invoice (NUT-15)."""
+        wallet = self.wallet
+        quote = await wallet.melt_quote(request, amount_msat)
+        proofs, _ = await wallet.select_to_send(wallet.proofs, quote.amount + quote.fee_reserve, include_fees=True)
+        paid = await wallet.melt(proofs, request, quote.fee_reserve, quote.quote)
+        self._change(paid)
+        return {"state": str(paid.state), "preimage": paid.payment_preimage, "amount": quote.amount, "balance": self.balance}
+
+    async def pay_request(self, text: str) -> dict[str, Any]:
+        """The payload that Nutshell's `pay` puts on a request's transport, for whoever carries it."""
+        asked = nut18.deserialize(text)
+        secret = None
+        if asked.nut10 is not None:
+            secret = await self.wallet.create_p2pk_lock(asked.nut10.d)
+        _, proofs = await self.wallet.swap_to_send(self.wallet.proofs, asked.a, secret_lock=secret, include_fees=True)
+        payload = {"id": asked.i, "unit": asked.u, "mint": self.wallet.url, "memo": "from Nutshell"}
+        payload["proofs"] = [proof.to_dict(include_dleq=True) for proof in proofs]
+        return {"payload": json.dumps(payload), "balance": self.balance}
+
     async def restore(self) -> dict[str, Any]:
         wallet = self.wallet
         await wallet.restore_wallet_from_mnemonic(None)
@@ -282,7 +308,26 @@ async def _invoice(amount_msat: int | None, currency: str) -> dict[str, Any]:
     return {"request": encode(invoice, os.urandom(32).hex()), "preimage": preimage.hex()}
 
 
-_calls = {"open": _open, "invoice": _invoice}
+async def _pay_parts(request: str, parts: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    return await asyncio.gather(*(_peers[wallet].melt_part(request, amount_msat) for wallet, amount_msat in parts))
+
+
+async def _request_encode(request: dict[str, Any], form: str) -> str:
+    made = PaymentRequest(**request)
+    return nut18.serialize(made) if form == "creqA" else nut26.serialize(made)
+
+
+async def _request_decode(text: str) -> dict[str, Any]:
+    return nut18.deserialize(text).model_dump(exclude_none=True)
+
+
+_calls = {
+    "open": _open,
+    "invoice": _invoice,
+    "pay_parts": _pay_parts,
+    "request_encode": _request_encode,
+    "request_decode": _request_decode,
+}
 
 
 async def _answer(line: str) -> dict[str, Any]:

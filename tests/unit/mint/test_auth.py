@@ -23,7 +23,7 @@ from specie.ecash.codes import (
     UnbalancedError,
 )
 from specie.ecash.openid import issuer_of, may_be_asked
-from specie.kernel import InvariantError, MalformedError, RefusedError, UnavailableError, UncertainError
+from specie.kernel import InvariantError, Limits, MalformedError, RefusedError, UnavailableError, UncertainError
 from specie.mint import AuthSettings, MintSettings
 from specie.mint.adapters.auth_sql import SqlAuthStore
 from specie.mint.engine.auth import LEASE_S
@@ -431,6 +431,15 @@ def test_settings_that_cannot_work_are_refused(changes, words):
     """Each is told by its name."""
     with pytest.raises(ValueError, match=words):
         auth_settings(**changes)
+
+
+def test_tokens_of_one_request_fit_into_an_array():
+    """What is announced as `bat_max_mint` can be sent; it does not matter where no blind tokens are asked for."""
+    short = Limits(array_length=10)
+    with pytest.raises(ValueError, match="bat_max_mint"):
+        MintSettings(auth=auth_settings(), limits=short)
+    MintSettings(auth=auth_settings(bat_max_mint=10), limits=short)
+    MintSettings(auth=auth_settings(clear_endpoints=("POST /v1/swap",), blind_endpoints=()), limits=short)
 
 
 def test_settings_that_can_work():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 from specie.ecash import QuoteLookup, QuotePage, verify_quote_lookup
-from specie.kernel import MalformedError, RefusedError
+from specie.kernel import Limits, MalformedError, RefusedError
 from specie.mint.engine.context import Context
 
 __all__ = ["DRAFT_KEY", "announced", "find_mint_quotes"]
@@ -20,9 +20,13 @@ _MAX_PUBKEYS = 50
 _MAX_PAGE = 100
 
 
-def announced() -> dict[str, object]:
+def announced(limits: Limits) -> dict[str, object]:
     """What `/v1/info` says of it."""
-    return {"supported": True, "draft": True, "max_pubkeys": _MAX_PUBKEYS, "max_page_size": _MAX_PAGE}
+    return {"supported": True, "draft": True, "max_pubkeys": _max_pubkeys(limits), "max_page_size": _MAX_PAGE}
+
+
+def _max_pubkeys(limits: Limits) -> int:
+    return min(_MAX_PUBKEYS, limits.array_length)
 
 
 async def find_mint_quotes(context: Context, request: QuoteLookup, mint_pubkey: bytes) -> QuotePage:
@@ -32,7 +36,7 @@ async def find_mint_quotes(context: Context, request: QuoteLookup, mint_pubkey: 
     """
     if not context.settings.quote_lookup:
         raise RefusedError("quotes are not found by key here")
-    verify_quote_lookup(request, mint_pubkey, context.clock.now(), most=_MAX_PUBKEYS)
+    verify_quote_lookup(request, mint_pubkey, context.clock.now(), most=_max_pubkeys(context.settings.limits))
     scope = sha256(b"".join([request.method.encode(), b"\0", *sorted(request.pubkeys)])).hexdigest()[:32]
     after = _after(request.cursor, scope)
     limit = min(request.limit or _MAX_PAGE, _MAX_PAGE)

@@ -219,16 +219,15 @@ class Mint:
         pairs = [(rail, unit) for rail in self._context.rails for unit in settings.units]
         methods = sorted({rail.method for rail, _ in pairs})
         parts = [{"method": rail.method, "unit": unit} for rail, unit in pairs if rail.terms.partial]
-        cached = [{"method": "POST", "path": "/v1/swap"}] + [
-            {"method": "POST", "path": path.format(method)}
-            for method in methods
-            for path in ("/v1/mint/{}", "/v1/mint/{}/batch", "/v1/melt/{}")
-        ]
+        paths = ["/v1/swap", *(path.format(method) for method in methods for path in ("/v1/mint/{}", "/v1/mint/{}/batch"))]
+        at_once = sorted({rail.method for rail in self._context.rails if not rail.terms.asynchronous})
+        paths += [f"/v1/melt/{method}" for method in at_once]  # a slow payment is answered as it stands, so not the same again
+        cached = [{"method": "POST", "path": path} for path in paths]
         drafts: dict[str, object] = {}
         if settings.liabilities:
             drafts["388"] = {"supported": True, "draft": True, "epoch_s": settings.liabilities_every_s}
         if settings.quote_lookup:
-            drafts[lookup.DRAFT_KEY] = lookup.announced()
+            drafts[lookup.DRAFT_KEY] = lookup.announced(settings.limits)
         supported = {"supported": True}
         dleq = self._context.signer.capabilities().dleq
         return MintInfo(
@@ -248,13 +247,13 @@ class Mint:
                 "4": {"methods": [_incoming(settings, rail, unit) for rail, unit in pairs], "disabled": not settings.minting},
                 "5": {"methods": [_outgoing(settings, rail, unit) for rail, unit in pairs], "disabled": not settings.melting},
                 "7": supported,
-                "8": supported,
+                **({"8": supported} if settings.melting else {}),
                 "9": supported,
                 "10": supported,
                 "11": supported,
                 "12": {"supported": dleq},
                 "14": supported,
-                **({"15": {"methods": parts}} if parts else {}),
+                **({"15": {"methods": parts}} if parts and settings.melting else {}),
                 "17": {"supported": [_news(rail, unit) for rail, unit in pairs]},
                 "19": {"ttl": None, "cached_endpoints": cached},
                 "20": supported,
