@@ -366,31 +366,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=10), inner, max_size=5),
     max_leaves=20,
 )
-FIELDS = st.sampled_from(
-    [
-        "quote",
-        "inputs",
-        "outputs",
-        "unit",
-        "amount",
-        "request",
-        "Ys",
-        "pubkey",
-        "options",
-        "signature",
-        "description",
-        "id",
-        "quotes",
-        "quote_amounts",
-        "signatures",
-        "fee_index",
-        "pubkeys",
-        "pubkey_signatures",
-        "timestamp",
-        "limit",
-        "cursor",
-    ]
-)
+ANSWERED = ["quote", "inputs", "outputs", "unit", "amount", "request", "Ys", "pubkey", "options", "signature", "description"]
+BATCHED = ["id", "quotes", "quote_amounts", "signatures", "fee_index", "pubkeys", "pubkey_signatures", "timestamp", "cursor"]
+FIELDS = st.sampled_from([*ANSWERED, *BATCHED, "limit"])
 
 
 @settings(max_examples=200)
