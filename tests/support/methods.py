@@ -74,6 +74,11 @@ class Teller(Purse):
         asked = MintRequest(quote.method, quote.quote, outputs.messages, signature)
         return outputs.proofs(await self.house.mint.issue(asked))
 
+    def part(self, quote: MintQuote, amount: int) -> MintRequest:
+        """A request for a part of a quote over FRESH outputs, signed where it is locked."""
+        messages = self.outputs_for(amount).messages
+        return MintRequest(quote.method, quote.quote, messages, sign_quote(quote.quote, messages) if quote.pubkey else None)
+
     def batch(
         self,
         quotes: Sequence[MintQuote],

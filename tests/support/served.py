@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -49,10 +49,10 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[Served]:
-    """A running mint, and an app over it."""
-    settings = MintSettings(name="Test <b>bank</b>", motd="Hello & <script>alert(1)</script>", input_fee_ppk=0)
-    async with house(settings=settings) as running:
+async def serving(*, methods: Sequence[str] = (), **options: Any) -> AsyncIterator[Served]:
+    """A running mint with payment `methods` beside BOLT 11 and settings of `options`, and an app over it."""
+    settings = MintSettings(name="Test <b>bank</b>", motd="Hello & <script>alert(1)</script>", input_fee_ppk=0, **options)
+    async with house(settings=settings, methods=methods) as running:
         log = io.StringIO()
         metrics = Metrics(make_logger(LogSettings(format=LogFormat.JSON), log), running.clock.now, version="9")
         context = ServerContext(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from specie.mint import MintSettings
 from specie.storage import Body, Migration, Storage, StorageStatus
 from specie.storage.adapters.sqlite import SqliteStorage
 from tests.support.house import House, house
+from tests.support.openid import Provider, auth_settings
+from tests.support.virtual import VirtualClock
 
 __all__ = ["Slow", "two_banks"]
 
@@ -59,13 +62,17 @@ class Slow:
 
 
 @asynccontextmanager
-async def two_banks(pauses: Sequence[int]) -> AsyncIterator[tuple[Slow, list[House]]]:
-    """Two processes of one bank on one slow store."""
+async def two_banks(pauses: Sequence[int], *, guarded: bool = False, **plugs: Any) -> AsyncIterator[tuple[Slow, list[House]]]:
+    """Two processes of one bank on one slow store; `guarded` ones take blind tokens of one provider."""
     store = Slow(SqliteStorage(":memory:", inline=True), pauses)
     calm = MintSettings(reconcile_every_s=20, pay_deadline_s=5)
+    clock = VirtualClock()
+    if guarded:
+        calm = replace(calm, auth=auth_settings())
+        plugs["auth_source"] = Provider(clock)
     async with (
-        house(storage=store, exclusive=False, settings=calm) as one,
-        house(storage=store, exclusive=False, settings=calm, clock=one.clock, seed="two") as two,
+        house(storage=store, exclusive=False, settings=calm, clock=clock, **plugs) as one,
+        house(storage=store, exclusive=False, settings=calm, clock=clock, seed="two", **plugs) as two,
     ):
         yield store, [one, two]
     await store.close()

@@ -57,6 +57,7 @@ from specie.ecash.quote import (
     quote_signature_digest,
     quote_signature_digests,
     verify_quote_signature,
+    verify_quote_signatures,
 )
 from specie.ecash.quote_lookup import LOOKUP_WINDOW_S, QuoteLookup, QuotePage, quote_lookup_digest, verify_quote_lookup
 from specie.ecash.requests import (
@@ -191,6 +192,7 @@ __all__ = [
     "verify_proof_dleq",
     "verify_quote_lookup",
     "verify_quote_signature",
+    "verify_quote_signatures",
     "verify_spend",
     "wire",
     "y",

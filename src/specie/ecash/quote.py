@@ -5,7 +5,7 @@ Not here: when a quote may move on to its next state (`mint` has that table).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from hashlib import sha256
 
@@ -32,6 +32,7 @@ __all__ = [
     "quote_signature_digests",
     "quote_signature_message",
     "verify_quote_signature",
+    "verify_quote_signatures",
 ]
 
 
@@ -159,12 +160,20 @@ QUOTE_SIGNATURE_VERSION = 1
 _TAG_V1 = b"Cashu_MintQuoteSig_v1"
 
 
-def _message_legacy(quote_id: str, outputs: Sequence[BlindedMessage]) -> bytes:
-    return (quote_id + "".join(output.B_.hex() for output in outputs)).encode()
+def _head_legacy(quote_id: str) -> bytes:
+    return quote_id.encode()
 
 
-def _message_v1(quote_id: str, outputs: Sequence[BlindedMessage]) -> bytes:
-    parts = [_TAG_V1, _framed(quote_id.encode())]
+def _tail_legacy(outputs: Sequence[BlindedMessage]) -> bytes:
+    return "".join(output.B_.hex() for output in outputs).encode()
+
+
+def _head_v1(quote_id: str) -> bytes:
+    return _TAG_V1 + _framed(quote_id.encode())
+
+
+def _tail_v1(outputs: Sequence[BlindedMessage]) -> bytes:
+    parts: list[bytes] = []
     for output in outputs:
         amount = output.amount
         parts += (_framed(amount.to_bytes((amount.bit_length() + 7) // 8, "big")), _framed(output.B_))
@@ -175,10 +184,11 @@ def _framed(data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
-_MESSAGES: dict[int, Callable[[str, Sequence[BlindedMessage]], bytes]] = {
-    LEGACY_SIGNATURE_VERSION: _message_legacy,
-    QUOTE_SIGNATURE_VERSION: _message_v1,
+_MESSAGES: dict[int, tuple[Callable[[str], bytes], Callable[[Sequence[BlindedMessage]], bytes]]] = {
+    LEGACY_SIGNATURE_VERSION: (_head_legacy, _tail_legacy),
+    QUOTE_SIGNATURE_VERSION: (_head_v1, _tail_v1),
 }
+"""What is of the quote, and what of the outputs: the quotes of a batch sign the same outputs."""
 
 
 def quote_signature_message(
@@ -188,7 +198,8 @@ def quote_signature_message(
 
     Version 1: tag, then each field behind its length (4 bytes big-endian), amounts as shortest big-endian bytes.
     """
-    return _MESSAGES[version](quote_id, outputs)
+    head, tail = _MESSAGES[version]
+    return head(quote_id) + tail(outputs)
 
 
 def quote_signature_digest(
@@ -218,17 +229,36 @@ def verify_quote_signature(
 
     QuoteSignatureInvalidError if it is missing, malformed or wrong; the quote stays mintable.
     """
-    if signature is None:
-        raise QuoteSignatureInvalidError("the quote is locked and the request carries no signature")
-    try:
-        raw = hex_checked(signature, 64)
-        key = hex_checked(pubkey, 33)
-    except MalformedError:
-        raise QuoteSignatureInvalidError("the signature is not 64 bytes of hex") from None
-    for version in versions:
-        if curve.schnorr_verify(raw, quote_signature_digest(quote_id, outputs, version=version), key):
-            return
-    raise QuoteSignatureInvalidError
+    verify_quote_signatures([(pubkey, signature, quote_id)], outputs, versions=versions)
+
+
+def verify_quote_signatures(
+    locks: Iterable[tuple[str, str | None, str]],
+    outputs: Sequence[BlindedMessage],
+    *,
+    versions: Sequence[int] = (QUOTE_SIGNATURE_VERSION, LEGACY_SIGNATURE_VERSION),
+) -> None:
+    """Check the public key, signature and id of each quote that one request mints (NUT-29); as `verify_quote_signature`.
+
+    What the signatures have in common, the outputs, is written out once for all of them.
+    """
+    tails: dict[int, bytes] = {}
+    for pubkey, signature, quote_id in locks:
+        if signature is None:
+            raise QuoteSignatureInvalidError("the quote is locked and the request carries no signature")
+        try:
+            raw = hex_checked(signature, 64)
+            key = hex_checked(pubkey, 33)
+        except MalformedError:
+            raise QuoteSignatureInvalidError("the signature is not 64 bytes of hex") from None
+        for version in versions:
+            head, tail = _MESSAGES[version]
+            if version not in tails:
+                tails[version] = tail(outputs)
+            if curve.schnorr_verify(raw, sha256(head(quote_id) + tails[version]).digest(), key):
+                break
+        else:
+            raise QuoteSignatureInvalidError
 
 
 def quote_pubkey_checked(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,6 +13,10 @@ from specie.ecash.openid import WELL_KNOWN, may_be_asked
 from specie.kernel import MalformedError
 
 __all__ = ["AuthSettings", "AuthTokenState", "JwtAlgorithm", "ProviderKeys"]
+
+
+_ISSUE = re.compile(r"POST /v1/mint/[a-z0-9_-]+")
+"""An endpoint that issues for one method; NUT-29 has another for several quotes at once."""
 
 
 class JwtAlgorithm(StrEnum):
@@ -85,6 +90,10 @@ class AuthSettings:
                 raise ValueError(f"{name}: {error.detail}") from None
             if is_protected(endpoints, "GET", INFO_PATH):
                 raise ValueError(f"{name}: {INFO_PATH} tells wallets what is protected, so it cannot be protected itself")
+            for text, endpoint in zip(getattr(self, name), endpoints, strict=True):
+                batch = f"{endpoint.path}/batch"
+                if _ISSUE.fullmatch(text) and not is_protected(endpoints, "POST", batch):
+                    raise ValueError(f"{name}: {text} leaves {batch} open, where the same is had; write POST {endpoint.path}*")
             if name == "blind_endpoints" and any(_reaches(endpoint.path, BLIND_AUTH_PREFIX) for endpoint in endpoints):
                 raise ValueError(f"{name}: {BLIND_AUTH_PREFIX} is where blind tokens come from, so it cannot ask for one")
 

@@ -63,7 +63,7 @@ class RateSettings:
     burst: int = field(default=240, metadata=_between(1, 1_000_000))
     """Requests a quiet peer may make at once."""
     quotes_per_minute: int = field(default=120, metadata=_between(0, 10_000_000))
-    """Sustained new quotes of one peer (each asks a payment rail); 0 switches the limit off."""
+    """Sustained new quotes, and looks at several at once, of one peer (each asks a rail); 0 switches the limit off."""
     quote_burst: int = field(default=60, metadata=_between(1, 1_000_000))
     """New quotes a quiet peer may ask for at once."""
     limit_loopback: bool = False

@@ -60,7 +60,7 @@ class CashuApi:
             ("mint/quote", 1): Route("/v1/mint/quote/{method}", {"POST": self._new_mint_quote}, quote=True),
             ("melt/quote", 1): Route("/v1/melt/quote/{method}", {"POST": self._new_melt_quote}, quote=True),
             ("mint/batch", 1): Route("/v1/mint/{method}/batch", {"POST": self._issue_batch}),
-            ("mint/check", 1): Route("/v1/mint/quote/{method}/check", {"POST": self._check_mint_quotes}),
+            ("mint/check", 1): Route("/v1/mint/quote/{method}/check", {"POST": self._check_mint_quotes}, quote=True),
             ("mint/quote", 2): Route("/v1/mint/quote/{method}/{id}", {"GET": self._mint_quote}),
             ("melt/quote", 2): Route("/v1/melt/quote/{method}/{id}", {"GET": self._melt_quote}),
         }

@@ -34,6 +34,7 @@ from specie.ops.metrics import Metrics
 from specie.ops.settings import ServerSettings
 
 __all__ = [
+    "AuthFace",
     "BankFacts",
     "Change",
     "MintFace",
@@ -44,7 +45,6 @@ __all__ = [
     "Replace",
     "ServerContext",
 ]
-__all__ = ["AuthFace", "BankFacts", "Change", "MintFace", "OperatorActions", "RailFacts", "ServerContext"]
 
 
 class Change(Protocol):

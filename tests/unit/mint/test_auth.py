@@ -423,6 +423,8 @@ async def test_clear_alone_announces_no_22():
         ({"clear_endpoints": ("GET /v1/*",)}, "/v1/info"),
         ({"blind_endpoints": ("POST /v1/*",)}, "/v1/auth/blind/"),
         ({"blind_endpoints": ("POST /v1/auth/blind/mint",)}, "/v1/auth/blind/"),
+        ({"blind_endpoints": ("POST /v1/mint/bolt11",)}, "leaves /v1/mint/bolt11/batch open"),
+        ({"clear_endpoints": ("POST /v1/mint/bolt12",)}, "leaves /v1/mint/bolt12/batch open"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes, words):
@@ -443,6 +445,9 @@ def test_tokens_of_one_request_fit_into_an_array():
 def test_settings_that_can_work():
     """A clear pattern that covers the mint of blind tokens is not repeated; nothing at all is off."""
     assert len(auth_settings(clear_endpoints=("POST /v1/auth/*",)).clear) == 1
+    both = ("POST /v1/mint/bolt11", "POST /v1/mint/bolt11/batch")
+    assert len(auth_settings(blind_endpoints=both).blind) == 2
+    assert auth_settings(blind_endpoints=("POST /v1/mint/bolt11*",)).blind
     assert not AuthSettings().clear
     assert issuer_of(DISCOVERY) == "https://login.example/realms/bank"
 

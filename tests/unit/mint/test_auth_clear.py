@@ -226,6 +226,43 @@ def test_a_provider_that_is_away_is_no_refusal_and_no_pass(virtual):
     virtual(story)
 
 
+def test_a_provider_that_hangs_holds_up_one_request_and_not_everybody(virtual):
+    """While one waits twenty seconds for the provider, all others go on with the keys that are known; without any keys
+    they wait for that one look, not for one each."""
+
+    async def story():
+        for known in (True, False):
+            desk = Desk()
+            if known:
+                await desk.subject(desk.provider.token())
+                await desk.pass_time(7200)
+            fetch = desk.provider.fetch
+
+            async def hanging(desk=desk, fetch=fetch):
+                await desk.clock.sleep(20)
+                desk.provider.away = True
+                return await fetch()
+
+            desk.provider.fetch = hanging
+            begun = desk.clock.monotonic()
+            took = []
+
+            async def ask(desk=desk, begun=begun, took=took):
+                try:
+                    return await desk.subject(desk.provider.token())
+                except UnavailableError:
+                    return None
+                finally:
+                    took.append(desk.clock.monotonic() - begun)
+
+            answers = await asyncio.gather(*(ask() for _ in range(8)))
+            assert answers == ["alice" if known else None] * 8
+            assert max(took) < 21
+            assert sorted(took)[6] < 1 or not known
+
+    virtual(story)
+
+
 def test_known_keys_outlive_a_provider_that_is_away_by_a_day(virtual):
     """An outage of hours stops nobody whose key is known; after a day it does, and an unknown key is never believed."""
 

@@ -13,7 +13,8 @@ import pytest
 
 from specie.ecash import MintBatchRequest, MintQuote, MintRequest, wire
 from specie.ecash import codes as refused
-from specie.kernel import Limits, MalformedError, RefusedError, UnavailableError
+from specie.ecash import quote as quote_module
+from specie.kernel import Limits, MalformedError, RefusedError, UnavailableError, curve
 from specie.mint import MintSettings
 from tests.support.house import House, house
 from tests.support.methods import Teller, sign_quote
@@ -231,3 +232,27 @@ async def test_the_cases_of_the_specification(record: dict[str, Any]) -> None:
             await ask()
         if record["error_code"] is not None:
             assert wrong.value.code == record["error_code"]
+
+
+@virtual
+async def test_a_refused_batch_costs_each_signature_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The most a stranger can ask for is checked once, and the outputs are written out once, not once for each quote."""
+    verified, written = [], []
+    verify, tail = curve.schnorr_verify, quote_module._MESSAGES[1][1]
+
+    def counted(*arguments: Any) -> bool:
+        verified.append(arguments)
+        return verify(*arguments)
+
+    def noted(outputs: Any) -> bytes:
+        written.append(outputs)
+        return tail(outputs)
+
+    async with banking() as (bank, teller):
+        quotes = [await teller.quote("bolt11", 4) for _ in range(5)]
+        request = teller.batch(quotes, 20)
+        monkeypatch.setattr(curve, "schnorr_verify", counted)
+        monkeypatch.setitem(quote_module._MESSAGES, 1, (quote_module._MESSAGES[1][0], noted))
+        with pytest.raises(refused.QuoteUnpaidError):
+            await bank.mint.issue_batch(request)
+        assert (len(verified), len(written)) == (5, 1)

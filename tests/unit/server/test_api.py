@@ -266,6 +266,17 @@ async def test_quotes_have_a_limit_of_their_own(served):
     assert (await far.get("/v1/keysets")).status_code == 200
 
 
+async def test_a_look_at_several_quotes_counts_as_a_new_one(served):
+    """It may ask a rail a hundred times, so that a stranger may not have it as often as a look at one (NUT-29)."""
+    served.rebuild(settings=ServerSettings(rate=RateSettings(quotes_per_minute=60, quote_burst=2)))
+    far = served.client("203.0.113.9")
+    body = wire.mint_quote_request_to_json(MintQuoteRequest("bolt11", "sat", 1))
+    quote = (await post(far, "/v1/mint/quote/bolt11", body)).json()["quote"]
+    look = wire.quote_check_request_to_json([quote])
+    answers = [(await post(far, "/v1/mint/quote/bolt11/check", look)).status_code for _ in range(2)]
+    assert answers == [200, 429]
+
+
 async def test_more_than_allowed_at_once_is_told_to_come_back(served):
     """503 with Retry-After while others are being worked on."""
     held = asyncio.Event()

@@ -65,8 +65,8 @@ class ClearAuth:
     async def _refreshed(self) -> None:
         """Keys that count at this moment."""
         age = None if self._seen_at is None else self._clock.monotonic() - self._seen_at
-        if age is not None and age < _FRESH_S:
-            return
+        if age is not None and (age < _FRESH_S or (age < _STALE_S and self._look.locked())):
+            return  # also while another request looks: a provider that hangs makes one wait, not everybody
         try:
             await self._refresh(_RETRY_S)
         except UnavailableError:
@@ -85,6 +85,7 @@ class ClearAuth:
             try:
                 published = await self._source.fetch()
             except UnavailableError as error:
+                self._looked_at = self._clock.monotonic()  # it may have taken long: who waited here does not ask again at once
                 self._telemetry.event("auth_provider_unavailable", reason=error.detail)
                 raise UnavailableError("the login provider cannot be asked now", retry_after_s=_RETRY_S) from error
             if published.issuer.rstrip("/") != issuer_of(self._settings.openid_discovery):

@@ -16,11 +16,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from specie.ecash import BlindSignature, MintBatchRequest, MintQuote, verify_quote_signature
+from specie.ecash import BlindSignature, MintBatchRequest, MintQuote, verify_quote_signatures
 from specie.ecash.codes import (
     BatchTooLargeError,
     DuplicateQuotesError,
     QuoteSignatureInvalidError,
+    TooManyOutputsError,
     UnbalancedError,
     UnitMismatchError,
 )
@@ -61,13 +62,15 @@ async def issue_batch(context: Context, request: MintBatchRequest) -> list[Blind
     has changed.
     """
     _check_size(context, request.quotes)
+    if len(request.outputs) > context.settings.limits.array_length:
+        raise TooManyOutputsError
     records = [await find_mint_quote(context, quote, request.method) for quote in request.quotes]
     named = json.dumps([request.quotes, request.amounts])
     operation = checks.operation_hash("mint batch", named, (), request.outputs)
+    _check_signatures(records, request)  # once, for they cost the most: a replay is for who holds the keys, too
     try:
         return await _issue_once(context, records, request, operation)
     except RefusedError:
-        _check_signatures(records, request)
         done = await replay(context, request.outputs, operation)
         if done is None:
             raise
@@ -80,11 +83,13 @@ def _check_signatures(records: Sequence[MintRecord], request: MintBatchRequest) 
     signatures = request.signatures or (None,) * len(records)
     if len(signatures) != len(records):
         raise MalformedError("signatures has one entry for each quote")
+    locks: list[tuple[str, str | None, str]] = []
     for record, signature in zip(records, signatures, strict=True):
         if record.pubkey is not None:
-            verify_quote_signature(record.pubkey, signature, record.quote, request.outputs)
+            locks.append((record.pubkey, signature, record.quote))
         elif signature is not None:
             raise QuoteSignatureInvalidError("a quote that is not locked takes no signature")
+    verify_quote_signatures(locks, request.outputs)
 
 
 def _shares(records: Sequence[MintRecord], request: MintBatchRequest, total: int) -> list[int]:
@@ -119,7 +124,6 @@ async def _issue_once(
     unit, total = checks.check_outputs(request.outputs, context.catalogue, now, context.settings.limits.array_length)
     if any(record.unit != unit for record in records):
         raise UnitMismatchError
-    _check_signatures(records, request)
     shares = _shares(records, request, total)
     for record, share, wanted in zip(records, shares, request.amounts or shares, strict=True):
         check_mintable(await look_up(context, record), max(share, wanted), now)
