@@ -110,7 +110,7 @@ async def test_coins_at_a_mint_that_was_forgotten_are_in_nobodys_way() -> None:
         await w.fund(wallet, 500)
         await w.fund(wallet, 60, mint=OTHER_URL)
         w.by_mint[MINT_URL].plant("before", "swap", RefusedError("no", code=0))
-        w.client.pauses = [100]
+        w.clients[MINT_URL].pauses = [100]
         swapping = asyncio.ensure_future(wallet.split([3, 5], mint=MINT_URL))
         for _ in range(500):
             if await wallet.operations():
@@ -119,7 +119,7 @@ async def test_coins_at_a_mint_that_was_forgotten_are_in_nobodys_way() -> None:
         await wallet.exits.remove(MINT_URL, force=True)
         with pytest.raises(RefusedError):
             await swapping
-        w.client.pauses = []
+        w.clients[MINT_URL].pauses = []
         assert (await wallet.balance(mint=MINT_URL)).available > 0
         token = await wallet.send(10)
         assert token.mint == OTHER_URL
