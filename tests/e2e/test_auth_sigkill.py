@@ -17,6 +17,7 @@ import pytest
 
 from specie.app.wallet import Wallet
 from specie.kernel.errors import RefusedError, UnavailableError, UncertainError
+from specie.keys import SealSource
 from specie.wallet import RetryPolicy, WalletSettings
 from specie.wallet.auth import Login
 from tests.support.openid import CLIENT, public, sign
@@ -120,7 +121,13 @@ async def _story(bank: BankProcess, issuer: str, home: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         wallets = [
             await stack.enter_async_context(
-                Wallet.open(home / f"wallet{n}", mint=bank.url, config_home=home / f"config{n}", settings=SETTINGS)
+                Wallet.open(
+                    home / f"wallet{n}",
+                    mint=bank.url,
+                    sealed=SealSource(play_key=True),
+                    config_home=home / f"config{n}",
+                    settings=SETTINGS,
+                )
             )
             for n in range(WALLETS)
         ]

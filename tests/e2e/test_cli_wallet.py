@@ -202,12 +202,13 @@ def test_a_blinded_lock_hides_the_key_and_opens_for_it(specie: Run) -> None:
 
 def test_a_quote_is_claimed_by_its_id_after_a_restore(specie: Run, tmp_path: Path) -> None:
     """The words and the quote's id bring back what was paid while the wallet was lost."""
-    from specie.app.wallet import SyncWallet
+    from specie import SyncWallet
+    from specie.keys import SealSource
 
     specie("wallet", "mint", "8")
     words = specie("wallet", "words").out.strip()
     mint = specie("wallet", "mints", "--json").json()["mints"][0]["url"]
-    with SyncWallet.open(tmp_path / "lost", words=words, mint=mint) as shadow:
+    with SyncWallet.open(tmp_path / "lost", words=words, mint=mint, sealed=SealSource(play_key=True)) as shadow:
         quote = shadow.mint_quote(21)
         shadow.wait(quote, timeout_s=20)
     claimed = specie("wallet", "claim", quote.quote, "--json").json()

@@ -20,7 +20,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from specie.app.wallet import SyncWallet
+from specie import SyncWallet
+from specie.keys import SealSource
 from tests.support.programs import SPECIE, RunningBank, home_environment, running_bank
 
 pytestmark = pytest.mark.e2e
@@ -157,7 +158,9 @@ def shop(home: Path, bank: RunningBank, upstream: Upstream, *arguments: str) -> 
 @pytest.fixture
 def payer(bank: RunningBank, tmp_path: Path) -> Iterator[SyncWallet]:
     """A wallet with money."""
-    with SyncWallet.open(tmp_path / "payer", mint=bank.url, config_home=tmp_path / "config") as wallet:
+    with SyncWallet.open(
+        tmp_path / "payer", mint=bank.url, sealed=SealSource(play_key=True), config_home=tmp_path / "config"
+    ) as wallet:
         wallet.mint(500)
         yield wallet
 

@@ -23,6 +23,7 @@ from nostr_sdk import LocalRelay, LocalRelayBuilder
 from specie.app.wallet import Wallet
 from specie.cli.program import run
 from specie.kernel.errors import RefusedError
+from specie.keys import SealSource
 from specie.wallet import PaymentReceiver, PaymentState, RequestState
 from specie.wallet.errors import DeliveryFailedError
 from tests.support.programs import SPECIE, RunningBank, home_environment, running_bank
@@ -57,7 +58,13 @@ async def purse(tmp_path: Path, name: str, bank: RunningBank | None, **options: 
     home = tmp_path / name
     mint = None if bank is None else bank.url
     async with Wallet.open(
-        name, mint=mint, home=home / "data", config_home=home / "config", private_payees=True, **options
+        name,
+        mint=mint,
+        sealed=SealSource(play_key=True),
+        home=home / "data",
+        config_home=home / "config",
+        private_payees=True,
+        **options,
     ) as wallet:
         yield wallet
 
@@ -266,7 +273,7 @@ def test_list_of_mints_in_the_terminal(
     file = tmp_path / "words.txt"
     file.write_text(words)
     monkeypatch.setenv("SPECIE_WALLET_MINT_URL", "http://127.0.0.1:1")
-    assert specie("init", "--words-file", file, "--name", "phone").code == 0
+    assert specie("init", "--words-file", file, "--name", "phone", "--key-file").code == 0
     asked = specie("mints", "restore", relay, "--name", "phone")
     assert "1 not trusted" in asked.out
     assert "new" in asked.out

@@ -345,7 +345,7 @@ async def drill_backup(
 def _compared(name: str, kept: list[Record], held: list[Record]) -> DrillTable:
     key = RULES[name].key
     there = {tuple(row[column] for column in key) for row in kept}
-    missing = sum(tuple(row[column] for column in key) not in there for row in held)
+    missing = sum(tuple(row[column] for column in key) not in there for row in held) if RULES[name].needed else 0
     return DrillTable(name, len(kept), len(held), missing)
 
 

@@ -36,6 +36,8 @@ class TableRule:
     unite: Callable[[Record, Record], Record]
     """(ours, theirs) -> the row that stays."""
     arrive: Callable[[Record], Record] = dict
+    needed: bool = True
+    """Whether a backup without a row is incomplete. What a wallet sees of the world again by itself is not needed."""
 
 
 @dataclass(slots=True)
@@ -195,7 +197,7 @@ RULES: dict[str, TableRule] = {
     "wallet_payment_part": TableRule(("payment", "position"), _ours),
     "wallet_transfer": TableRule(("id",), _ranked("state", "PAYING", "FAILED", "PAID", "DONE")),
     "wallet_leaving": TableRule(("mint",), _ours),
-    "wallet_health": TableRule(("mint",), _as_it_is),
+    "wallet_health": TableRule(("mint",), _as_it_is, needed=False),
     "wallet_target": TableRule(("mint", "unit"), _as_it_is),
     "wallet_policy": TableRule(("name",), _ours),
     "wallet_request": TableRule(("id",), _ours),

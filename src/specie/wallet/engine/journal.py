@@ -161,7 +161,8 @@ async def settle(
             await ctx.store.close_token(tx, token_id, TokenState.RECLAIMED)
         fee, reference = operation.fee, None
         if operation.kind is Kind.MINT:
-            for entry in await _issued(ctx, tx, operation, sum(s.proof.amount for s in kept), more):
+            whole = _entry(replace(operation, amount=sum(s.proof.amount for s in kept)), operation.fee, None, now)
+            for entry in await _issued(ctx, tx, operation, whole, more):
                 await ctx.store.add_history(tx, entry)
             return
         if paid is not None:
@@ -204,10 +205,11 @@ def _token(operation: Operation, sent: Sequence[StoredProof], now: int) -> SentT
     )
 
 
-async def _issued(ctx: Context, tx: Transaction, operation: Operation, amount: int, more: Sequence[str]) -> list[HistoryEntry]:
-    """Write down what was issued of each claimed quote; a line of the history for each, together `amount`."""
-    claims = operation.claims or (Claimed(operation.quote or "", amount, 0),)
-    whole = _entry(operation, operation.fee, None, ctx.clock.now())
+async def _issued(
+    ctx: Context, tx: Transaction, operation: Operation, whole: HistoryEntry, more: Sequence[str]
+) -> list[HistoryEntry]:
+    """Write down what was issued of each claimed quote; a line of the history for each, together `whole`."""
+    claims = operation.claims or (Claimed(operation.quote or "", whole.amount, 0),)
     entries: list[HistoryEntry] = []
     for entry_id, claimed in zip((operation.operation_id, *more), claims, strict=True):
         quote = await ctx.store.mint_quote(tx, operation.mint, claimed.quote)
@@ -216,8 +218,8 @@ async def _issued(ctx: Context, tx: Transaction, operation: Operation, amount: i
         issued = max(quote.amount_issued, claimed.issued + claimed.amount)
         await ctx.store.save_mint_quote(tx, replace(quote, amount_paid=max(quote.amount_paid, issued), amount_issued=issued))
         entries.append(replace(whole, entry_id=entry_id, amount=claimed.amount, reference=quote.request))
-    if len(entries) == 1 or sum(entry.amount for entry in entries) != amount:
-        return [replace(whole, amount=amount, reference=entries[0].reference if entries else None)]
+    if len(entries) == 1 or sum(entry.amount for entry in entries) != whole.amount:
+        return [replace(whole, reference=entries[0].reference if entries else None)]
     return entries
 
 
