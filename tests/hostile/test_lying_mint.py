@@ -50,12 +50,17 @@ SIGNATURES: dict[str, Lie] = {
 }
 
 
+def _each(change: Callable[[Any], Any]) -> Lie:
+    return lambda answer: [change(one) for one in answer]
+
+
 def _states(change: Callable[[ProofState], ProofState]) -> Lie:
     return lambda answer: [change(one) for one in answer]
 
 
 LIES: dict[str, dict[str, Lie]] = {
     "issue": SIGNATURES,
+    "issue_batch": SIGNATURES,
     "swap": SIGNATURES,
     "info": {
         "nothing at all": lambda answer: MintInfo(),
@@ -94,7 +99,18 @@ LIES: dict[str, dict[str, Lie]] = {
         "old": lambda answer: replace(answer, updated_at=0),
         "of another": lambda answer: replace(answer, quote="another"),
     },
+    "mint_quotes": {
+        "all paid": _each(lambda one: replace(one, amount_paid=one.amount)),
+        "paid more than there is": _each(lambda one: replace(one, amount_paid=MAX_AMOUNT)),
+        "all issued": _each(lambda one: replace(one, amount_paid=one.amount, amount_issued=one.amount)),
+        "none paid": _each(lambda one: replace(one, amount_paid=0, amount_issued=0)),
+        "reordered": lambda answer: list(reversed(answer)),
+        "one less": lambda answer: answer[1:],
+        "each twice": lambda answer: [*answer, *answer],
+        "of others": _each(lambda one: replace(one, quote="another")),
+    },
     "request_melt_quote": {
+        "one id for all": lambda answer: replace(answer, quote="q"),
         "a huge amount": lambda answer: replace(answer, amount=MAX_AMOUNT),
         "a huge reserve": lambda answer: replace(answer, fee_reserve=MAX_AMOUNT),
         "a lower amount": lambda answer: replace(answer, amount=1),
@@ -141,14 +157,14 @@ def _raising(error: SpecieError) -> Lie:
     return lie
 
 
-for _verb in ("issue", "swap", "melt"):
+for _verb in ("issue", "issue_batch", "swap", "melt"):
     LIES[_verb] = LIES[_verb] | {
         "refused, though it was done": _raising(RefusedError("no", code=0)),
         "spent before, though it was done": _raising(ProofsSpentError()),
         "outputs signed before, though it was done now": _raising(OutputsSignedError()),
         "no answer": _raising(UncertainError("lost")),
     }
-for _verb in ("mint_quote", "melt_quote", "check_state", "restore", "keysets", "info"):
+for _verb in ("mint_quote", "mint_quotes", "melt_quote", "check_state", "restore", "keysets", "info"):
     LIES[_verb] = LIES[_verb] | {
         "away": _raising(UnavailableError("away")),
         "refused": _raising(RefusedError("no", code=0)),
@@ -156,7 +172,20 @@ for _verb in ("mint_quote", "melt_quote", "check_state", "restore", "keysets", "
 FLAT = [(verb, name) for verb, lies in LIES.items() for name in lies]
 NEEDS_TROUBLE = ("melt_quote",)
 """Verbs that are asked only where something went wrong before."""
-VERBS = ("mint", "renew", "send", "receive", "pay", "split", "consolidate", "rotate", "check", "resume", "restore")
+VERBS = (
+    "mint",
+    "mint several",
+    "renew",
+    "send",
+    "receive",
+    "pay",
+    "split",
+    "consolidate",
+    "rotate",
+    "check",
+    "resume",
+    "restore",
+)
 
 
 class Liar:
@@ -189,6 +218,10 @@ async def _work(w: World, wallet: Wallet, other: Wallet, verb: str, amount: int,
             quote = await wallet.mint_quote(amount)
             await w.pay(quote.request)
             await wallet.claim(await wallet.wait(quote, timeout_s=1))
+        case "mint several":
+            for one in (amount, amount + 1):
+                await w.pay((await wallet.mint_quote(one)).request)
+            await wallet.claim_all()
         case "send":
             await wallet.send(amount)
         case "receive":
@@ -254,6 +287,7 @@ async def _history(steps: Sequence[tuple[str, int]], plan: Sequence[tuple[str, s
 
 WHOLE_LIFE = [
     ("mint", 50),
+    ("mint several", 6),
     ("renew", 1),
     ("send", 21),
     ("receive", 30),

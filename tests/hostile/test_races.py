@@ -573,7 +573,72 @@ async def a_restore_beside_a_send(w: World) -> tuple[list[Any], list[Contestant]
     return [one], [lambda: one.send(21), lambda: two.restore([MINT_URL]), lambda: one.consolidate()], 3
 
 
+async def one_payment_of_a_request_accepted_twice(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """Two processes of a payee redeem the payment of one request: one receipt."""
+    payer = await w.wallet()
+    await w.fund(payer, 100)
+    one, two = await _two_of_one(w, 5)
+    own = await one.requests.create(21)
+    paid = await payer.requests.pay(own.text)
+    payload = await payer.requests.payload(paid.payment_id)
+    return [payer, one], [lambda: one.requests.accept(payload), lambda: two.requests.accept(payload)], 2
+
+
+async def two_payments_of_one_request(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """A request that is good for one payment is paid by two people at once: one is refused, and keeps the coins."""
+    bob, carol = await w.wallet(), await w.wallet()
+    await w.fund(bob, 100)
+    await w.fund(carol, 100)
+    one, two = await _two_of_one(w, 5)
+    own = await one.requests.create(21)
+    first = await bob.requests.payload((await bob.requests.pay(own.text)).payment_id)
+    second = await carol.requests.payload((await carol.requests.pay(own.text)).payment_id)
+    return [bob, carol, one], [lambda: one.requests.accept(first), lambda: two.requests.accept(second)], 1
+
+
+async def a_request_paid_twice(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """Two processes of a payer pay one request: once."""
+    payee = await w.wallet()
+    one, two = await _two_of_one(w, 64)
+    text = (await payee.requests.create(21)).text
+    return [payee, one], [lambda: one.requests.pay(text), lambda: two.requests.pay(text)], 1
+
+
+async def one_token_in_two_tills(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """Two processes of a shop take one token for two things: for one of them."""
+    payer = await w.wallet()
+    await w.fund(payer, 100)
+    one, two = await _two_of_one(w, 5)
+    request = await one.till.request(21)
+    token = (await payer.send(21)).text
+    return [payer, one], [lambda: one.till.take(token, request, "GET /a"), lambda: two.till.take(token, request, "GET /b")], 1
+
+
+async def two_claims_of_all(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """Two processes claim all quotes in batches, and a third claims one: the money is there once."""
+    one, two = await _two_of_one(w, 5)
+    quotes = [await one.mint_quote(amount) for amount in (10, 11, 12)]
+    for quote in quotes:
+        await w.pay(quote.request)
+    return [one], [lambda: one.claim_all(), lambda: two.claim_all(), lambda: two.claim(quotes[1])], 3
+
+
+async def two_removals_beside_a_send(w: World) -> tuple[list[Any], list[Contestant], int]:
+    """A mint is forgotten by force while its coins are sent: each coin is in one token."""
+    one, two = await _two_of_one(w, 64)
+
+    async def forget() -> object:
+        tokens = await one.exits.remove(MINT_URL, force=True)
+        await asyncio.sleep(10)
+        await one.add_mint(MINT_URL)
+        return tokens
+
+    return [one], [lambda: two.send(21), forget], 2
+
+
 IN_WALLETS = [
+    one_payment_of_a_request_accepted_twice, two_payments_of_one_request, a_request_paid_twice, one_token_in_two_tills,
+    two_claims_of_all, two_removals_beside_a_send,
     one_token_two_receivers, a_receiver_and_a_reclaim, one_token_received_twice_by_one, two_sends_of_all,
     two_claims_of_one_quote, a_payment_and_a_send_of_all, two_processes_resume, a_restore_beside_a_send,
 ]  # fmt: skip

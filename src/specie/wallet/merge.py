@@ -77,6 +77,11 @@ def _ours(ours: Record, theirs: Record) -> Record:
     return {name: theirs.get(name) if value is None else value for name, value in ours.items()}
 
 
+def _as_it_is(ours: Record, theirs: Record) -> Record:
+    """The row we have, whose empty columns mean something."""
+    return dict(ours)
+
+
 def _latest(column: str) -> Callable[[Record, Record], Record]:
     """The row whose `column` is greater; empty columns of it are filled."""
 
@@ -192,8 +197,8 @@ RULES: dict[str, TableRule] = {
     "wallet_payment_part": TableRule(("payment", "position"), _ours),
     "wallet_transfer": TableRule(("id",), _ranked("state", "PAYING", "FAILED", "PAID", "DONE")),
     "wallet_leaving": TableRule(("mint",), _ours),
-    "wallet_health": TableRule(("mint",), _ours, needed=False),
-    "wallet_target": TableRule(("mint", "unit"), _ours),
+    "wallet_health": TableRule(("mint",), _as_it_is, needed=False),
+    "wallet_target": TableRule(("mint", "unit"), _as_it_is),
     "wallet_policy": TableRule(("name",), _ours),
     "wallet_request": TableRule(("id",), _ours),
     "wallet_request_receipt": TableRule(("id",), _ours),
@@ -231,9 +236,10 @@ def merge_tables(ours: Tables, theirs: Tables) -> tuple[dict[str, Changes], Merg
     report = MergeReport()
     _place_mints(merged, mine)
     _keep_keysets_apart(merged, mine, report)
-    _keep_claims_apart(merged, mine, report)
     _keep_views_whole(merged, mine)
     _take_up_operations(merged, mine, other, report)
+    _keep_claims_apart(merged, mine, report)
+    _keep_quotes_apart(merged, mine, report)
     _forget_outputs(merged)
     _free_no_coin_unasked(merged, report)
     _raise_counters(merged)
@@ -267,24 +273,57 @@ def _keep_keysets_apart(merged: _Indexed, mine: _Indexed, report: MergeReport) -
 def _keep_claims_apart(merged: _Indexed, mine: _Indexed, report: MergeReport) -> None:
     """A single-use request that was paid on both sides was paid twice: both payments stay, and one of them is its claim.
 
-    The same coins taken for a request on both sides are one receipt.
+    The same coins taken for a request on both sides are one receipt: that whose swap took effect, for the mint let only one.
     """
+    state = {row["id"]: str(row["state"]) for row in merged["wallet_operation"].values()}
     receipts = merged["wallet_request_receipt"]
+
+    def order(table: str, key: _Key) -> tuple[int, bool, str]:
+        """What is done comes before what may be, and that before what came to nothing; of equals, ours."""
+        row = merged[table][key]
+        rank = 3 if row["single"] else 4
+        if table == "wallet_request_receipt":
+            rank = ("DONE", "OPEN").index(state[row["operation"]]) if state.get(row["operation"]) in ("DONE", "OPEN") else 2
+        return rank, key not in mine[table], str(key)
+
     seen: dict[Value, _Key] = {}
-    for key in sorted(receipts, key=lambda key: (key not in mine["wallet_request_receipt"], str(key))):
+    for key in sorted(receipts, key=lambda key: order("wallet_request_receipt", key)):
         if seen.setdefault(receipts[key]["coins"], key) != key:
             del receipts[key]
     for table, of in (("wallet_request_receipt", "request"), ("wallet_request_payment", "fingerprint")):
         claims: dict[Value, _Key] = {}
         rows = merged[table]
-        for key in sorted(rows, key=lambda key: (key not in mine[table], str(key))):
+        for key in sorted(rows, key=lambda key: order(table, key)):
             if rows[key]["single"] and claims.setdefault(rows[key][of], key) != key:
                 rows[key]["single"] = 0
-                report.notes.append("a payment request that is good for one payment was paid on both sides")
+                if state.get(rows[key]["operation"]) != "FAILED":
+                    report.notes.append("a payment request that is good for one payment was paid on both sides")
+
+
+def _keep_quotes_apart(merged: _Indexed, mine: _Indexed, report: MergeReport) -> None:
+    """A mint that gave one quote twice must not keep a wallet from its backup: one transfer a payment, and that is ours."""
+    for table, columns, noun in (
+        ("wallet_transfer", ("source", "melt_quote"), "transfer"),
+        ("wallet_payment_part", ("operation",), "part of a payment"),
+    ):
+        seen: dict[_Key, _Key] = {}
+        rows = merged[table]
+        for key in sorted(rows, key=lambda key: (key not in mine[table], str(key))):
+            if seen.setdefault(tuple(rows[key][column] for column in columns), key) != key:
+                del rows[key]
+                report.notes.append(f"a {noun} was left out: its quote is another one's")
 
 
 def _keep_views_whole(merged: _Indexed, mine: _Indexed) -> None:
-    """What was seen of a mint's proofs is one view: that of the other side comes whole, and where we have none."""
+    """What was seen of a mint's proofs is one view: that of the other side comes whole, and where we have none.
+
+    So are the targets of a unit: shares of two sides would add up to more than the whole.
+    """
+    units = {row["unit"] for row in mine["wallet_target"].values()}
+    for key in [
+        key for key, row in merged["wallet_target"].items() if key not in mine["wallet_target"] and row["unit"] in units
+    ]:
+        del merged["wallet_target"][key]
     leaves = merged["wallet_liability_leaf"]
     for key in list(leaves):
         if key not in mine["wallet_liability_leaf"] and (leaves[key]["mint"],) in mine["wallet_liability"]:
@@ -313,7 +352,8 @@ def _take_up_operations(merged: _Indexed, mine: _Indexed, other: _Indexed, repor
     for claim in merged["wallet_claim"].values():
         claimed.setdefault(claim["operation"], set()).add(claim["quote"])
     open_quotes: dict[tuple[Value, Value], _Key] = {}
-    for key in sorted(operations, key=lambda key: (key not in mine["wallet_operation"], str(key))):
+    went_on = {key for key, row in mine["wallet_operation"].items() if row["state"] == "OPEN"}
+    for key in sorted(operations, key=lambda key: (key not in went_on, key not in mine["wallet_operation"], str(key))):
         row = operations[key]
         quotes = {(row["mint"], quote) for quote in claimed.get(row["id"], set()) | {row["quote"]} if quote is not None}
         if row["state"] != "OPEN" or not quotes:

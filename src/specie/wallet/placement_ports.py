@@ -18,8 +18,8 @@ __all__ = ["PlacementStore"]
 class PlacementStore(Protocol):
     """Tables of what should be where. Every method works inside the caller's transaction and commits nothing itself."""
 
-    async def add_transfer(self, tx: Transaction, transfer: Transfer) -> None:
-        """Insert a transfer."""
+    async def add_transfer(self, tx: Transaction, transfer: Transfer) -> bool:
+        """Insert a transfer; False if there is one of its payment."""
         ...
 
     async def transfer(self, tx: Transaction, transfer_id: str) -> Transfer | None:

@@ -14,6 +14,7 @@ from specie.kernel.errors import InvariantError
 from specie.storage.ports import Transaction, Value
 from specie.wallet.adapters.store_sql import SqlWalletStore
 from specie.wallet.merge import RULES, Changes, Record, Tables, merge_tables
+from tests.support.virtual import run_virtual
 from tests.support.wallets import memory_storage
 
 MINT = "http://mint.test"
@@ -446,3 +447,211 @@ async def test_written_as_found() -> None:
         assert found["wallet_counter"] == [counter(5)]
     finally:
         await storage.close()
+
+
+def _transfer(name: str, quote: str = "m", state: str = "PAYING") -> Record:
+    numbers = {"amount": "8", "fee": "1", "created_at": 1, "updated_at": 1}
+    places = {"source": MINT, "destination": "http://other.test", "unit": "sat", "mint_quote": "i", "melt_quote": quote}
+    return {"id": name, **places, **numbers, "state": state, "error": ""}
+
+
+def _receipt(name: str, operation: str, coins: bytes = b"c", *, request: str = "r", single: int = 1) -> Record:
+    money = {"mint": MINT, "unit": "sat", "amount": "8", "fee": "0", "memo": None, "created_at": 1}
+    return {"id": name, "request": request, **money, "operation": operation, "coins": coins, "single": single}
+
+
+def _paid(name: str, operation: str, *, single: int = 1, fingerprint: bytes = b"f") -> Record:
+    money = {"request": "creqA", "mint": MINT, "unit": "sat", "amount": "8", "memo": None, "created_at": 1}
+    told = {"delivered_by": None, "delivered_at": None, "error": "", "fingerprint": fingerprint, "single": single}
+    return {"id": name, **money, "operation": operation, **told}
+
+
+def _claimed(name: str, quote: str, *, position: int = 0, is_open: int = 1) -> Record:
+    return {
+        "operation": name, "position": position, "mint": MINT, "quote": quote, "amount": "8", "issued": "0", "open": is_open,
+    }  # fmt: skip
+
+
+def _part(payment: str, operation: str, position: int = 0) -> Record:
+    return {
+        "payment": payment, "position": position, "mint": MINT, "quote": "q", "operation": operation, "part_msat": "8000",
+    }  # fmt: skip
+
+
+def test_a_quote_that_a_mint_gave_twice_is_one_transfer() -> None:
+    """Else a mint could keep a wallet from its backup for good, by an index that is violated. Ours stays."""
+    changes, report = merge_tables({"wallet_transfer": [_transfer("b")]}, {"wallet_transfer": [_transfer("a", state="DONE")]})
+    assert changes["wallet_transfer"].rows == []
+    assert changes["wallet_transfer"].removed == []
+    assert "its quote is another one's" in report.notes[0]
+    result = merged(
+        {"wallet_transfer": [_transfer("b")]}, {"wallet_transfer": [_transfer("a", "other"), _transfer("b", state="PAID")]}
+    )
+    assert {row["id"]: row["state"] for row in result["wallet_transfer"]} == {"a": "PAYING", "b": "PAID"}
+
+
+@pytest.mark.parametrize(("ours", "theirs", "kept"), [("FAILED", "DONE", "t"), ("FAILED", "OPEN", "t"), ("DONE", "FAILED", "o"),
+                                                      ("OPEN", "DONE", "t"), ("DONE", "DONE", "o")])  # fmt: skip
+def test_the_receipt_that_took_effect_stays(ours: str, theirs: str, kept: str) -> None:
+    """The same coins were given to both devices, and the mint let one have them: else the payee would call it unpaid."""
+    result = merged(
+        {"wallet_operation": [operation("x", ours)], "wallet_request_receipt": [_receipt("o", "x")]},
+        {"wallet_operation": [operation("y", theirs)], "wallet_request_receipt": [_receipt("t", "y")]},
+    )
+    assert [(row["id"], row["single"]) for row in result["wallet_request_receipt"]] == [(kept, 1)]
+
+
+def test_the_claim_of_a_request_is_that_which_holds() -> None:
+    """A claim that came to nothing gives way, for it will be removed; nobody is told of a second payment that never was."""
+    ours = {"wallet_operation": [operation("x", "FAILED")], "wallet_request_receipt": [_receipt("o", "x", b"1")]}
+    theirs = {"wallet_operation": [operation("y")], "wallet_request_receipt": [_receipt("t", "y", b"2")]}
+    changes, report = merge_tables(ours, theirs)
+    assert {row["id"]: row["single"] for row in applied(ours, changes)["wallet_request_receipt"]} == {"o": 0, "t": 1}
+    assert report.notes == []
+    both = {"wallet_operation": [operation("x", "DONE")], "wallet_request_payment": [_paid("o", "x")]}
+    more = {"wallet_operation": [operation("y", "DONE")], "wallet_request_payment": [_paid("t", "y")]}
+    changes, report = merge_tables(both, more)
+    assert {row["id"]: row["single"] for row in applied(both, changes)["wallet_request_payment"]} == {"o": 1, "t": 0}
+    assert "paid on both sides" in report.notes[0]
+
+
+def test_a_receipt_whose_operation_nobody_knows_does_no_harm() -> None:
+    """It comes, behind one that is known; the store shows none without its operation."""
+    ours = {"wallet_operation": [operation("x", "OPEN")], "wallet_request_receipt": [_receipt("o", "x")]}
+    result = merged(ours, {"wallet_request_receipt": [_receipt("t", "gone"), _receipt("u", "gone", b"2", single=0)]})
+    assert [row["id"] for row in result["wallet_request_receipt"]] == ["o", "u"]
+
+
+def test_what_is_being_sent_here_is_not_closed_for_what_is_taken_up() -> None:
+    """We gave `a` up and try `b`; the other side still has `a` open. `b` may have reached the mint, so it goes on."""
+    ours = {
+        "wallet_operation": [operation("a", "FAILED", kind="mint", quote="q"), operation("b", kind="mint", quote="q")],
+        "wallet_output": [output("a", secret="1"), output("b", secret="2")],
+    }
+    theirs = {"wallet_operation": [operation("a", kind="mint", quote="q")], "wallet_output": [output("a", secret="1")]}
+    result = merged(ours, theirs)
+    assert {row["id"]: row["state"] for row in result["wallet_operation"]} == {"a": "FAILED", "b": "OPEN"}
+
+
+def test_claims_are_open_with_their_operations() -> None:
+    """A batch and a claim of one of its quotes cannot both go on; the claims of what was closed are closed with it."""
+    ours = {"wallet_operation": [operation("b", kind="mint", quote="q")], "wallet_claim": [_claimed("b", "q")]}
+    theirs = {
+        "wallet_operation": [operation("a", kind="mint"), operation("d", "DONE", kind="mint")],
+        "wallet_claim": [_claimed("a", "p"), _claimed("a", "q", position=1), _claimed("d", "z"), _claimed("gone", "y")],
+    }
+    result = merged(ours, theirs)
+    assert {row["id"]: row["state"] for row in result["wallet_operation"]} == {"a": "FAILED", "b": "OPEN", "d": "DONE"}
+    assert {(row["operation"], row["quote"]) for row in result["wallet_claim"] if row["open"]} == {("b", "q")}
+
+
+def test_targets_of_a_unit_are_one_whole() -> None:
+    """Shares of two sides would add up to more than all, and a bound that the owner took away would be back."""
+
+    def target(mint: str, share: int | None, maximum: str | None = None, unit: str = "sat") -> Record:
+        return {"mint": mint, "unit": unit, "share_ppm": share, "maximum": maximum}
+
+    ours = {"wallet_target": [target("a", 900_000)]}
+    theirs = {"wallet_target": [target("a", None, "5"), target("b", 800_000), target("b", 700_000, unit="usd")]}
+    result = merged(ours, theirs)["wallet_target"]
+    assert result == [target("a", 900_000), target("b", 700_000, unit="usd")]
+
+
+def test_a_mint_that_answers_again_is_not_ill_again() -> None:
+    """Empty columns of health mean that nothing failed."""
+    well: Record = {"mint": MINT, "failures": 0, "failing_since": None, "failed_at": None, "answered_at": 9}
+    ill = well | {"failures": 3, "failing_since": 4, "failed_at": 5, "answered_at": 3}
+    assert merged({"wallet_health": [well]}, {"wallet_health": [ill]})["wallet_health"] == [well]
+
+
+def test_a_payment_for_a_resource_is_as_far_as_either_side_knows() -> None:
+    """What was taken stays taken with the greater number of deliveries; tolls and cancelled requests go one way only."""
+    begun: Record = {"name": "n", "state": "BEGUN", "deliveries": 3, "answered_at": None}
+    taken = begun | {"state": "TAKEN", "deliveries": 1, "answered_at": 4}
+    for a, b in ((begun, taken), (taken, begun)):
+        assert merged({"wallet_taking": [a]}, {"wallet_taking": [b]})["wallet_taking"] == [taken | {"deliveries": 3}]
+    sent: Record = {"id": "t", "state": "SENT", "amount": "8", "token": "k"}
+    back = sent | {"state": "BACK", "amount": "0"}
+    for a, b in ((sent, back), (back, sent)):
+        assert merged({"wallet_toll": [a]}, {"wallet_toll": [b]})["wallet_toll"] == [back]
+    asked: Record = {"id": "r", "text": "creq", "key_number": 1, "created_at": 1, "cancelled_at": None}
+    for a, b in ((asked, asked | {"cancelled_at": 5}), (asked | {"cancelled_at": 5}, asked)):
+        assert merged({"wallet_request": [a]}, {"wallet_request": [b]})["wallet_request"][0]["cancelled_at"] == 5
+
+
+_CLAIMS_OF = {"o1": ("q1",), "o2": ("q1", "q2"), "o3": ("q2",), "o4": (), "o5": ("q1",)}
+_RECEIPTS = [
+    _receipt("u", "o1", b"1"), _receipt("v", "o2", b"1"), _receipt("w", "o3", b"2"), _receipt("x", "gone", b"3"),
+    _receipt("y", "o5", b"1", request="s", single=0), _receipt("z", "o4", b"2", request="s", single=0),
+]  # fmt: skip
+_PAID = [_paid("k", "o1"), _paid("l", "o2"), _paid("m", "o3", fingerprint=b"g"), _paid("n", "gone", fingerprint=b"g")]
+_TRANSFERS = [_transfer("d", "m1"), _transfer("e", "m1", "PAID"), _transfer("f", "m2", "DONE"), _transfer("g", "m2", "FAILED")]
+_PARTS = [_part("h", "o1"), _part("i", "o1"), _part("i", "o2", 1), _part("j", "o3")]
+_KEYSETS: list[Record] = [
+    {"id": name, "mint": MINT, "unit": "sat", "active": 1, "listed": 1, "input_fee_ppk": "0", "final_expiry": None,
+     "keys": "{}", "derivation": number}
+    for name, number in (("01", 1), ("02", 1), ("03", 2), ("04", None))
+]  # fmt: skip
+
+
+def _keeps_apart(rows: Sequence[Record], *indexes: str, single: str | None = None) -> list[Record]:
+    """Those rows that one store can hold, the first of them first."""
+    held: list[Record] = []
+    for row in rows:
+        clash = any(row[index] == one[index] and row[index] is not None for one in held for index in indexes)
+        clash |= single is not None and any(one["single"] and row["single"] and row[single] == one[single] for one in held)
+        held += [] if clash else [dict(row)]
+    return held
+
+
+@st.composite
+def _busy_wallet(draw: st.DrawFn) -> dict[str, list[Record]]:
+    """Rows of every table with a unique index beside its key: valid by themselves, and of few names so that sides collide."""
+
+    def some(rows: Sequence[Record]) -> list[Record]:
+        return draw(st.lists(st.sampled_from(rows), unique_by=lambda row: str(row), max_size=4))
+
+    operations: list[Record] = []
+    claims: list[Record] = []
+    taken: set[str] = set()
+    for name, quotes in _CLAIMS_OF.items():
+        state = draw(st.sampled_from(("OPEN", "FAILED", "DONE", "none")))
+        if state == "none" or (state == "OPEN" and taken & set(quotes)):
+            continue
+        taken |= set(quotes) if state == "OPEN" else set()
+        operations.append(operation(name, state, kind="mint", quote=quotes[0] if len(quotes) == 1 else None))
+        claims += [_claimed(name, quote, position=at, is_open=int(state == "OPEN")) for at, quote in enumerate(quotes)]
+    payments = [row | {"single": draw(st.integers(0, 1))} for row in some(_PAID)]
+    return {
+        "wallet_operation": operations,
+        "wallet_output": [output(str(row["id"]), secret=str(row["id"])) for row in operations if row["state"] != "DONE"],
+        "wallet_claim": claims,
+        "wallet_request_receipt": _keeps_apart(some(_RECEIPTS), "coins", single="request"),
+        "wallet_request_payment": _keeps_apart(payments, single="fingerprint"),
+        "wallet_transfer": _keeps_apart(some(_TRANSFERS), "melt_quote"),
+        "wallet_payment_part": _keeps_apart(some(_PARTS), "operation"),
+        "wallet_keyset": _keeps_apart(some(_KEYSETS), "derivation"),
+    }
+
+
+@given(a=_busy_wallet(), b=_busy_wallet())
+@settings(max_examples=200, deadline=None)
+def test_no_index_of_the_store_stops_a_merge(a: dict[str, list[Record]], b: dict[str, list[Record]]) -> None:
+    """Whatever two sides have, the store takes what was merged; and merging the same again changes nothing."""
+
+    async def main() -> None:
+        storage = await memory_storage()
+        try:
+            await storage.transact(lambda tx: STORE.fill(tx, a))
+
+            async def body(tx: Transaction) -> dict[str, Changes]:
+                changes, _ = merge_tables(await STORE.tables(tx), b)
+                await STORE.write(tx, changes)
+                return merge_tables(await STORE.tables(tx), b)[0]
+
+            again = await storage.transact(body)
+            assert {name: change for name, change in again.items() if change.rows or change.removed} == {}
+        finally:
+            await storage.close()
+
+    run_virtual(main())

@@ -27,10 +27,10 @@ _COIN = "y, mint, unit, keyset, amount, secret, c, witness, dleq_e, dleq_s, dleq
 class SqlPlacementStore:
     """Implements `wallet.placement_ports.PlacementStore`; `SqlWalletStore` adds the rest."""
 
-    async def add_transfer(self, tx: Transaction, transfer: Transfer) -> None:
-        """Insert a transfer."""
-        await tx.execute(
-            f"INSERT INTO wallet_transfer ({_TRANSFER}) {places(12)}",
+    async def add_transfer(self, tx: Transaction, transfer: Transfer) -> bool:
+        """Insert a transfer; False if there is one of its payment."""
+        inserted = await tx.execute(
+            f"INSERT INTO wallet_transfer ({_TRANSFER}) {places(12)} ON CONFLICT DO NOTHING",
             transfer.transfer_id,
             transfer.source,
             transfer.destination,
@@ -44,6 +44,7 @@ class SqlPlacementStore:
             transfer.created_at,
             transfer.updated_at,
         )
+        return inserted == 1
 
     async def transfer(self, tx: Transaction, transfer_id: str) -> Transfer | None:
         """One transfer."""

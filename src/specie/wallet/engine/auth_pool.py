@@ -93,7 +93,8 @@ class Pool:
         await self._move(token, BlindTokenState.UNCERTAIN)
 
     async def _move(self, token: BlindToken, state: BlindTokenState) -> None:
-        await self._storage.transact(lambda tx: self._store.move(tx, token.secret, state, self._clock.now()))
+        now = self._clock.now()
+        await self._storage.transact(lambda tx: self._store.move(tx, token.secret, state, now))
 
     async def drop(self, token: BlindToken) -> None:
         """It is spent."""

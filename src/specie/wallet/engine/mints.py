@@ -16,7 +16,7 @@ from specie.wallet.engine.context import Context
 from specie.wallet.errors import KeysetCollisionError, UnsupportedError
 from specie.wallet.holding import KnownKeyset, MintRecord
 
-__all__ = ["active_keyset", "add_mint", "fresh_keysets", "known_mint", "refresh"]
+__all__ = ["active_keyset", "add_mint", "fresh_keysets", "known_mint", "known_mints", "refresh"]
 
 _DERIVATION_MODULUS = 2**31 - 1
 
@@ -24,6 +24,11 @@ _DERIVATION_MODULUS = 2**31 - 1
 async def known_mint(ctx: Context, mint: str) -> bool:
     """Whether the owner has added this mint."""
     return any(record.url == mint for record in await ctx.storage.read(ctx.store.mints))
+
+
+async def known_mints(ctx: Context) -> set[str]:
+    """The mints the owner has added. Coins may be at others: those of operations that a forced removal did not wait for."""
+    return {record.url for record in await ctx.storage.read(ctx.store.mints)}
 
 
 async def add_mint(ctx: Context, mint: str) -> MintRecord:

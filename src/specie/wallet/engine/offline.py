@@ -82,8 +82,9 @@ class Offline:
         check_policy(rules)
         allowed = OfflinePolicy(**{**asdict(rules), "mints": tuple(mint_url_checked(url) for url in rules.mints)})
 
+        now = ctx.clock.now()
+
         async def judge(tx: Transaction, whole: Token) -> None:
-            now = ctx.clock.now()
             keys = set(await ctx.store.keys(tx, _KEYS))
             seen = next((one.refreshed_at for one in await ctx.store.mints(tx) if one.url == whole.mint), None)
             if seen is None:
@@ -92,16 +93,16 @@ class Offline:
                 OfflineCoin(whole.mint, whole.unit, one.amount, safe_until(parse_secret(one.secret), keys, now), now)
                 for one in whole.proofs
             ]
-            check_receipt(allowed, fresh, await self._held(tx), looked_at=seen, now=now)
+            check_receipt(allowed, fresh, await self._held(tx, now), looked_at=seen, now=now)
 
         return await receive.receive_offline(ctx, token, preimage=preimage, judge=judge)
 
     async def status(self) -> list[Unsettled]:
         """What was received off-line and is not settled, the most urgent first, with its risk; asks nobody."""
         ctx = self._context
-        held = await ctx.storage.read(self._held)
-        warn_s = (await self.policy() or OfflinePolicy()).warn_s
         now = ctx.clock.now()
+        held = await ctx.storage.read(lambda tx: self._held(tx, now))
+        warn_s = (await self.policy() or OfflinePolicy()).warn_s
         groups: dict[tuple[str, str, int | None], list[OfflineCoin]] = defaultdict(list)
         for coin in held:
             until = coin.until if coin.until is None or coin.until >= now else 0
@@ -140,8 +141,11 @@ class Offline:
             except SpecieError as error:
                 report.problems.append(f"{group.mint}: {error.detail}")
                 continue
+            kept = sum(one.proof.amount for one, _ in await ctx.storage.read(ctx.store.unswapped) if one.y in only)
+            if kept:
+                report.problems.append(f"{group.mint}: {kept} {group.unit} were refused, and stay")
             report.settled += settled
-            report.short += group.amount - settled
+            report.short += group.amount - settled - kept
         report.left = tuple(await self.status())
         return report
 
@@ -154,8 +158,8 @@ class Offline:
         policy = await self.policy()
         return policy is not None and policy.settle and bool(await self._context.storage.read(self._context.store.unswapped))
 
-    async def _held(self, tx: Transaction) -> list[OfflineCoin]:
-        store, now = self._context.store, self._context.clock.now()
+    async def _held(self, tx: Transaction, now: int) -> list[OfflineCoin]:
+        store = self._context.store
         keys = set(await store.keys(tx, _KEYS))
         return [
             OfflineCoin(

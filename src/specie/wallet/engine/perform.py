@@ -39,6 +39,7 @@ __all__ = [
     "KeysetLeftError",
     "RebuildError",
     "as_mint_quote",
+    "check_unspent",
     "perform",
     "restored_pairs",
     "spent_of",
@@ -209,6 +210,18 @@ async def states_of(ctx: Context, mint: str, ys: Sequence[bytes]) -> dict[bytes,
     if any(y not in states for y in ys):
         raise PeerFaultError("the mint left a coin out of its answer", peer=mint)
     return states
+
+
+async def check_unspent(ctx: Context, mint: str, ys: Sequence[bytes]) -> None:
+    """Ask before a swap of coins that strangers gave us (NUT-07). ProofsSpentError, ProofsPendingError.
+
+    A swap that fails uses up secrets of the seed, and strangers must not make gaps in them: `restore` would stop there.
+    """
+    states = await states_of(ctx, mint, ys)
+    if State.SPENT in states.values():
+        raise ProofsSpentError
+    if State.PENDING in states.values():
+        raise ProofsPendingError
 
 
 def spent_of(states: dict[bytes, State]) -> list[bytes]:

@@ -14,6 +14,7 @@ from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError
 from specie.kernel.money import sat_ceil_from_msat, unit_checked
 from specie.lightning.invoice import bare_invoice, invoice_amount_msat
 from specie.lightning.offer import decode_offer
+from specie.storage.ports import Transaction
 from specie.wallet.destination import Destination, is_address, parse_destination
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.methods import required, setting_of
@@ -136,7 +137,19 @@ async def request_melt_quote(
         stored = with_fee(stored, option)
     elif fee_index is not None or blocks is not None:
         raise MalformedError("this payment has no fee options to choose from")
-    await ctx.storage.transact(lambda tx: ctx.store.save_melt_quote(tx, stored))
+
+    async def body(tx: Transaction) -> bool:
+        before = await ctx.store.melt_quote(tx, mint, stored.quote)
+        if before is not None and (before.request.lower(), before.amount, before.part_msat) != wanted_of:
+            return False
+        if before is None or before.state == MeltState.UNPAID:  # what is known of a payment is not forgotten for a new price
+            await ctx.store.save_melt_quote(tx, stored)
+        return True
+
+    wanted_of = (text.lower(), stored.amount, stored.part_msat)
+
+    if not await ctx.storage.transact(body):
+        raise PeerFaultError("the mint gave the id of another quote", peer=mint)
     return stored
 
 

@@ -6,6 +6,7 @@ on a DLEQ proof on every coin, against keys that were known before, and keeps th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ from specie.wallet.engine.context import Context
 from specie.wallet.engine.locks import unlocked
 from specie.wallet.engine.mints import active_keyset, add_mint, fresh_keysets, known_mint
 from specie.wallet.engine.outputs import derived_outputs, kept_amounts
-from specie.wallet.engine.perform import RebuildError, perform
+from specie.wallet.engine.perform import RebuildError, perform, spent_of, states_of
 from specie.wallet.engine.tokens import check_dleq, resolved
 from specie.wallet.errors import FeeExceedsValueError, MintLeavingError, MintUntrustedError, TokenLockedError, TokenUnknownError
 from specie.wallet.history import HistoryEntry
@@ -241,29 +242,50 @@ async def secure(ctx: Context, mint: str, unit: str, *, only: Collection[bytes] 
         for p in await ctx.storage.read(lambda tx: ctx.store.proofs(tx, mint=mint, unit=unit, states=(CoinState.UNSPENT,)))
         if p.unswapped and (only is None or p.y in only)
     ]
-    total = 0
-    for group in _groups(stored):
-        token = Token(mint, unit, tuple(p.proof for p in group))
+    total, refusal = 0, None
+    for group in _groups(await _live(ctx, mint, stored), await ctx.array_limit(mint)):
         try:
-            operation = await swap_in(ctx, token, Purpose.SECURE, preimage=None, reserve=True)
-        except ProofsSpentError:
-            rest = [p for p in group if p.y not in await _spent(ctx, group)]
-            ctx.telemetry.event("wallet_offline_coins_spent", mint=mint, coins=len(group) - len(rest))
-            if not rest:
-                continue
-            token = Token(mint, unit, tuple(p.proof for p in rest))
-            operation = await swap_in(ctx, token, Purpose.SECURE, preimage=None, reserve=True)
-        total += operation.amount
+            total += await _secured(ctx, mint, unit, group)
+        except RefusedError as error:
+            refusal = error
+            for alone in () if len(group) == 1 or _is_together(group[0]) else group:  # one bad coin must not keep the others
+                with contextlib.suppress(RefusedError):
+                    total += await _secured(ctx, mint, unit, [alone])
+    if refusal is not None and not total:
+        raise refusal
     return total
 
 
-async def _spent(ctx: Context, group: Sequence[StoredProof]) -> set[bytes]:
-    found = await ctx.storage.read(lambda tx: ctx.store.proofs_by_y(tx, [p.y for p in group]))
-    return {p.y for p in found if p.state is CoinState.SPENT}
+async def _live(ctx: Context, mint: str, stored: Sequence[StoredProof]) -> list[StoredProof]:
+    """Those that the mint does not call SPENT; the others are SPENT here, too. A swap that fails would use up secrets."""
+    spent = spent_of(await states_of(ctx, mint, [p.y for p in stored]))
+    if spent:
+        now = ctx.clock.now()
+        await ctx.storage.transact(lambda tx: ctx.store.move_proofs(tx, spent, (CoinState.UNSPENT,), CoinState.SPENT, now))
+        ctx.telemetry.event("wallet_offline_coins_spent", mint=mint, coins=len(spent))
+    return [p for p in stored if p.y not in spent]
 
 
-def _groups(stored: Sequence[StoredProof]) -> list[list[StoredProof]]:
-    """Coins that can be swapped in one request: each SIG_ALL condition by itself, all others at once."""
+async def _secured(ctx: Context, mint: str, unit: str, group: Sequence[StoredProof]) -> int:
+    """Swap some in one request; those that were spent just now are left out."""
+    token = Token(mint, unit, tuple(p.proof for p in group))
+    try:
+        return (await swap_in(ctx, token, Purpose.SECURE, preimage=None, reserve=True)).amount
+    except ProofsSpentError:
+        rest = await _live(ctx, mint, group)
+        if not rest:
+            return 0
+        token = Token(mint, unit, tuple(p.proof for p in rest))
+        return (await swap_in(ctx, token, Purpose.SECURE, preimage=None, reserve=True)).amount
+
+
+def _is_together(stored: StoredProof) -> bool:
+    condition = parse_secret(stored.proof.secret)
+    return condition is not None and condition.sigflag is SigFlag.SIG_ALL
+
+
+def _groups(stored: Sequence[StoredProof], limit: int) -> list[list[StoredProof]]:
+    """Coins that can be swapped in one request: each SIG_ALL condition by itself, all others at once, up to `limit`."""
     plain: list[StoredProof] = []
     together: dict[tuple[object, ...], list[StoredProof]] = {}
     for one in stored:
@@ -273,4 +295,4 @@ def _groups(stored: Sequence[StoredProof]) -> list[list[StoredProof]]:
             together.setdefault((secret.kind, secret.data, secret.tags), []).append(one)
         else:
             plain.append(one)
-    return [group for group in (plain, *together.values()) if group]
+    return [*(plain[at : at + limit] for at in range(0, len(plain), limit)), *together.values()]

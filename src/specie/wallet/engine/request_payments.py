@@ -35,6 +35,7 @@ from specie.ecash.token import decode_token
 from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError, UnavailableError, UncertainError
 from specie.storage.ports import Transaction
 from specie.wallet.engine.context import Context
+from specie.wallet.engine.mints import known_mints
 from specie.wallet.engine.send import SendOrder, send
 from specie.wallet.engine.tokens import resolved
 from specie.wallet.errors import (
@@ -134,9 +135,9 @@ class RequestPayments:
         """The mint to pay from and what is owed on top: one that is listed if possible, then the fullest."""
         ctx = self._ctx
         free: dict[str, int] = {}
-        for stored in spendable(
-            await ctx.storage.read(lambda tx: ctx.store.proofs(tx, unit=unit, states=(CoinState.UNSPENT,)))
-        ):
+        known = await known_mints(ctx)
+        held = await ctx.storage.read(lambda tx: ctx.store.proofs(tx, unit=unit, states=(CoinState.UNSPENT,)))
+        for stored in (one for one in spendable(held) if one.mint in known):
             free[stored.mint] = free.get(stored.mint, 0) + stored.proof.amount
         best = 0
         for url in sorted(free, key=lambda one: (one not in request.mints, -free[one], one)):

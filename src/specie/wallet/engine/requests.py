@@ -47,12 +47,13 @@ from specie.storage.ports import Transaction
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.locks import fresh_key
 from specie.wallet.engine.mints import add_mint, fresh_keysets, known_mint
-from specie.wallet.engine.perform import perform, taken_up
+from specie.wallet.engine.perform import check_unspent, perform, taken_up
 from specie.wallet.engine.receive import swap_in
 from specie.wallet.engine.request_payments import RequestPayments, melt_methods
 from specie.wallet.engine.tokens import resolved
 from specie.wallet.errors import (
     FeeExceedsValueError,
+    MintLeavingError,
     MintUnknownError,
     MintUntrustedError,
     OperationBusyError,
@@ -115,10 +116,11 @@ class Requests:
         """Ask for ecash: show `text` or `short` of the result to the payer.
 
         `amount` is what shall be left once the coins are swapped; None leaves it to the payer. `mints`: of ours, by default
-        all that have the unit; with `mints_preferred` others are named acceptable, too, and `methods` say by what they
-        must melt and what that costs. Payments come to the URL `post` (see `PaymentReceiver`), or over Nostr by `relays`, to a
-        key made for this request alone; with neither they are handed over in-band and given to `accept`. `lock` True locks
-        the coins to a fresh key of ours. MintUnknownError, MalformedError; TransportUnsupportedError without Nostr.
+        all that have the unit but those being left; with `mints_preferred` others are named acceptable, too, and `methods`
+        say by what they must melt and what that costs. Payments come to the URL `post` (see `PaymentReceiver`), or over Nostr
+        by `relays`, to a key made for this request alone; with neither they are handed over in-band and given to `accept`.
+        `lock` True locks the coins to a fresh key of ours. MintUnknownError, MintLeavingError, MalformedError;
+        TransportUnsupportedError without Nostr.
         """
         ctx = self._ctx
         unit = unit_checked(unit)
@@ -164,8 +166,9 @@ class Requests:
     async def _own_mints(self, mints: Sequence[str] | None, unit: str) -> tuple[str, ...]:
         ctx = self._ctx
         known = [record.url for record in await ctx.storage.read(ctx.store.mints)]
+        gone = {one.mint for one in await ctx.storage.read(ctx.store.leaving)}
         if mints is None:
-            found = [url for url in known if ctx.choose_keyset(await ctx.keysets(url), unit) is not None]
+            found = [url for url in known if url not in gone and ctx.choose_keyset(await ctx.keysets(url), unit) is not None]
             if not found:
                 raise MintUnknownError(f"(none for {unit})")
             return tuple(found)
@@ -175,6 +178,8 @@ class Requests:
         for url in wanted:
             if url not in known:
                 raise MintUnknownError(url)
+            if url in gone:
+                raise MintLeavingError(url)
         return tuple(dict.fromkeys(wanted))
 
     async def _own(self, record: RequestRecord) -> OwnRequest:
@@ -321,8 +326,9 @@ class Requests:
         fee = fee_of(ppk[proof.id] for proof in token.proofs)
         if fee >= token.amount:
             raise FeeExceedsValueError(fee, token.amount, token.unit)
-        receipt_id = ctx.new_id()
+        receipt_id, now = ctx.new_id(), ctx.clock.now()
         only = own.request.single_use is True
+        await check_unspent(ctx, token.mint, [proof.y for proof in token.proofs])
 
         async def also(tx: Transaction, operation_id: str) -> None:
             claim = RequestReceipt(
@@ -333,7 +339,7 @@ class Requests:
                 amount=token.amount - fee,
                 fee=fee,
                 memo=token.memo,
-                created_at=ctx.clock.now(),
+                created_at=now,
                 operation=operation_id,
                 coins=coins,
             )

@@ -42,6 +42,7 @@ from specie.storage.ports import Transaction
 from specie.wallet.engine import journal
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.methods import setting_of, splits
+from specie.wallet.engine.mints import known_mints
 from specie.wallet.engine.pay import PartOutcome, Payment, build_payment, pay_journalled, refuse_twice
 from specie.wallet.engine.prices import Asked, request_melt_quote
 from specie.wallet.errors import (
@@ -121,7 +122,10 @@ async def _sources(ctx: Context, unit: str, mints: Sequence[str], without: Seque
     for stored in spendable(await ctx.storage.read(lambda tx: ctx.store.proofs(tx, unit=unit, states=(CoinState.UNSPENT,)))):
         by_mint.setdefault(stored.mint, []).append(stored)
     found: dict[str, Source] = {}
+    known = await known_mints(ctx)
     for mint, coins in sorted(by_mint.items()):
+        if mint not in known:
+            continue
         info = await ctx.info(mint)
         if mint in without or (mints and mint not in mints) or not splits(info, _METHOD, unit):
             continue

@@ -25,7 +25,6 @@ from hashlib import sha256
 
 from specie.ecash.codes import KeysetUnknownError, ProofsPendingError, ProofsSpentError
 from specie.ecash.payload import PaymentPayload
-from specie.ecash.proof import State
 from specie.ecash.requests import LockOption, Mismatch, PaymentMismatchError, PaymentRequest, verify_payment
 from specie.ecash.token import Token, TokenDraft, decode_token, encode_token, resolve_token
 from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError, UnavailableError, UncertainError
@@ -34,7 +33,7 @@ from specie.storage.ports import Transaction
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.locks import fresh_key
 from specie.wallet.engine.mints import fresh_keysets, known_mint, refresh
-from specie.wallet.engine.perform import perform, states_of, taken_up
+from specie.wallet.engine.perform import check_unspent, perform, taken_up
 from specie.wallet.engine.receive import receive, receive_offline
 from specie.wallet.errors import TokenUsedError
 from specie.wallet.operation import Operation
@@ -84,7 +83,8 @@ class Till:
         if amount_checked(amount) == 0:
             raise MalformedError("a price is positive")
         unit = unit_checked(unit)
-        known = [record.url for record in await self._ctx.storage.read(self._ctx.store.mints)]
+        gone = {one.mint for one in await self._ctx.storage.read(self._ctx.store.leaving)}
+        known = [record.url for record in await self._ctx.storage.read(self._ctx.store.mints) if record.url not in gone]
         asked = [url for url in mints or known if url in known]
         usable = [url for url in asked if self._ctx.choose_keyset(await self._ctx.keysets(url), unit) is not None]
         if not usable or (mints and len(asked) != len(mints)):
@@ -255,16 +255,8 @@ class Till:
                 if await self._unswapped(taking) + taking.amount <= cap:
                     await receive_offline(self._ctx, text, preimage=None)
                     return
-        await self._check_unspent(taking.mint, ys)
+        await check_unspent(self._ctx, taking.mint, ys)
         await receive(self._ctx, text, preimage=None, trust=False)
-
-    async def _check_unspent(self, mint: str, ys: Sequence[bytes]) -> None:
-        """Ask before the swap: one that fails uses up secrets of the seed, and strangers must not make gaps in them."""
-        states = await states_of(self._ctx, mint, ys)
-        if State.SPENT in states.values():
-            raise ProofsSpentError
-        if State.PENDING in states.values():
-            raise ProofsPendingError
 
     async def _unswapped(self, taking: Taking) -> int:
         ctx = self._ctx

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from specie.ecash.info import MethodSetting
 from specie.ecash.mint_url import mint_url_checked
 from specie.ecash.quote import MeltState
-from specie.kernel.errors import InvariantError, MalformedError, SpecieError
+from specie.kernel.errors import InvariantError, MalformedError, PeerFaultError, SpecieError
 from specie.kernel.money import unit_checked
 from specie.lightning.invoice import decode_invoice
 from specie.wallet.engine import pay
@@ -149,7 +149,8 @@ class Transfers:
         ctx, wait = self._context, self._context.settings.payment_wait_s if wait_s is None else wait_s
         ctx.busy.add(transfer.transfer_id)
         try:
-            await ctx.storage.transact(lambda tx: ctx.store.add_transfer(tx, transfer))
+            if not await ctx.storage.transact(lambda tx: ctx.store.add_transfer(tx, transfer)):
+                raise PeerFaultError("the mint gave the quote of another transfer", peer=order.source)
             return await self._run(transfer, plan, order, wait)
         finally:
             ctx.busy.discard(transfer.transfer_id)

@@ -210,8 +210,10 @@ class Wallet:
         if url is not None:
             return [await self._known(url)]
         free: dict[str, int] = defaultdict(int)
+        known = await mints.known_mints(self._context)
         for stored in spendable(await self._proofs(unit=unit)):
-            free[stored.mint] += stored.proof.amount
+            if stored.mint in known:
+                free[stored.mint] += stored.proof.amount
         gone = {one.mint for one in await self.exits.leaving()}
         enough = sorted((mint for mint in free if free[mint] >= amount), key=lambda mint: (mint not in gone, -free[mint], mint))
         if not enough:
@@ -501,8 +503,8 @@ class Wallet:
 
     async def rotate(self) -> int:
         """Move coins off keysets that are inactive or about to expire, at every mint that answers; how much was moved."""
-        moved = 0
-        for mint, unit in sorted({(p.mint, p.unit) for p in spendable(await self._proofs())}):
+        moved, known = 0, await mints.known_mints(self._context)
+        for mint, unit in sorted({(p.mint, p.unit) for p in spendable(await self._proofs()) if p.mint in known}):
             try:
                 moved += await reshape.rotate(self._context, mint, unit)
             except UnavailableError as error:
