@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import runpy
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ VECTORS = ROOT / "tests" / "vectors"
 FLAGS = "tests/unit/server/test_flags.py::"
 WALLET = "tests/unit/wallet/"
 INTEROP = "tests/interop/"
-BOTH = ("cashu-ts", "Nutshell")
+MET: dict[int, dict[str, str]] = runpy.run_path(str(ROOT / INTEROP / "met.py"))["MET"]
 DEFAULT, NONE, METHOD = "by default", "no flag", "as a method of 4 and 5"
 
 HEAD = """\
@@ -59,15 +60,13 @@ NOTES = """\
 
 @dataclass(frozen=True)
 class Row:
-    """One NUT. Tests that show a side of it (several with commas), None where there is nothing; peers with theirs."""
+    """One NUT. Tests that show a side of it (several with commas), None where there is nothing; peers stand in `met.py`."""
 
     nut: str
     about: str
     mint: str | None
     wallet: str | None
     announced: str = NONE
-    peers: tuple[str, ...] = ()
-    interop: str | None = None
     vectors: tuple[str, ...] = ()
     """Files below tests/vectors/cashu, without `.json`; of other folders with it."""
 
@@ -78,8 +77,6 @@ ROWS = (
         "blinding, tokens",
         "tests/unit/mint/test_swap.py::test_gives_coins_of_the_amounts_asked_for",
         WALLET + "test_end_to_end.py::test_money_goes_round",
-        peers=BOTH,
-        interop=INTEROP + "test_tokens.py::test_a_token_crosses",
         vectors=(
             "error-codes",
             "nut00-blind-signatures",
@@ -96,8 +93,6 @@ ROWS = (
         "keys",
         "tests/unit/server/test_api.py::test_info_keys_and_keysets",
         WALLET + "test_keysets.py::test_wrong_id_is_left_out",
-        peers=BOTH,
-        interop=INTEROP + "test_wallets.py::test_mints",
         vectors=("nut01-keysets", "nut01-minor-units"),
     ),
     Row(
@@ -105,8 +100,6 @@ ROWS = (
         "keysets, fees",
         "tests/unit/mint/test_swap.py::test_takes_the_input_fee_once_for_all_inputs",
         WALLET + "test_keysets.py::test_rotation_moves_everything_off_the_old_keyset",
-        peers=BOTH,
-        interop=INTEROP + "test_keysets.py::test_coins_of_a_replaced_keyset_stay_good",
         vectors=("nut02-fees", "nut02-keyset-ids", "peer-keyset-id-parsing"),
     ),
     Row(
@@ -114,8 +107,6 @@ ROWS = (
         "swap",
         "tests/unit/mint/test_swap.py::test_refuses_a_second_spend",
         WALLET + "test_over_http.py::test_every_verb",
-        peers=BOTH,
-        interop=INTEROP + "test_wallets.py::test_swaps",
     ),
     Row(
         "04",
@@ -123,8 +114,6 @@ ROWS = (
         FLAGS + "minting",
         WALLET + "test_methods.py::test_every_deposit_is_seen_and_claimed",
         DEFAULT,
-        BOTH,
-        INTEROP + "test_wallets.py::test_mints",
         ("nut04-method-names",),
     ),
     Row(
@@ -133,16 +122,12 @@ ROWS = (
         FLAGS + "melting",
         WALLET + "test_over_http.py::test_every_verb",
         DEFAULT,
-        BOTH,
-        INTEROP + "test_wallets.py::test_melts_a_strangers_invoice",
     ),
     Row(
         "06",
         "what a mint says of itself",
         FLAGS + "array_length",
         WALLET + "test_methods.py::test_a_method_that_is_not_announced_is_not_asked_for",
-        peers=BOTH,
-        interop=INTEROP + "test_wallets.py::test_mints",
     ),
     Row(
         "07",
@@ -150,8 +135,6 @@ ROWS = (
         FLAGS + "state",
         WALLET + "test_receive.py::test_offline_coins_that_were_spent_meanwhile",
         DEFAULT,
-        BOTH,
-        INTEROP + "test_wallets.py::test_mints",
     ),
     Row(
         "08",
@@ -159,8 +142,6 @@ ROWS = (
         FLAGS + "change",
         WALLET + "test_payments.py::test_wrong_change_is_a_fault_and_loses_nothing",
         DEFAULT,
-        BOTH,
-        INTEROP + "test_wallets.py::test_melts_a_strangers_invoice",
         ("nut08-blank-outputs",),
     ),
     Row(
@@ -169,8 +150,6 @@ ROWS = (
         FLAGS + "restore",
         WALLET + "test_restore.py::test_restores_the_balance_over_all_keysets",
         DEFAULT,
-        BOTH,
-        INTEROP + "test_wallets.py::test_restores_from_its_words",
     ),
     Row(
         "10",
@@ -178,8 +157,6 @@ ROWS = (
         FLAGS + "conditions",
         WALLET + "test_receive.py::test_no_lock_at_a_mint_that_does_not_enforce_it",
         DEFAULT,
-        BOTH,
-        INTEROP + "test_tokens.py::test_a_locked_token_crosses",
         ("nut10-tags", "peer-nut10-secrets"),
     ),
     Row(
@@ -188,8 +165,6 @@ ROWS = (
         FLAGS + "p2pk",
         WALLET + "test_receive.py::test_locked_to_a_key",
         DEFAULT,
-        BOTH,
-        INTEROP + "test_tokens.py::test_a_locked_token_crosses",
         ("nut11-key-canonicalisation", "nut11-p2pk-proofs", "nut11-sig-all"),
     ),
     Row(
@@ -198,8 +173,6 @@ ROWS = (
         FLAGS + "proofs",
         WALLET + "test_receive.py::test_forged_dleq_is_refused_online_and_offline",
         DEFAULT,
-        BOTH,
-        INTEROP + "test_trust.py::test_a_token_with_a_false_dleq_is_refused",
         ("nut12-dleq",),
     ),
     Row(
@@ -208,8 +181,6 @@ ROWS = (
         None,
         WALLET + "test_restore.py::test_restored_wallet_never_uses_a_secret_twice",
         NONE,
-        BOTH,
-        INTEROP + "test_words.py::test_another_wallet_restores_the_words",
         ("nut13-deterministic-secrets",),
     ),
     Row(
@@ -218,8 +189,6 @@ ROWS = (
         FLAGS + "htlc",
         WALLET + "test_receive.py::test_hash_lock",
         DEFAULT,
-        BOTH,
-        INTEROP + "test_tokens.py::test_a_hash_locked_token_crosses",
         ("nut14-htlc", "peer-htlc-preimages"),
     ),
     Row(
@@ -228,8 +197,6 @@ ROWS = (
         "tests/unit/mint/test_melt_methods.py::test_two_mints_pay_one_invoice_together",
         WALLET + "test_real_methods.py::test_three_mints_pay_one_invoice",
         DEFAULT,
-        BOTH,
-        INTEROP + "test_methods.py::test_an_invoice_is_paid_by_two_mints",
     ),
     Row(
         "16",
@@ -237,8 +204,6 @@ ROWS = (
         None,
         "tests/unit/cli/test_frames.py::test_png_frames_read_by_a_qr_reader_are_the_token",
         NONE,
-        ("bc-ur",),
-        INTEROP + "test_frames.py::test_they_read_ours_out_of_order_and_with_losses",
         ("ur.json",),
     ),
     Row(
@@ -247,8 +212,6 @@ ROWS = (
         FLAGS + "news",
         WALLET + "test_news.py::test_news_that_are_not_announced_are_polled_for",
         DEFAULT,
-        BOTH,
-        INTEROP + "test_wallets.py::test_hears_of_a_payment_by_subscription",
     ),
     Row(
         "18",
@@ -256,8 +219,6 @@ ROWS = (
         None,
         WALLET + "test_requests.py::test_request_is_paid_in_band_and_redeemed",
         NONE,
-        ("cashu-ts",),
-        INTEROP + "test_requests.py::test_cashu_ts_pays_our_request",
         ("nut18-payment-requests", "draft-nut18-nut26-preferences", "peer-payment-requests"),
     ),
     Row(
@@ -266,8 +227,6 @@ ROWS = (
         FLAGS + "cached",
         WALLET + "test_batch.py::test_a_lost_batch_is_sent_again_to_the_byte",
         DEFAULT,
-        ("cashu-ts",),
-        INTEROP + "test_methods.py::test_a_quote_is_minted_by_either_signature",
     ),
     Row(
         "20",
@@ -275,8 +234,6 @@ ROWS = (
         FLAGS + "locked_quotes",
         WALLET + "test_derived_keys.py::test_a_quote_paid_while_the_wallet_was_lost",
         DEFAULT,
-        BOTH,
-        INTEROP + "test_wallets.py::test_mints_from_a_quote_locked_to_its_key",
         ("nut20-mint-quote-signatures", "draft-nut20-nut29-signature-v1"),
     ),
     Row(
@@ -285,8 +242,6 @@ ROWS = (
         FLAGS + "logins",
         WALLET + "test_auth.py::test_a_login_alone_where_no_blind_tokens_are_asked_for",
         "with `mint.auth.openid_discovery`",
-        ("cashu-ts", "oidc-provider"),
-        INTEROP + "test_auth.py::test_cashu_ts_with_a_login_and_blind_tokens",
         ("nut21-path-matching",),
     ),
     Row(
@@ -295,8 +250,6 @@ ROWS = (
         FLAGS + "blind_logins",
         WALLET + "test_auth.py::test_every_verb_with_blind_tokens",
         "with `mint.auth.blind_endpoints`",
-        ("cashu-ts", "oidc-provider"),
-        INTEROP + "test_auth.py::test_cashu_ts_with_a_login_and_blind_tokens",
     ),
     Row(
         "23",
@@ -304,8 +257,6 @@ ROWS = (
         FLAGS + "melting",
         WALLET + "test_real_methods.py::test_payments_of_every_method",
         METHOD,
-        BOTH,
-        INTEROP + "test_payments.py::test_an_invoice_without_an_amount_is_paid",
         ("bolt11.json", "peer-bolt11-amounts"),
     ),
     Row("24", "HTTP 402", None, "tests/e2e/test_paid_http.py::test_client_proxy_upstream"),
@@ -315,8 +266,6 @@ ROWS = (
         "tests/unit/mint/test_deposits.py::test_an_offer_is_paid_and_issued_in_parts",
         WALLET + "test_real_methods.py::test_payments_of_every_method",
         METHOD,
-        ("cashu-ts",),
-        INTEROP + "test_methods.py::test_an_offer_is_paid",
         ("bolt12.json",),
     ),
     Row(
@@ -325,8 +274,6 @@ ROWS = (
         None,
         "tests/vectors/test_requests.py::test_creq_b",
         NONE,
-        ("cashu-ts",),
-        INTEROP + "test_requests.py::test_cashu_ts_reads_ours",
         ("nut26-payment-requests",),
     ),
     Row(
@@ -342,8 +289,6 @@ ROWS = (
         None,
         WALLET + "test_blinded_locks.py::test_locked_to_a_blinded_key",
         NONE,
-        ("cashu-ts",),
-        INTEROP + "test_blinded_locks.py::test_a_blinded_token_crosses",
         ("nut28-p2bk",),
     ),
     Row(
@@ -352,9 +297,6 @@ ROWS = (
         FLAGS + "batches",
         WALLET + "test_batch.py::test_paid_quotes_are_minted_together",
         DEFAULT,
-        BOTH,
-        f"{INTEROP}test_methods.py::test_quotes_are_minted_together, "
-        f"{INTEROP}test_methods.py::test_our_wallet_mints_together_at_nutshell",
         ("nut29-batch-mint",),
     ),
     Row(
@@ -363,8 +305,6 @@ ROWS = (
         "tests/unit/mint/test_melt_methods.py::test_an_onchain_payment_from_its_quote_to_its_end",
         WALLET + "test_real_methods.py::test_deposits_of_every_method_and_a_reorganisation",
         METHOD,
-        ("cashu-ts",),
-        INTEROP + "test_methods.py::test_an_address_is_paid_at_a_chosen_fee",
     ),
     Row(
         "draft 388",
@@ -389,7 +329,7 @@ SPREAD = ("draft-derived-keys", "peer-json-shapes", "spec-json-examples")
 
 def main() -> int:
     """Write or compare; 1 if it is stale or names a test that is not there."""
-    named = [one for row in ROWS for names in (row.mint, row.wallet, row.interop) if names for one in names.split(", ")]
+    named = [one for row in ROWS for names in (row.mint, row.wallet, *met(row).values()) if names for one in names.split(", ")]
     missing = [one for one in named if not _is_there(one)]
     if missing:
         print("no such test: " + ", ".join(missing))
@@ -405,6 +345,12 @@ def main() -> int:
     return 0
 
 
+def met(row: Row) -> dict[str, str]:
+    """The peers that a NUT is met with, each with the test: what tests/interop/met.py says."""
+    found = MET.get(int(row.nut), {}) if row.nut.isdigit() else {}
+    return {peer: INTEROP + "{}.py::{}".format(*test.split("::")) for peer, test in found.items()}
+
+
 def _is_there(evidence: str) -> bool:
     file, name = evidence.split("::")
     path = ROOT / file
@@ -417,12 +363,15 @@ def page() -> str:
     head = "| NUT | about | mint | wallet | vectors | interop | announced |\n|---|---|---|---|---:|---|---|\n"
     table = "".join(
         f"| {row.nut} | {row.about} | {_said(row.mint)} | {_said(row.wallet)} | {counts[row.nut] or '–'} "
-        f"| {', '.join(row.peers) or '–'} | {row.announced} |\n"
+        f"| {', '.join(met(row)) or '–'} | {row.announced} |\n"
         for row in ROWS
     )
     proof = "\n## Evidence\n\nA test that shows each; `–` where there is nothing to show.\n\n"
     proof += "| NUT | mint | wallet | interop |\n|---|---|---|---|\n"
-    proof += "".join(f"| {row.nut} | {_named(row.mint)} | {_named(row.wallet)} | {_named(row.interop)} |\n" for row in ROWS)
+    proof += "".join(
+        f"| {row.nut} | {_named(row.mint)} | {_named(row.wallet)} | {_named(', '.join(dict.fromkeys(met(row).values())))} |\n"
+        for row in ROWS
+    )
     left = "\n## Vectors that are not run\n\n| records | reason |\n|---|---|\n"
     for reason in dict.fromkeys(reason for _, reason in skipped):
         left += f"| {', '.join(f'`{name}`' for name, why in skipped if why == reason)} | {reason} |\n"
