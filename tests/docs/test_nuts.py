@@ -54,5 +54,5 @@ def test_interop_peers_are_installed_ones() -> None:
     peers = {
         peer.strip() for line in lines if re.match(r"\| (draft )?\d", line) for peer in line.strip("|").split("|")[5].split(",")
     } - {"–"}
-    assert {"cashu-ts", "Nutshell"} <= peers
-    assert [peer for peer in peers if f"| {peer} " not in described] == []
+    assert {"cashu-ts wallet", "Nutshell wallet", "Nutshell mint"} <= peers
+    assert [peer for peer in peers if f"| {peer.split(' ')[0]} " not in described] == []
