@@ -81,6 +81,15 @@ async def test_who_names_the_amount_of_an_offer() -> None:
             await teller.price("bolt12", foreign_offer(1000, network=Network.BITCOIN))
 
 
+@virtual
+async def test_a_custom_method_takes_its_amount_beside_the_request() -> None:
+    """As other wallets send it, in the unit of the quote; `options.amountless` says the same."""
+    async with banking() as (_, teller):
+        target = await teller.quote("barter")
+        assert (await teller.price("barter", target.request, amount=16)).amount == 16
+        assert (await teller.price("barter", target.request, amount_msat=16_000)).amount == 16
+
+
 @pytest.mark.parametrize("method", ["bolt12", "barter"])
 @virtual
 async def test_an_own_request_is_paid_through_its_rail(method: str) -> None:

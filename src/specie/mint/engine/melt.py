@@ -95,6 +95,9 @@ __all__ = [
 LEASE_S = 30
 """A lease that was not renewed for so long belongs to a process that died."""
 
+_LIGHTNING = ("bolt11", "bolt12")
+"""Methods whose texts name an amount in `options.amountless`; all others name it beside the request (NUT-05, NUT-30)."""
+
 
 def _units_from_msat(amount_msat: int, unit: str) -> int:
     return amount_msat if unit == "msat" else sat_ceil_from_msat(amount_msat)
@@ -158,12 +161,12 @@ async def _price(rail: Rail, request: MeltQuoteRequest) -> OutgoingQuote:
         if part.amount_msat != request.mpp_msat:
             raise AmountMismatchError
         return part
-    if terms.outgoing_amount == "payer":
-        if request.amount is None:
-            raise MalformedError(f"method {request.method} needs the amount to pay")
+    if terms.outgoing_amount == "payer" and request.amount is None:
+        raise MalformedError(f"method {request.method} needs the amount to pay")
+    if request.amount is not None:
+        if request.method in _LIGHTNING or terms.outgoing_amount == "request":
+            raise MalformedError(f"method {request.method} takes no amount beside its request, but options.amountless")
         wanted: int | None = msat_from_amount(request.amount, request.unit)
-    elif request.amount is not None:
-        raise MalformedError(f"method {request.method} takes no amount beside its request, but options.amountless")
     elif request.amount_msat is not None and terms.outgoing_amount == "request":
         raise AmountlessUnsupportedError
     else:
