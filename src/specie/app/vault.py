@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from specie.app.system import SystemClock, SystemEntropy
 from specie.app.wallet_files import backup_key, database_key
@@ -36,9 +35,6 @@ from specie.wallet.backup import MOST_BYTES, Snapshot, backup_ways, open_backup,
 from specie.wallet.engine.merging import CoinLook, look_at_coins, merge
 from specie.wallet.errors import BackupForeignError, BackupMalformedError
 from specie.wallet.merge import RULES, MergeReport, Record, Tables
-
-if TYPE_CHECKING:
-    from specie.app.wallet import Wallet
 
 __all__ = [
     "DrillReport",
@@ -158,7 +154,7 @@ async def _tables_now(snapshot: Snapshot) -> dict[str, list[Record]]:
 class Vault:
     """The backups of one open wallet; `wallet.vault`."""
 
-    def __init__(self, wallet: Wallet, directory: Path, entropy_bytes: bytes, entropy: Entropy) -> None:
+    def __init__(self, wallet: WalletEngine, directory: Path, entropy_bytes: bytes, entropy: Entropy) -> None:
         """Made by `Wallet.open`."""
         self._wallet = wallet
         self._directory = directory
