@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
 from tests.support.components import skipped_by_component
 
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"  # never the keyring of whoever runs the tests
 settings.register_profile("specie", deadline=None, derandomize=True, database=None)
 settings.load_profile("specie")
 

@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import termios
+import threading
 import time
 from pathlib import Path
 
@@ -20,13 +21,31 @@ from tests.support.programs import SPECIE, home_environment, running_bank
 pytestmark = pytest.mark.e2e
 
 
-def _read(terminal: int, frames: int, timeout_s: float) -> str:
-    """What the terminal shows until so many QR codes were drawn."""
-    seen, end = "", time.monotonic() + timeout_s
-    while seen.count("█▀▀▀▀▀▀▀█") < 2 * frames and time.monotonic() < end:
-        if select.select([terminal], [], [], 0.2)[0]:
-            seen += os.read(terminal, 65536).decode(errors="replace")
-    return seen
+class _Terminal:
+    """Reads what a terminal shows until it is closed, as terminals do: a program that nobody reads would be held up."""
+
+    def __init__(self, terminal: int) -> None:
+        self.seen = ""
+        self.open = True
+        self._terminal = terminal
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while self.open:
+            if select.select([self._terminal], [], [], 0.2)[0]:
+                self.seen += os.read(self._terminal, 65536).decode(errors="replace")
+
+    def wait_for(self, frames: int, timeout_s: float) -> None:
+        """Until so many QR codes were drawn."""
+        end = time.monotonic() + timeout_s
+        while self.seen.count("█▀▀▀▀▀▀▀█") < 2 * frames and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Read no more."""
+        self.open = False
+        self._reader.join()
 
 
 def test_ctrl_c_ends_the_animation_and_prints_the_token(tmp_path: Path) -> None:
@@ -53,17 +72,19 @@ def test_ctrl_c_ends_the_animation_and_prints_the_token(tmp_path: Path) -> None:
             stderr=theirs,
             text=True,
         ) as process:
+            screen = _Terminal(ours)
             try:
-                seen = _read(ours, 4, 40)
+                screen.wait_for(4, 40)
                 process.send_signal(signal.SIGINT)
                 assert process.stdout is not None
                 token = process.stdout.read().strip()
                 code = process.wait(20)
             finally:
                 process.kill()
+                screen.close()
         os.close(theirs)
         os.close(ours)
-        assert seen.count("█▀▀▀▀▀▀▀█") >= 8, seen[-500:]
+        assert screen.seen.count("█▀▀▀▀▀▀▀█") >= 8, screen.seen[-500:]
         assert code == 0
         assert token.startswith("cashuB")
         assert "511 sat received" in run("receive", token, "--name", "bob")
