@@ -8,7 +8,6 @@ import http.server
 import json
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -22,6 +21,7 @@ import pytest
 
 from specie import SyncWallet
 from specie.keys import SealSource
+from tests.support.process import free_port
 from tests.support.programs import SPECIE, RunningBank, home_environment, running_bank
 
 pytestmark = pytest.mark.e2e
@@ -84,12 +84,6 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBank]:
     """One bank for all tests here."""
     with running_bank(tmp_path_factory.mktemp("bank"), "--autopay-delay", "0.1") as running:
         yield running
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
