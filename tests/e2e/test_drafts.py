@@ -47,7 +47,7 @@ def specie(home: Path, bank: RunningBank, *arguments: str, code: int = 0, stdin:
 
 def test_a_pool_deposits_and_words_find_it(home: Path, bank: RunningBank) -> None:
     """A pool has quotes locked to a published key paid; the owner claims one; the words find the other."""
-    key = specie(home, bank, "wallet", "deposit-key", "--name", "owner")["pubkey"]
+    key = specie(home, bank, "wallet", "deposit-key", "--name", "owner", "--key-file")["pubkey"]
     invoice = specie(home, bank, "wallet", "deposit-for", "21", key, "--name", "pool")["invoice"]
     specie(home, bank, "mint", "settle", invoice)
     found = specie(home, bank, "wallet", "deposits", "--name", "owner")

@@ -12,6 +12,8 @@ from specie.app.wallet import Wallet
 from specie.ecash import wire
 from specie.ecash.liabilities import Evidence, EvidenceKind, Signed
 from specie.kernel.errors import UnavailableError
+from specie.keys import SealSource
+from specie.mint import MintSettings
 from specie.wallet.engine.liabilities import MintLiabilities
 from specie.wallet.errors import UnsupportedError
 from specie.wallet.liabilities import KeptEvidence, LiabilityFault, LiabilityReport
@@ -32,7 +34,9 @@ def known(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default wallet knows a mint that nobody answers for."""
 
     async def make() -> None:
-        async with house() as bank, Wallet.open(clients=lambda url: _client(bank, url)) as wallet:
+        sealed = SealSource(play_key=True)
+        play = MintSettings(motd="play money")
+        async with house(settings=play) as bank, Wallet.open(sealed=sealed, clients=lambda url: _client(bank, url)) as wallet:
             await wallet.add_mint(MINT)
 
     asyncio.run(make())
