@@ -15,6 +15,7 @@ from specie._version import __version__
 from specie.app.system import SystemClock, SystemEntropy
 from specie.kernel import Clock, Entropy, InvariantError, Rail, RefusedError, Telemetry
 from specie.keys import OpenedSeed, SealSource, Signer
+from specie.keys.adapters.native_batch import NativeBatch, native_batch
 from specie.keys.adapters.seed_store import SeedStore
 from specie.keys.adapters.software import SoftwareSigner
 from specie.ledger import Ledger
@@ -121,7 +122,8 @@ async def open_bank(
         all_play = all(rail.play for rail in settings.rails)
         seeds = SeedStore(settings.data_dir, entropy=entropy)
         sealed = seeds.open_or_create(_seal_source(settings), all_play=all_play)
-        signer = SoftwareSigner(sealed.seed, entropy=entropy)
+        batch = native_batch()
+        signer = SoftwareSigner(sealed.seed, entropy=entropy, batch=batch if isinstance(batch, NativeBatch) else None)
         stack.push_async_callback(signer.close)
         sealed = OpenedSeed(b"", sealed.kind, sealed.created, sealed.where)
         storage = await _open_storage(settings, telemetry)

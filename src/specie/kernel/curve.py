@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from btclib_secp256k1 import CData, dsa, ecdh, ffi, keys, recovery, ssa, xonly
+from btclib_secp256k1 import CData, dsa, ecdh, ffi, keys, lib, recovery, ssa, xonly
 
 from specie.kernel.errors import MalformedError
 
@@ -27,6 +27,7 @@ __all__ = [
     "ecdsa_verify",
     "is_point",
     "is_scalar",
+    "library_functions",
     "lift_x",
     "multiply_public",
     "multiply_public_uncompressed",
@@ -230,3 +231,11 @@ def lift_x(x: bytes) -> bytes:
     if len(x) != 32 or not xonly.pubkey_verify(x):
         raise MalformedError("not an x-only public key")
     return b"\x02" + x
+
+
+def library_functions(names: Sequence[str]) -> list[int]:
+    """Addresses of public functions of the loaded libsecp256k1, for native code that calls it in batches.
+
+    AttributeError for a name that is none of its functions. The addresses are good for as long as the process lives.
+    """
+    return [int(ffi.cast("uintptr_t", ffi.addressof(lib, name))) for name in names]

@@ -38,12 +38,12 @@ class KeysetRef:
 
 @dataclass(frozen=True, slots=True)
 class ProofToVerify:
-    """One question of `verify_proofs`: is C == k*Y for the key of `amount` in `keyset`?"""
+    """One question of `verify_proofs`: is C == k*hash_to_curve(secret) for the key of `amount` in `keyset`?"""
 
     keyset: KeysetRef
     amount: int
-    y: bytes
-    """hash_to_curve(secret), 33 bytes."""
+    secret: bytes
+    """UTF-8 bytes of the coin's secret text."""
     c: bytes
     """The unblinded signature, 33 bytes."""
 
@@ -137,12 +137,18 @@ class Signer(Protocol):
         """Public key (33 bytes) for each amount of a keyset, deriving it on first use."""
         ...
 
-    async def verify_proofs(self, proofs: Sequence[ProofToVerify]) -> list[bool]:
-        """For each proof whether C == k*Y, in order."""
+    async def verify_proofs(self, proofs: Sequence[ProofToVerify]) -> list[bytes | None]:
+        """For each proof its Y = hash_to_curve(secret) (33 bytes) if C == k*Y, else None; in order."""
         ...
 
     async def blind_sign(self, messages: Sequence[ToBlindSign]) -> list[BlindSigned]:
         """Blind signatures with DLEQ (deterministic nonce, NUT-12), in order."""
+        ...
+
+    async def exchange(
+        self, proofs: Sequence[ProofToVerify], messages: Sequence[ToBlindSign]
+    ) -> tuple[list[bytes | None], list[BlindSigned]]:
+        """`verify_proofs`, then `blind_sign` if all of them hold, in one go; without signatures if one does not."""
         ...
 
     async def public_key(self, ref: KeyRef) -> bytes:

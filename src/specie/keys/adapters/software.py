@@ -27,17 +27,21 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn, TypeVar
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from specie.ecash.bdhke import hash_to_curve
 from specie.ecash.derive import derive, mint_backup_secret_key, p2pk_secret_key, quote_secret_key
 from specie.ecash.dleq import prove
 from specie.ecash.p2bk import shared_x, unblinded_secret
 from specie.kernel import curve, hd, seal
 from specie.kernel.entropy import Entropy
 from specie.kernel.errors import MalformedError
+from specie.keys.adapters.lanes import Lanes
+from specie.keys.adapters.native_batch import NativeBatch
 from specie.keys.errors import KeyUnknownError, SignerClosedError
 from specie.keys.ports import (
     BlindedKey,
@@ -68,6 +72,11 @@ _INLINE = 64
 Measured under load: a hop to another thread costs a batch of this size 10 to 40 % of throughput, since every call into the
 library hands the interpreter lock over; larger ones would hold up the event loop for too long.
 """
+_LANE_WEIGHT = 128
+"""Point multiplications that a lane does in one native call (5 to 6 ms), and the most that one job of it may be."""
+
+_Tasks = tuple[Sequence["_ProofTask"], Sequence["_SignTask"]]
+_Exchanged = tuple[list[bytes | None], list["BlindSigned | None"]]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -80,13 +89,14 @@ class _KeyPair:
 class SoftwareSigner:
     """A `keys.ports.Signer` over a seed of 16 to 64 bytes (a mint's 32 random bytes, a wallet's 64-byte BIP 39 seed).
 
-    `threads`: worker threads for large batches; None takes one a core, 0 never leaves the calling thread (simulation).
+    `threads`: worker threads; None takes one a core, 0 never leaves the calling thread (simulation). `batch`: native code for
+    the mint's verbs, whose work then goes to the threads in batches over all requests; without it only large requests do.
     Ports' contract holds: refs and amounts it has no key for raise KeyUnknownError, use after `close` SignerClosedError.
     """
 
-    __slots__ = ("_entropy", "_master", "_mint", "_pool", "_refs", "_seed", "_threads", "_wrapping")
+    __slots__ = ("_batch", "_entropy", "_lanes", "_master", "_mint", "_pool", "_refs", "_seed", "_threads", "_wrapping")
 
-    def __init__(self, seed: bytes, *, threads: int | None = None, entropy: Entropy) -> None:
+    def __init__(self, seed: bytes, *, threads: int | None = None, entropy: Entropy, batch: NativeBatch | None = None) -> None:
         """Take the seed; ValueError unless it is 16 to 64 bytes, MalformedError (never met) if it has no master key."""
         self._threads = _cores() if threads is None else threads
         if self._threads < 0:
@@ -98,6 +108,8 @@ class SoftwareSigner:
         self._mint: dict[KeysetRef, dict[int, _KeyPair]] = {}
         self._refs: dict[KeyRef, _KeyPair] = {}
         self._pool: ThreadPoolExecutor | None = None
+        self._batch = batch
+        self._lanes: Lanes[_Tasks, _Exchanged] | None = None
 
     def __repr__(self) -> str:
         return f"<SoftwareSigner {'closed' if self._master is None else 'open'}>"
@@ -123,17 +135,32 @@ class SoftwareSigner:
         self._open()
         return {amount: self._mint_key(keyset, amount).public for amount in amounts}
 
-    async def verify_proofs(self, proofs: Sequence[ProofToVerify]) -> list[bool]:
-        """For each proof whether C == k*Y, multiplied in constant time. What is no curve point is simply not valid."""
+    async def verify_proofs(self, proofs: Sequence[ProofToVerify]) -> list[bytes | None]:
+        """For each proof its Y if C == k*Y, multiplied in constant time; None for what is forged, and for what is no point."""
         self._open()
-        tasks = [(self._mint_key(proof.keyset, proof.amount).secret, proof.y, proof.c) for proof in proofs]
-        return await self._run(_verify, tasks, weight=1)
+        tasks = self._proof_tasks(proofs)
+        if self._batch is None:
+            return await self._run(_verify, tasks, weight=1)
+        return (await self._batched(tasks, ()))[0]
 
     async def blind_sign(self, messages: Sequence[ToBlindSign]) -> list[BlindSigned]:
         """k*B_ in constant time, with DLEQ. MalformedError, and no signature at all, if any B_ is no curve point."""
         self._open()
-        tasks = [(self._mint_key(message.keyset, message.amount), message.b_) for message in messages]
-        return await self._run(_blind_sign, tasks, weight=3)
+        tasks = self._sign_tasks(messages)
+        if self._batch is None:
+            return await self._run(_blind_sign, tasks, weight=3)
+        return (await self._batched((), tasks))[1]
+
+    async def exchange(
+        self, proofs: Sequence[ProofToVerify], messages: Sequence[ToBlindSign]
+    ) -> tuple[list[bytes | None], list[BlindSigned]]:
+        """Both, and no signature at all unless every proof holds. MalformedError as `blind_sign`."""
+        self._open()
+        inputs, outputs = self._proof_tasks(proofs), self._sign_tasks(messages)
+        if self._batch is not None:
+            return await self._batched(inputs, outputs)
+        ys = await self._run(_verify, inputs, weight=1)
+        return ys, ([] if None in ys else await self._run(_blind_sign, outputs, weight=3))
 
     async def public_key(self, ref: KeyRef) -> bytes:
         """Public key of any ref of the table above (33 bytes)."""
@@ -212,6 +239,9 @@ class SoftwareSigner:
         if self._pool is not None:
             self._pool.shutdown(wait=False)
             self._pool = None
+        if self._lanes is not None:
+            self._lanes.close()
+            self._lanes = None
 
     def _open(self) -> hd.ExtendedKey:
         if self._master is None:
@@ -252,6 +282,43 @@ class SoftwareSigner:
         if ref.startswith("mint/"):
             raise KeyUnknownError("a mint key signs blinded messages only")
         return self._ref_key(ref).secret
+
+    def _proof_tasks(self, proofs: Sequence[ProofToVerify]) -> list[_ProofTask]:
+        return [(self._mint_key(proof.keyset, proof.amount).secret, proof.secret, proof.c) for proof in proofs]
+
+    def _sign_tasks(self, messages: Sequence[ToBlindSign]) -> list[_SignTask]:
+        return [(self._mint_key(message.keyset, message.amount), message.b_) for message in messages]
+
+    async def _batched(
+        self, inputs: Sequence[_ProofTask], outputs: Sequence[_SignTask]
+    ) -> tuple[list[bytes | None], list[BlindSigned]]:
+        """Through the lanes, in jobs that are bounded; small requests are one job."""
+        ys: list[bytes | None]
+        signed: list[BlindSigned | None]
+        if len(inputs) + 3 * len(outputs) <= _LANE_WEIGHT:
+            ys, signed = await self._job(inputs, outputs)
+        else:
+            ys = [y for part, _ in await self._jobs(inputs, (), _LANE_WEIGHT) for y in part]
+            signed = []
+            if None not in ys:
+                signed = [one for _, part in await self._jobs((), outputs, _LANE_WEIGHT // 3) for one in part]
+        whole = [one for one in signed if one is not None]
+        if len(whole) != len(signed):
+            raise MalformedError("a blinded message is not a compressed secp256k1 point")
+        return ys, whole
+
+    async def _jobs(self, inputs: Sequence[_ProofTask], outputs: Sequence[_SignTask], size: int) -> list[_Exchanged]:
+        parts = range(0, max(len(inputs), len(outputs)), size)
+        return await asyncio.gather(*(self._job(inputs[at : at + size], outputs[at : at + size]) for at in parts))
+
+    async def _job(self, inputs: Sequence[_ProofTask], outputs: Sequence[_SignTask]) -> _Exchanged:
+        assert self._batch is not None
+        if not self._threads:
+            return _exchange(self._batch, [(inputs, outputs)])[0]
+        if self._lanes is None:
+            self._open()
+            self._lanes = Lanes(self._threads, _LANE_WEIGHT, partial(_exchange, self._batch))
+        return await self._lanes.put((inputs, outputs), len(inputs) + 3 * len(outputs))
 
     async def _run(self, work: Callable[[Sequence[T]], list[R]], tasks: Sequence[T], *, weight: int) -> list[R]:
         """Run `work` on all tasks in order: here if they are few, else in chunks over the threads."""
@@ -308,36 +375,58 @@ def _digest_checked(digest: bytes) -> bytes:
     return digest
 
 
-def _verify(tasks: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
-    return [_is_signed(secret, y, c) for secret, y, c in tasks]
+_ProofTask = tuple[bytes, bytes, bytes]
+"""(k, secret, C)"""
+
+_SignTask = tuple[_KeyPair, bytes]
+"""(key, B_)"""
 
 
-def _is_signed(secret: bytes, y: bytes, c: bytes) -> bool:
-    try:
-        expected = curve.multiply_secret(y, secret)
-    except ValueError:
-        return False
-    return hmac.compare_digest(expected, c)
+def _exchange(batch: NativeBatch, jobs: Sequence[_Tasks]) -> list[_Exchanged]:
+    """All jobs in two native calls: every input of all, then the outputs of those whose inputs hold."""
+    inputs = [task for proofs, _ in jobs for task in proofs]
+    checked = iter(batch.verify(inputs) if inputs else ())
+    results: list[_Exchanged] = []
+    for proofs, _ in jobs:
+        found = [(task, next(checked)) for task in proofs]
+        results.append(([_verified(*task) if one is None else one[0] if one[1] else None for task, one in found], []))
+    good = [(result, messages) for result, (_, messages) in zip(results, jobs, strict=True) if None not in result[0]]
+    outputs = [(pair.secret, pair.public_uncompressed, b_) for _, messages in good for pair, b_ in messages]
+    made = iter(batch.sign(outputs) if outputs else ())
+    for (_, signed), messages in good:
+        for task in messages:
+            one = next(made)
+            signed.append(_signed(*task) if one is None else BlindSigned(*one))
+    return results
 
 
-def _uncompress_checked(b_: bytes) -> bytes:
-    try:
-        if len(b_) == 33:
-            return curve.uncompress(b_)
-    except ValueError:
-        pass
-    raise MalformedError("a blinded message is not a compressed secp256k1 point")
+def _verify(tasks: Sequence[_ProofTask]) -> list[bytes | None]:
+    return [_verified(*task) for task in tasks]
 
 
-def _blind_sign(tasks: Sequence[tuple[_KeyPair, bytes]]) -> list[BlindSigned]:
-    signed: list[BlindSigned] = []
-    for pair, b_ in tasks:
-        # The uncompressed forms spare the proof its square roots.
-        b_uncompressed = _uncompress_checked(b_)
-        c_uncompressed = curve.multiply_secret_uncompressed(b_uncompressed, pair.secret)
-        proof = prove(pair.secret, pair.public_uncompressed, b_uncompressed, c_uncompressed)
-        signed.append(BlindSigned(curve.compress(c_uncompressed), proof.e, proof.s))
+def _verified(k: bytes, secret: bytes, c: bytes) -> bytes | None:
+    y = hash_to_curve(secret)
+    return y if hmac.compare_digest(curve.multiply_secret(y, k), c) else None
+
+
+def _blind_sign(tasks: Sequence[_SignTask]) -> list[BlindSigned]:
+    signed = [one for task in tasks if (one := _signed(*task)) is not None]
+    if len(signed) != len(tasks):
+        raise MalformedError("a blinded message is not a compressed secp256k1 point")
     return signed
+
+
+def _signed(pair: _KeyPair, b_: bytes) -> BlindSigned | None:
+    """C_ with its proof; None unless B_ is the 33 bytes of a point. The uncompressed forms spare the proof its square roots."""
+    try:
+        if len(b_) != 33:
+            return None
+        b_uncompressed = curve.uncompress(b_)
+    except ValueError:
+        return None
+    c_uncompressed = curve.multiply_secret_uncompressed(b_uncompressed, pair.secret)
+    proof = prove(pair.secret, pair.public_uncompressed, b_uncompressed, c_uncompressed)
+    return BlindSigned(curve.compress(c_uncompressed), proof.e, proof.s)
 
 
 def _sign_schnorr(tasks: Sequence[tuple[bytes, bytes, bytes]]) -> list[bytes]:

@@ -239,8 +239,8 @@ class Auth:
         proof = auth_token_from_text(text)
         if proof.id not in self._keysets:
             raise BlindAuthFailedError("the blind token is of a keyset that is not taken")
-        y = proof.y
-        if not all(await self._signer.verify_proofs([ProofToVerify(self._ref, 1, y, proof.C)])):
+        (y,) = await self._signer.verify_proofs([ProofToVerify(self._ref, 1, proof.secret.encode(), proof.C)])
+        if y is None:
             raise BlindAuthFailedError("the blind token was not signed by this mint")
         held = Held(y, self._entropy.bytes(16).hex())
         now = self._clock.now()

@@ -30,7 +30,7 @@ from specie.ecash.codes import (
 )
 from specie.ecash.conditions import parse_secret
 from specie.kernel import MAX_AMOUNT, MalformedError
-from specie.keys import ProofToVerify, ToBlindSign
+from specie.keys import BlindSigned, ProofToVerify, ToBlindSign
 from specie.mint.engine.catalogue import Catalogue, Entry
 from specie.mint.engine.context import Context
 from specie.mint.ports import Claim
@@ -41,6 +41,7 @@ __all__ = [
     "check_inputs",
     "check_outputs",
     "check_same_unit",
+    "exchange",
     "operation_hash",
     "verify_proofs",
 ]
@@ -51,17 +52,23 @@ class Inputs:
     """Checked inputs: `fee` is what spending them costs, `amount` their sum."""
 
     proofs: tuple[Proof, ...]
-    ys: tuple[bytes, ...]
     entries: tuple[Entry, ...]
     unit: str
     amount: int
     fee: int
 
-    def claims(self) -> list[Claim]:
+    def claims(self, ys: Sequence[bytes]) -> list[Claim]:
         """Rows for the spent set; a witness is kept only where the secret asked for one (NUT-07)."""
         return [
             Claim(y, proof.id, proof.amount, proof.witness if proof.witness and parse_secret(proof.secret) else None)
-            for y, proof in zip(self.ys, self.proofs, strict=True)
+            for y, proof in zip(ys, self.proofs, strict=True)
+        ]
+
+    def questions(self) -> list[ProofToVerify]:
+        """What to ask the signer."""
+        return [
+            ProofToVerify(entry.ref, proof.amount, proof.secret.encode(), proof.C)
+            for proof, entry in zip(self.proofs, self.entries, strict=True)
         ]
 
     def by_keyset(self) -> dict[str, int]:
@@ -85,14 +92,13 @@ def check_inputs(inputs: Sequence[Proof], catalogue: Catalogue, now: int, limit:
     for proof, entry in zip(inputs, entries, strict=True):
         if proof.amount not in entry.keyset.keys:
             raise AmountOutOfRangeError("an input's amount is no amount of its keyset")
-    ys = tuple(proof.y for proof in inputs)
-    if len(set(ys)) != len(ys):
+    if len({proof.secret for proof in inputs}) != len(inputs):  # as many secrets as Ys
         raise DuplicateInputsError
     amount = sum(proof.amount for proof in inputs)
     if amount > MAX_AMOUNT:
         raise AmountOutOfRangeError("the inputs sum to more than 2^64-1")
     fee = fee_for(entry.keyset.input_fee_ppk for entry in entries)
-    return Inputs(tuple(inputs), ys, entries, unit, amount, fee)
+    return Inputs(tuple(inputs), entries, unit, amount, fee)
 
 
 def check_outputs(
@@ -123,20 +129,36 @@ def check_same_unit(inputs: Inputs, unit: str) -> None:
         raise UnitMismatchError
 
 
-async def verify_proofs(context: Context, inputs: Inputs) -> None:
-    """ProofInvalidError unless the mint signed every input."""
-    questions = [
-        ProofToVerify(entry.ref, proof.amount, y, proof.C)
-        for proof, y, entry in zip(inputs.proofs, inputs.ys, inputs.entries, strict=True)
-    ]
-    if not all(await context.signer.verify_proofs(questions)):
-        raise ProofInvalidError
+async def verify_proofs(context: Context, inputs: Inputs) -> list[bytes]:
+    """The inputs' Ys; ProofInvalidError unless the mint signed every one of them."""
+    return _all_held(await context.signer.verify_proofs(inputs.questions()))
 
 
 async def blind_sign(context: Context, outputs: Sequence[BlindedMessage]) -> list[BlindSignature]:
     """Signatures on outputs, in order. They must not leave before the transaction that pays for them is durable."""
-    tasks = [ToBlindSign(context.catalogue.get(output.id).ref, output.amount, output.B_) for output in outputs]
-    signed = await context.signer.blind_sign(tasks)
+    return _signatures(outputs, await context.signer.blind_sign(_messages(context, outputs)))
+
+
+async def exchange(
+    context: Context, inputs: Inputs, outputs: Sequence[BlindedMessage]
+) -> tuple[list[bytes], list[BlindSignature]]:
+    """Both in one go: the inputs' Ys and the signatures. ProofInvalidError, and nothing signed, as `verify_proofs`."""
+    ys, signed = await context.signer.exchange(inputs.questions(), _messages(context, outputs))
+    return _all_held(ys), _signatures(outputs, signed)
+
+
+def _all_held(ys: Sequence[bytes | None]) -> list[bytes]:
+    held = [y for y in ys if y is not None]
+    if len(held) != len(ys):
+        raise ProofInvalidError
+    return held
+
+
+def _messages(context: Context, outputs: Sequence[BlindedMessage]) -> list[ToBlindSign]:
+    return [ToBlindSign(context.catalogue.get(output.id).ref, output.amount, output.B_) for output in outputs]
+
+
+def _signatures(outputs: Sequence[BlindedMessage], signed: Sequence[BlindSigned]) -> list[BlindSignature]:
     return [
         BlindSignature(
             amount=output.amount,

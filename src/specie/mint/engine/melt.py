@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -74,7 +74,7 @@ from specie.mint.engine.context import CHANGES, Context
 from specie.mint.engine.deposit import change_quote
 from specie.mint.engine.issue import unknown_quote
 from specie.mint.engine.swap import announce_proofs, refuse_inputs, refuse_outputs
-from specie.mint.ports import Promise, ProofRecord
+from specie.mint.ports import Claim, Promise, ProofRecord
 from specie.mint.quotes import MeltRecord, MintRecord
 from specie.mint.states import MELT_QUOTE
 from specie.storage import Transaction
@@ -258,9 +258,9 @@ async def _begin_once(context: Context, record: MeltRecord, request: MeltRequest
         checks.check_same_unit(inputs, unit)
     if inputs.amount < record.amount + reserve + inputs.fee:
         raise UnbalancedError(f"inputs {inputs.amount} < amount {record.amount} + reserve {reserve} + fee {inputs.fee}")
-    await checks.verify_proofs(context, inputs)
+    ys = await checks.verify_proofs(context, inputs)
     verify_spend(inputs.proofs, request.outputs, record.quote, now)
-    claims = inputs.claims()
+    claims = inputs.claims(ys)
     promises = [Promise(output.B_, output.id, position) for position, output in enumerate(request.outputs)]
 
     async def body(tx: Transaction) -> MeltRecord:
@@ -284,28 +284,34 @@ async def _begin_once(context: Context, record: MeltRecord, request: MeltRequest
         if not await context.store.change_melt_quote(tx, current, pending):
             raise QuotePendingError
         if not await context.store.claim(tx, claims, operation=operation, quote=record.quote, at=now):
-            await refuse_inputs(context, tx, inputs.ys)
+            await refuse_inputs(context, tx, ys)
         if not await context.store.add_promises(tx, promises, operation=operation, quote=record.quote, at=now):
             await refuse_outputs(context, tx, request.outputs)
-        announce_proofs(tx, inputs.ys)
+        announce_proofs(tx, ys)
         tx.notify(CHANGES, f"melt_quote:{record.quote}")
         return pending
 
     internal = await context.storage.read(lambda tx: _own_quote(context, tx, record.rail, record.payment_id, record.unit))
     if internal is not None:
-        return await _settle_inside(context, record, internal, inputs, request, operation)
+        return await _settle_inside(context, record, internal, inputs, claims, request, operation)
     return await context.storage.transact(body)
 
 
 async def _settle_inside(
-    context: Context, record: MeltRecord, own: MintRecord, inputs: Inputs, request: MeltRequest, operation: bytes
+    context: Context,
+    record: MeltRecord,
+    own: MintRecord,
+    inputs: Inputs,
+    claims: Sequence[Claim],
+    request: MeltRequest,
+    operation: bytes,
 ) -> MeltRecord:
     """Pay an invoice of this very mint: both quotes move in one transaction, and no rail is asked."""
     now = context.clock.now()
     signed = await _sign_change(
         context, inputs.amount - inputs.fee - record.amount, [Promise(o.B_, o.id, n) for n, o in enumerate(request.outputs)]
     )
-    claims = inputs.claims()
+    ys = [claim.y for claim in claims]
     promises = [Promise(output.B_, output.id, position) for position, output in enumerate(request.outputs)]
 
     async def body(tx: Transaction) -> MeltRecord:
@@ -327,7 +333,7 @@ async def _settle_inside(
         if not await context.store.change_melt_quote(tx, current, paid):
             raise QuotePendingError
         if not await context.store.claim(tx, claims, operation=operation, quote=record.quote, at=now):
-            await refuse_inputs(context, tx, inputs.ys)
+            await refuse_inputs(context, tx, ys)
         await context.store.spend_claimed(tx, record.quote)
         if not await context.store.add_promises(tx, promises, operation=operation, quote=record.quote, at=now):
             await refuse_outputs(context, tx, request.outputs)
@@ -338,7 +344,7 @@ async def _settle_inside(
         postings.append(Posting(f"asset:rail/{record.rail}", record.unit, record.amount))
         postings.append(Posting(f"liability:deposit/{target.method}", record.unit, -record.amount))
         await context.ledger.post(tx, at=now, kind="melt", reference=record.quote, postings=postings)
-        announce_proofs(tx, inputs.ys)
+        announce_proofs(tx, ys)
         tx.notify(CHANGES, f"melt_quote:{record.quote}")
         return paid
 

@@ -60,11 +60,10 @@ async def _swap_once(
     checks.check_same_unit(inputs, unit)
     if inputs.amount - inputs.fee != amount:
         raise UnbalancedError(f"inputs {inputs.amount} - fee {inputs.fee} != outputs {amount}")
-    await checks.verify_proofs(context, inputs)
+    ys, signatures = await checks.exchange(context, inputs, outputs)
     verify_spend(inputs.proofs, outputs, None, now)
-    signatures = await checks.blind_sign(context, outputs)
     signed = [(output.B_, signature) for output, signature in zip(outputs, signatures, strict=True)]
-    claims = inputs.claims()
+    claims = inputs.claims(ys)
     postings = [
         *(Posting(f"liability:keyset/{keyset}/redeemed", unit, value) for keyset, value in inputs.by_keyset().items()),
         *(Posting(f"liability:keyset/{output.id}/issued", unit, -output.amount) for output in outputs),
@@ -73,11 +72,11 @@ async def _swap_once(
 
     async def body(tx: Transaction) -> None:
         if not await context.store.claim(tx, claims, operation=operation, quote=None, at=now):
-            await refuse_inputs(context, tx, inputs.ys)
+            await refuse_inputs(context, tx, ys)
         if not await context.store.add_signatures(tx, signed, operation=operation, quote=None, at=now):
             await refuse_outputs(context, tx, outputs)
         await context.ledger.post(tx, at=now, kind="swap", reference=operation.hex()[:32], postings=postings)
-        announce_proofs(tx, inputs.ys)
+        announce_proofs(tx, ys)
 
     await context.storage.transact(body)
     return signatures
