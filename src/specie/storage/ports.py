@@ -13,12 +13,12 @@ and partial unique indexes are fine, `FOR UPDATE` is not (compare and swap inste
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-__all__ = ["Body", "Migration", "Row", "Storage", "StorageStatus", "Transaction", "Value"]
+__all__ = ["Body", "Migration", "Row", "Storage", "StorageStatus", "Tally", "Transaction", "Value"]
 
 T = TypeVar("T")
 
@@ -27,6 +27,14 @@ Value = bytes | str | int | None
 
 Row = tuple[Value, ...]
 """One row; columns in the order of the SELECT."""
+
+
+class Tally(Protocol):
+    """Sums that many bodies of one commit add to; they are written once, for all of them. Equal by identity."""
+
+    async def write(self, tx: Transaction, sums: Mapping[tuple[str, ...], int]) -> None:
+        """Write what was added since the last commit; the last thing before this one."""
+        ...
 
 
 class Transaction(Protocol):
@@ -46,6 +54,18 @@ class Transaction(Protocol):
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
         """Run one statement for each row."""
+        ...
+
+    async def insert(self, table: str, columns: str, rows: Sequence[Sequence[Value]]) -> bool:
+        """Insert rows whose keys are new; `columns` with commas between. False, and the caller must raise, if a key was taken.
+
+        The engine may put the rows off until a later statement or the commit and write those of many bodies at once. It says
+        True then; should a key turn out to be taken after all, everything is undone and the body run again, and hears False.
+        """
+        ...
+
+    def tally(self, target: Tally, sums: Mapping[tuple[str, ...], int]) -> None:
+        """Add to sums that are written with this commit, if this body succeeds. No statement of a body sees them."""
         ...
 
     async def fetch(self, sql: str, *values: Value) -> list[Row]:

@@ -194,8 +194,13 @@ def inputs_to_wire(proofs: Iterable[Proof]) -> list[InputWire]:
     return [InputWire(proof.amount, proof.id, proof.secret, proof.C.hex(), proof.witness) for proof in proofs]
 
 
-def outputs_from_wire(items: Sequence[OutputWire], limits: Limits) -> tuple[BlindedMessage, ...]:
-    """Blinded messages on their curve. TooManyOutputsError beyond `limits.array_length`; MalformedError for a bad field."""
+def outputs_from_wire(
+    items: Sequence[OutputWire], limits: Limits, *, signed_at_once: bool = False
+) -> tuple[BlindedMessage, ...]:
+    """Blinded messages on their curve. TooManyOutputsError beyond `limits.array_length`; MalformedError for a bad field.
+
+    `signed_at_once`: B_ need only be as long as a point, because the signer, who reads it next, refuses one that is none.
+    """
     if len(items) > limits.array_length:
         raise TooManyOutputsError
     outputs = []
@@ -204,7 +209,7 @@ def outputs_from_wire(items: Sequence[OutputWire], limits: Limits) -> tuple[Blin
         b_ = hex_bytes(item.B_)
         if not 0 <= item.amount <= MAX_AMOUNT:
             raise MalformedError(AMOUNT_RANGE)
-        if not scheme.is_point(b_):
+        if not (len(b_) == scheme.point_bytes if signed_at_once else scheme.is_point(b_)):
             raise MalformedError("B_ is not a point of the keyset's curve")
         outputs.append(BlindedMessage(item.amount, identifier, b_))
     return tuple(outputs)
@@ -289,7 +294,8 @@ def proofs_to_json(proofs: Iterable[Proof]) -> bytes:
 def swap_request_from_json(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> SwapRequest:
     """Body of POST /v1/swap (NUT-03). TooManyInputsError, TooManyOutputsError, MalformedError."""
     wire = decode(data, _swap, limits)
-    return SwapRequest(inputs_from_wire(wire.inputs, limits), outputs_from_wire(wire.outputs, limits))
+    outputs = outputs_from_wire(wire.outputs, limits, signed_at_once=True)
+    return SwapRequest(inputs_from_wire(wire.inputs, limits), outputs)
 
 
 def swap_request_to_json(request: SwapRequest) -> bytes:

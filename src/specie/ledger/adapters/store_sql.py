@@ -7,12 +7,16 @@ the transaction's lane), so that no two commits wait for each other's balance ro
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from specie.ledger.books import JournalEntry, Posting
 from specie.storage import Migration, Transaction
 
 __all__ = ["MIGRATIONS", "SqlLedgerStore"]
+
+_encode = msgspec.json.Encoder().encode
 
 _SQLITE = """
 CREATE TABLE ledger_entry (
@@ -52,7 +56,10 @@ MIGRATIONS = (Migration("ledger", 1, _SQLITE, _POSTGRES),)
 
 
 class SqlLedgerStore:
-    """Implements `ledger.ports.LedgerStore`. `shard` names this writer; equal names in two processes are still safe."""
+    """Implements `ledger.ports.LedgerStore`, and is the `Tally` of its balances.
+
+    `shard` names this writer; equal names in two processes are still safe.
+    """
 
     def __init__(self, shard: str = "0") -> None:
         self._shard = shard
@@ -60,21 +67,19 @@ class SqlLedgerStore:
         """Balances as written last: a guess that saves a look. One that is wrong, after a rollback, changes no row."""
 
     async def append(self, tx: Transaction, at: int, kind: str, reference: str, postings: Sequence[Posting]) -> None:
-        """Write one entry and add its lines to this shard's balances, in account order so that no two can deadlock."""
-        lines = [[line.account, line.unit, str(line.amount)] for line in postings]
-        await tx.execute(
-            "INSERT INTO ledger_entry (at, kind, reference, postings) VALUES ($1, $2, $3, $4)",
-            at,
-            kind,
-            reference,
-            json.dumps(lines, separators=(",", ":")),
-        )
-        for line in postings:
-            await self._add(tx, line)
+        """Write one entry; its lines reach the balances with the commit. They are of different accounts."""
+        lines = _encode([[line.account, line.unit, str(line.amount)] for line in postings]).decode()
+        await tx.insert("ledger_entry", "at, kind, reference, postings", [(at, kind, reference, lines)])
+        tx.tally(self, {(line.account, line.unit): line.amount for line in postings})
 
-    async def _add(self, tx: Transaction, line: Posting) -> None:
+    async def write(self, tx: Transaction, sums: Mapping[tuple[str, ...], int]) -> None:
+        """Add to this shard's balances, in account order so that no two writers can deadlock."""
+        for (account, unit), amount in sorted(sums.items()):
+            await self._add(tx, account, unit, amount)
+
+    async def _add(self, tx: Transaction, account: str, unit: str, amount: int) -> None:
         shard = f"{self._shard}/{tx.lane}" if tx.lane else self._shard
-        key = (line.account, line.unit, shard)
+        key = (account, unit, shard)
         old = self._written.get(key)
         while True:
             if old is None:
@@ -82,7 +87,7 @@ class SqlLedgerStore:
                     "SELECT amount FROM ledger_balance WHERE account = $1 AND unit = $2 AND shard = $3", *key
                 )
                 old = None if row is None else str(row[0])
-            new = str((0 if old is None else int(old)) + line.amount)
+            new = str((0 if old is None else int(old)) + amount)
             if old is None:
                 changed = await tx.execute(
                     "INSERT INTO ledger_balance (account, unit, shard, amount) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import cast
 
 from specie.ecash.liabilities import Epoch, KeysetCommitment, Root, Side, Span, SumNode
-from specie.mint.adapters.store_sql import insert_unique
 from specie.mint.ports import LoggedLeaf
 from specie.mint.states import EPOCH, EpochState
 from specie.storage import Row, Transaction
@@ -138,7 +137,7 @@ class SqlLiabilityStore:
     async def add_leaves(self, tx: Transaction, side: Side, leaves: Sequence[LoggedLeaf]) -> bool:
         """Append to logs; False if an item or a place is taken."""
         rows = [(side.value, leaf.item, leaf.keyset, leaf.position, str(leaf.amount)) for leaf in leaves]
-        return await insert_unique(tx, "mint_leaf", "side, item, keyset, position, amount", rows)
+        return await tx.insert("mint_leaf", "side, item, keyset, position, amount", rows)
 
     async def leaves(self, tx: Transaction, side: Side, keyset: str, first: int, limit: int) -> list[LoggedLeaf]:
         """Leaves of a log from place `first` on, in order."""

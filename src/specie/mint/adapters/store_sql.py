@@ -8,8 +8,6 @@ request are inserted in key order, so that two requests never wait for each othe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from itertools import chain
 from typing import cast
 
 from specie.ecash import (
@@ -27,10 +25,9 @@ from specie.mint.ports import Claim, Deposit, DepositState, KeysetRecord, Promis
 from specie.mint.quotes import MeltRecord, MintRecord
 from specie.storage import Row, Transaction, Value
 
-__all__ = ["MIGRATIONS", "SqlMintStore", "insert_unique"]
+__all__ = ["MIGRATIONS", "SqlMintStore"]
 
 _PENDING, _SPENT = 1, 2
-_ROWS_A_STATEMENT = 500
 
 _MINT_COLUMNS = (
     "quote, method, rail, unit, amount, request, payment_id, pubkey, description, expiry, "
@@ -40,24 +37,6 @@ _MELT_COLUMNS = (
     "quote, method, rail, unit, amount, fee_reserve, request, payment_id, pay_msat, state, expiry, created_at, updated_at, "
     "preimage, fee_paid, operation, attempts, ordered, owner, lease_until, partial, fee_options, fee_index, outpoint"
 )
-
-
-@lru_cache(maxsize=256)
-def _insert_sql(table: str, columns: str, rows: int) -> str:
-    """Insert that many rows at once, skipping those whose key is taken."""
-    width = columns.count(",") + 1
-    marks = ",".join("(" + ",".join(f"${row * width + column + 1}" for column in range(width)) + ")" for row in range(rows))
-    return f"INSERT INTO {table} ({columns}) VALUES {marks} ON CONFLICT DO NOTHING"  # noqa: S608
-
-
-async def insert_unique(tx: Transaction, table: str, columns: str, rows: Sequence[tuple[Value, ...]]) -> bool:
-    """Insert rows, skipping none: False if any key was taken (the caller then raises, which undoes the rest)."""
-    for start in range(0, len(rows), _ROWS_A_STATEMENT):
-        chunk = rows[start : start + _ROWS_A_STATEMENT]
-        sql = _insert_sql(table, columns, len(chunk))
-        if await tx.execute(sql, *chain.from_iterable(chunk)) != len(chunk):
-            return False
-    return True
 
 
 def _optional_int(value: Value) -> int | None:
@@ -180,7 +159,7 @@ class SqlMintStore:
             (claim.y, claim.keyset, str(claim.amount), state, operation, quote, claim.witness, at)
             for claim in sorted(claims, key=lambda claim: claim.y)
         ]
-        return await insert_unique(tx, "mint_proof", "y, keyset, amount, state, operation, quote, witness, at", rows)
+        return await tx.insert("mint_proof", "y, keyset, amount, state, operation, quote, witness, at", rows)
 
     async def proofs(self, tx: Transaction, ys: Sequence[bytes]) -> dict[bytes, ProofRecord]:
         """Records of those Ys that were ever claimed and not released."""
@@ -231,9 +210,7 @@ class SqlMintStore:
             )
             for b_, signature in sorted(signed, key=lambda pair: pair[0])
         ]
-        return await insert_unique(
-            tx, "mint_output", "b_, keyset, amount, c_, dleq_e, dleq_s, operation, quote, position, at", rows
-        )
+        return await tx.insert("mint_output", "b_, keyset, amount, c_, dleq_e, dleq_s, operation, quote, position, at", rows)
 
     async def add_promises(
         self, tx: Transaction, promises: Sequence[Promise], *, operation: bytes, quote: str, at: int
@@ -243,7 +220,7 @@ class SqlMintStore:
             (promise.b_, promise.keyset, "0", operation, quote, promise.position, at)
             for promise in sorted(promises, key=lambda promise: promise.b_)
         ]
-        return await insert_unique(tx, "mint_output", "b_, keyset, amount, operation, quote, position, at", rows)
+        return await tx.insert("mint_output", "b_, keyset, amount, operation, quote, position, at", rows)
 
     async def promises(self, tx: Transaction, quote: str) -> list[Promise]:
         """Unsigned blank outputs of a quote, in request order."""

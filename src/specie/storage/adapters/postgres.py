@@ -1,7 +1,8 @@
 """PostgreSQL as a store: several processes on one database, group commit in each.
 
 Some writer tasks, each with a connection of its own, share the bodies that wait and commit many in one transaction (READ
-COMMITTED; a savepoint for each body when there are several). When the server undoes such a transaction for the sake of another
+COMMITTED). What a body leaves to the end (`storage.deferred`) is written for all of them at once; a body with statements of its
+own has a savepoint when there are several. When the server undoes such a transaction for the sake of another
 one, its bodies are run again one by one. Reads run at once on a pool of connections, each on one snapshot. Notices travel by
 LISTEN/NOTIFY over one channel of the server, on a connection that is always there; while it is being renewed notices are
 missed, so a listener must also look by itself now and then. Identical notices of one commit may be heard once.
@@ -18,8 +19,9 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import asyncpg
 
@@ -28,9 +30,10 @@ from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.storage.adapters.broadcast import Broadcast, Listener
 from specie.storage.adapters.postgres_connection import PostgresReaders, PostgresServer, command, let_go, rollback
 from specie.storage.adapters.postgres_listener import CHANNEL, PostgresEar
-from specie.storage.adapters.postgres_transaction import ConflictError, LostError, PostgresTransaction, translated
+from specie.storage.adapters.postgres_transaction import Columns, ConflictError, LostError, PostgresTransaction, translated
+from specie.storage.deferred import Deferred, RerunError
 from specie.storage.migration import checksum, pending_steps
-from specie.storage.ports import Body, Migration, StorageStatus
+from specie.storage.ports import Body, Migration, StorageStatus, Transaction
 
 __all__ = ["PostgresStorage"]
 
@@ -50,6 +53,9 @@ _NOTIFY = "SELECT pg_notify($1, notice) FROM unnest($2::text[]) AS notice"
 _BATCH_LOCK_WAIT_MS = 250
 """How long a body of a batch waits for a lock. Two batches can block each other over pairs of rows that no two bodies would;
 the server finds that out after a second, and everybody in the batch would wait."""
+
+_CAREFUL_BATCHES = 16
+"""Batches that put nothing off after one that had to be run again: whoever sends what is taken, sends more."""
 
 _LEAST_SHARE = 8
 """A writer takes this many bodies if they are there, even if other writers are idle."""
@@ -104,6 +110,8 @@ class PostgresStorage:
         self._attempts = attempts
         self._telemetry = telemetry
         self._queue: deque[_Job] = deque()
+        self._columns = Columns()
+        self._careful = 0
         self._idle: deque[asyncio.Future[None]] = deque()
         self._busy = 0
         self._commits = 0
@@ -203,7 +211,7 @@ class PostgresStorage:
         connection = await self._readers.take()
         try:
             await command(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            return await PostgresTransaction(connection).run(body)
+            return await PostgresTransaction(connection, self._columns).run(body)
         except LostError:
             connection.terminate()
             raise
@@ -329,7 +337,15 @@ class PostgresStorage:
     async def _serve(self, connection: Connection, jobs: list[_Job], lane: int) -> None:
         """Run and commit `jobs` together, or one by one if that was undone; raises what concerns them all."""
         try:
-            await self._run(connection, jobs, lane)
+            if not self._careful:
+                try:
+                    await self._run(connection, jobs, lane, Deferred())
+                    return
+                except RerunError:
+                    await rollback(connection)
+                    self._careful = _CAREFUL_BATCHES
+            self._careful -= 1
+            await self._run(connection, jobs, lane, None)
             return
         except ConflictError:
             await rollback(connection)
@@ -337,7 +353,7 @@ class PostgresStorage:
         for job in jobs:
             for attempt in range(1, self._attempts + 1):
                 try:
-                    await self._run(connection, [job], lane)
+                    await self._run(connection, [job], lane, None)
                     break
                 except ConflictError as conflict:
                     await rollback(connection)
@@ -352,43 +368,45 @@ class PostgresStorage:
                     raise UnavailableError("the connection to PostgreSQL broke before this transaction") from None
             job.settle()
 
-    async def _run(self, connection: Connection, jobs: list[_Job], lane: int) -> None:
-        """One transaction.
+    async def _run(self, connection: Connection, jobs: list[_Job], lane: int, deferred: Deferred | None) -> None:
+        """One transaction; what may wait is collected in `deferred`, if given.
 
         Raises:
-            ConflictError: undone (not yet rolled back); nothing happened to any of `jobs`.
+            RerunError: undone, for a key of what waited is taken (not yet rolled back); nothing happened to any of `jobs`.
+            ConflictError: the same, undone by the server.
             UnavailableError: the connection broke; nothing happened.
             UncertainError: the connection broke during the commit.
         """
-        several, changed = len(jobs) > 1, False
+        several, changed, batch = len(jobs) > 1, False, deferred or Deferred()
         notices: list[str] = []
-        await command(
-            connection, f"BEGIN; SET LOCAL lock_timeout = {_BATCH_LOCK_WAIT_MS}; SAVEPOINT body" if several else "BEGIN"
-        )
-        for number, job in enumerate(jobs):
+        await command(connection, f"BEGIN; SET LOCAL lock_timeout = {_BATCH_LOCK_WAIT_MS}" if several else "BEGIN")
+        for job in jobs:
             job.fail(asyncio.CancelledError())
             if job.future.cancelled():
                 continue
-            transaction = PostgresTransaction(connection, lane)
-            last = number == len(jobs) - 1
-            following = "" if last else "RELEASE body; SAVEPOINT body"
+            transaction = PostgresTransaction(connection, self._columns, lane, batch=deferred, savepoint=several)
             try:
                 job.result, job.error = await transaction.run(job.body), None
-            except (ConflictError, LostError):
+            except (ConflictError, LostError, RerunError):
                 raise
             except BaseException as error:
                 if _stopped():
                     raise
                 job.fail(error)
-                following = "ROLLBACK TO body"
+                following = "ROLLBACK TO body; RELEASE body"
             else:
                 changed = True
+                batch.take(transaction.mine)
                 notices += [f"{channel} {payload}" for channel, payload in transaction.notices]
-            if several and following:
+                following = "RELEASE body"
+            if transaction.saved:
                 await command(connection, following)
         if not changed:
             await rollback(connection)
             return
+        await PostgresTransaction(connection, self._columns, lane, batch=batch).run(_flushed)
+        for tally, sums in batch.sums():
+            await PostgresTransaction(connection, self._columns, lane).run(partial(tally.write, sums=sums))
         if notices:
             failure: SpecieError | None = None
             try:
@@ -422,6 +440,11 @@ class PostgresStorage:
                 return
             failure = InvariantError(f"PostgreSQL answered COMMIT with {tag}")
         raise failure
+
+
+async def _flushed(tx: Transaction) -> None:
+    """The body that writes what all the others left to the end."""
+    await cast(PostgresTransaction, tx).flush()
 
 
 def _told(error: BaseException) -> SpecieError:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
 
 from specie.kernel.errors import InvariantError, MalformedError, RefusedError, SpecieError, UnavailableError
+from specie.storage.deferred import Deferred, RerunError
 from specie.storage.errors import ConstraintError
-from specie.storage.ports import Body, Row, Value
+from specie.storage.ports import Body, Row, Tally, Value
 from specie.storage.statement import sql_with_key_array
 
-__all__ = ["ConflictError", "LostError", "PostgresTransaction", "translated"]
+__all__ = ["Columns", "ConflictError", "LostError", "PostgresTransaction", "translated"]
 
 T = TypeVar("T")
 
@@ -70,16 +71,53 @@ def translated(error: Exception) -> SpecieError:
     return InvariantError(f"PostgreSQL refused a statement ({name} {state}){told}")
 
 
+class Columns:
+    """The types of tables' columns, asked once: arrays of rows need them."""
+
+    def __init__(self) -> None:
+        self._insert: dict[tuple[str, str], str] = {}
+
+    async def insert_sql(self, connection: Connection, table: str, columns: str) -> str:
+        """The statement that inserts an array for each column, leaving out rows whose key is taken."""
+        sql = self._insert.get((table, columns))
+        if sql is None:
+            rows = await connection.fetch(
+                "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = $1::regclass", table
+            )
+            types = {str(name): str(kind) for name, kind in rows}
+            arrays = [f"${at + 1}::{types[name.strip()]}[]" for at, name in enumerate(columns.split(","))]
+            sql = f"INSERT INTO {table} ({columns}) SELECT * FROM unnest({', '.join(arrays)}) ON CONFLICT DO NOTHING"  # noqa: S608 - names of tables are ours
+            self._insert[table, columns] = sql
+        return sql
+
+
 class PostgresTransaction:
-    """The `Transaction` of one body. After a failed statement the body is doomed: each later one fails the same way."""
+    """The `Transaction` of one body. After a failed statement the body is doomed: each later one fails the same way.
 
-    __slots__ = ("_busy", "connection", "fault", "lane", "notices")
+    `batch`: what earlier bodies of the commit left to its end, if this one may do so too. `savepoint`: whether the body's own
+    statements stand behind a savepoint of its own, made before the first of them; `saved`: whether it was.
+    """
 
-    def __init__(self, connection: Connection, lane: int = 0) -> None:
+    __slots__ = ("_busy", "_savepoint", "batch", "columns", "connection", "fault", "lane", "mine", "notices", "saved")
+
+    def __init__(
+        self,
+        connection: Connection,
+        columns: Columns,
+        lane: int = 0,
+        *,
+        batch: Deferred | None = None,
+        savepoint: bool = False,
+    ) -> None:
         self.connection = connection
+        self.columns = columns
         self.lane = lane
-        self.fault: SpecieError | None = None
+        self.batch = batch
+        self.mine = Deferred()
+        self.saved = False
+        self.fault: SpecieError | RerunError | None = None
         self.notices: list[tuple[str, str]] = []
+        self._savepoint = savepoint
         self._busy = False
 
     async def _step(self, act: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
@@ -89,12 +127,60 @@ class PostgresTransaction:
             raise InvariantError("a body may run one statement at a time")
         self._busy = True
         try:
+            if self._savepoint or self.batch is not None:
+                await self._prepare()
             return await act(*arguments)
+        except RerunError as error:
+            self.fault = error
         except Exception as error:
             self.fault = LostError("the connection broke") if self.connection.is_closed() else translated(error)
         finally:
             self._busy = False
         raise self.fault  # outside the handler: the server's own error may quote values, and is not carried along
+
+    async def _prepare(self) -> None:
+        """What must be in the database before a statement: what waits, the savepoint, what waits of this body."""
+        if self.batch is not None and self.batch.waiting:
+            await self._write_rows(self.batch)
+        if self._savepoint and not self.saved:
+            self.saved = True
+            await self.connection.execute("SAVEPOINT body")
+        if self.mine.waiting:
+            await self._write_rows(self.mine)
+
+    async def _write_rows(self, waiting: Deferred) -> None:
+        for table, columns, rows in waiting.rows():
+            try:
+                written = await self._write_array(table, columns, rows)
+            except Exception as error:
+                if self.connection.is_closed() or isinstance(translated(error), ConflictError | LostError):
+                    raise
+                written = False  # some body's rows do not fit: by itself it hears of it
+            if not written:
+                raise RerunError
+
+    async def _write_array(self, table: str, columns: str, rows: Sequence[Sequence[Value]]) -> bool:
+        sql = await self.columns.insert_sql(self.connection, table, columns)
+        tag: str = await self.connection.execute(sql, *(list(column) for column in zip(*rows, strict=True)))
+        return int(tag.rpartition(" ")[2]) == len(rows)
+
+    async def insert(self, table: str, columns: str, rows: Sequence[Sequence[Value]]) -> bool:
+        if self.fault is not None:
+            raise self.fault
+        if self.batch is None:
+            return not rows or bool(await self._step(self._write_array, table, columns, rows))
+        self.mine.insert(table, columns, rows)
+        return True
+
+    async def flush(self) -> None:
+        """Write what waits in the batch; the engine's last act before the sums. RerunError if a key of it is taken."""
+        if self.batch is not None and self.batch.waiting:
+            await self._step(self._write_rows, self.batch)
+
+    def tally(self, target: Tally, sums: Mapping[tuple[str, ...], int]) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.mine.add(target, sums)
 
     async def execute(self, sql: str, *values: Value) -> int:
         tag: str = await self._step(self.connection.execute, sql, *values)
@@ -134,7 +220,7 @@ class PostgresTransaction:
             if self.fault is not None:
                 raise self.fault
         except BaseException:
-            if isinstance(self.fault, ConflictError | LostError):
+            if isinstance(self.fault, ConflictError | LostError | RerunError):
                 raise self.fault from None  # whatever the body made of it
             raise
         finally:

@@ -1,7 +1,9 @@
 """SQLite as a store: one file, one writer, group commit.
 
-The writer thread owns the only connection that writes. It takes every body that waits, runs each in its own savepoint
-inside one transaction, commits once, and answers all callers through one wake-up of their loop. Readers have their own
+The writer thread owns the only connection that writes. It takes every body that waits, runs them in one transaction, writes
+what they left to its end at once (`storage.deferred`), commits once, and answers all callers through one wake-up of their
+loop. A batch in which a body fails after it wrote is undone and run again with a savepoint around each body: savepoints copy
+every page that is touched, so they are not for the common case. Readers have their own
 threads and read-only connections and never wait for it (WAL). Bodies run on those threads, without an event loop.
 
 It does not: keep a second owner out (the lock file of `app` does), or carry notices to other processes.
@@ -18,6 +20,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -28,6 +31,7 @@ from specie.storage.adapters.broadcast import Broadcast, Listener
 from specie.storage.adapters.sqlite_file import backup_file, open_connection, prepare_file
 from specie.storage.adapters.sqlite_thread import Job, Reader, Work, run_thread, settle
 from specie.storage.adapters.sqlite_transaction import SqliteTransaction, translated
+from specie.storage.deferred import Deferred, RerunError
 from specie.storage.migration import checksum, pending_steps, schema_label
 from specie.storage.ports import Body, Migration, StorageStatus
 
@@ -40,6 +44,9 @@ _CREATE_SCHEMA = """CREATE TABLE IF NOT EXISTS specie_schema (
     PRIMARY KEY (room, version)) STRICT, WITHOUT ROWID"""
 
 _CLOSED = "the store is closed"
+
+_CAREFUL_BATCHES = 16
+"""Batches that use savepoints at once after one that had to be run again: whoever sends what fails, sends more."""
 
 _BUSY_ATTEMPTS = 3
 """BEGIN IMMEDIATE can be refused without the busy timeout having been waited out (log recovery by another process)."""
@@ -89,6 +96,7 @@ class SqliteStorage:
         self._bodies = 0
         self._broadcast = Broadcast(listener_bound)
         self._inside = False
+        self._careful = 0
         if self._path is not None:
             prepare_file(self._path)
         busy_ms = int(busy_timeout_s * 1000)
@@ -265,23 +273,42 @@ class SqliteStorage:
         self._answer(jobs, notices)
 
     def _write_batch(self, jobs: list[Job], notices: list[tuple[str, str]]) -> None:
+        if not self._careful:
+            try:
+                self._attempt(jobs, notices, Deferred())
+                return
+            except RerunError:
+                self._rollback()
+                notices.clear()
+                self._careful = _CAREFUL_BATCHES
+        self._careful -= 1
+        self._attempt(jobs, notices, None)
+
+    def _attempt(self, jobs: list[Job], notices: list[tuple[str, str]], deferred: Deferred | None) -> None:
+        """Run and commit all, with what may wait collected in `deferred`; without it each in its savepoint. RerunError."""
         cursor, connection = self._cursor, self._connection
         self._begin()
-        several, changed = len(jobs) > 1, False
+        several, changed, batch = deferred is None and len(jobs) > 1, False, deferred or Deferred()
         for job in jobs:
             if job.future.cancelled():
                 continue
-            transaction = SqliteTransaction(connection, cursor)
+            job.error = job.result = None
+            transaction = SqliteTransaction(connection, cursor, deferred)
             if several:
                 cursor.execute("SAVEPOINT body")
             try:
                 job.result = transaction.run(job.body)
+            except RerunError:
+                raise
             except BaseException as error:
+                if transaction.wrote and len(jobs) > 1:
+                    raise RerunError from None
                 job.error = error
                 if several and connection.in_transaction:
                     cursor.execute("ROLLBACK TO body")
             else:
                 changed = True
+                batch.take(transaction.mine)
                 if transaction.notices is not None:
                     notices += transaction.notices
             if several and connection.in_transaction:
@@ -291,11 +318,18 @@ class SqliteStorage:
         if not changed:
             self._rollback()
             return
+        self._finish(batch)
         failure = self._committed()
         if failure is not None:
             notices.clear()
             for job in jobs:  # even one that was refused: it may have been refused for what another of the batch wrote
                 job.error = failure
+
+    def _finish(self, batch: Deferred) -> None:
+        """Write what the bodies left to the end. RerunError if a key of it is taken."""
+        SqliteTransaction(self._connection, self._cursor, batch).flush()
+        for tally, sums in batch.sums():
+            SqliteTransaction(self._connection, self._cursor).run(partial(tally.write, sums=sums))
 
     def _answer(self, jobs: list[Job], notices: list[tuple[str, str]]) -> None:
         """Wake each loop once (there is one, but in tests)."""
@@ -323,32 +357,42 @@ class SqliteStorage:
     def _transact_inline(self, body: Body[T]) -> T:
         self._enter()
         try:
-            transaction = SqliteTransaction(self._connection, self._cursor)
             try:
-                self._begin()
-            except apsw.Error as error:
-                raise translated(error) from error
-            try:
-                result = transaction.run(body)
-            except BaseException:
-                with contextlib.suppress(apsw.Error):
-                    self._rollback()
-                raise
-            finally:
-                self._bodies += 1
-            if not self._connection.in_transaction:
-                raise InvariantError("a body ended the transaction it was given")
-            try:
-                failure = self._committed()
-            except BaseException:
-                self._rollback()
-                raise
-            if failure is not None:
-                raise failure
+                result, notices = self._attempt_inline(body, Deferred())
+            except RerunError:
+                result, notices = self._attempt_inline(body, None)
         finally:
             self._inside = False
-        self._resolve((), transaction.notices or ())
+        self._resolve((), notices)
         return result
+
+    def _attempt_inline(self, body: Body[T], deferred: Deferred | None) -> tuple[T, list[tuple[str, str]]]:
+        transaction = SqliteTransaction(self._connection, self._cursor, deferred)
+        try:
+            self._begin()
+        except apsw.Error as error:
+            raise translated(error) from error
+        try:
+            result = transaction.run(body)
+            if not self._connection.in_transaction:
+                raise InvariantError("a body ended the transaction it was given")
+            batch = deferred or Deferred()
+            batch.take(transaction.mine)
+            self._finish(batch)
+        except BaseException:
+            with contextlib.suppress(apsw.Error):
+                self._rollback()
+            raise
+        finally:
+            self._bodies += 1
+        try:
+            failure = self._committed()
+        except BaseException:
+            self._rollback()
+            raise
+        if failure is not None:
+            raise failure
+        return result, transaction.notices or []
 
     def _read_inline(self, body: Body[T]) -> T:
         self._enter()

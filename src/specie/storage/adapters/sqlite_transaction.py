@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import apsw
 
 from specie.kernel.errors import InvariantError, SpecieError, UnavailableError
+from specie.storage.deferred import Deferred, RerunError, insert_sql
 from specie.storage.errors import ConstraintError
-from specie.storage.ports import Body, Row, Value
+from specie.storage.ports import Body, Row, Tally, Value
 from specie.storage.statement import key_chunks, sql_with_keys, sqlite_sql
 
 __all__ = ["SqliteTransaction", "translated"]
@@ -41,21 +42,33 @@ def translated(error: Exception) -> SpecieError:
 
 
 class SqliteTransaction:
-    """The `Transaction` of one body. After a failed statement the body is doomed: each later one fails the same way."""
+    """The `Transaction` of one body. After a failed statement the body is doomed: each later one fails the same way.
 
-    __slots__ = ("connection", "cursor", "fault", "notices")
+    `batch`: what earlier bodies of the commit left to its end, if this one may do so too. `wrote`: whether anything of this
+    body is in the database already.
+    """
+
+    __slots__ = ("batch", "connection", "cursor", "fault", "mine", "notices", "wrote")
 
     lane = 0
 
-    def __init__(self, connection: apsw.Connection, cursor: apsw.Cursor) -> None:
+    def __init__(self, connection: apsw.Connection, cursor: apsw.Cursor, batch: Deferred | None = None) -> None:
         self.connection = connection
         self.cursor = cursor
-        self.fault: SpecieError | None = None
+        self.batch = batch
+        self.mine = Deferred()
+        self.wrote = False
+        self.fault: SpecieError | RerunError | None = None
         self.notices: list[tuple[str, str]] | None = None
 
     def _rows(self, sql: str, values: Sequence[Value]) -> list[Row]:
         if self.fault is not None:
             raise self.fault
+        if self.batch is not None:
+            if self.batch.waiting or self.mine.waiting:
+                self._write_deferred(self.batch)
+            if not sql.startswith("SELECT"):
+                self.wrote = True
         try:
             return self.cursor.execute(sqlite_sql(sql), values).fetchall()  # type: ignore[return-value]  # no column holds a float
         except Exception as error:
@@ -71,11 +84,53 @@ class SqliteTransaction:
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
         if self.fault is not None:
             raise self.fault
+        if self.batch is not None:
+            self._write_deferred(self.batch)
+            self.wrote = True
+        self._many(sql, rows)
+
+    def _many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
         try:
             self.cursor.executemany(sqlite_sql(sql), rows).fetchall()
         except Exception as error:
             self.fault = translated(error)
             raise self.fault from error
+
+    async def insert(self, table: str, columns: str, rows: Sequence[Sequence[Value]]) -> bool:
+        if self.fault is not None:
+            raise self.fault
+        if self.batch is None:
+            return self._insert(table, columns, rows)
+        self.mine.insert(table, columns, rows)
+        return True
+
+    def _insert(self, table: str, columns: str, rows: Sequence[Sequence[Value]]) -> bool:
+        before = self.connection.total_changes()
+        self._many(insert_sql(table, columns), rows)
+        return self.connection.total_changes() - before == len(rows)
+
+    def _write_deferred(self, batch: Deferred) -> None:
+        """Write what waits, of the bodies before and of this one; RerunError if a key of it is taken."""
+        for waiting in (batch, self.mine):
+            for table, columns, rows in waiting.rows():
+                self.wrote = self.wrote or waiting is self.mine
+                try:
+                    taken = not self._insert(table, columns, rows)
+                except SpecieError:  # some body's rows do not fit: by itself it hears of it
+                    taken = True
+                if taken:
+                    self.fault = RerunError()
+                    raise self.fault
+
+    def flush(self) -> None:
+        """Write what waits in the batch; the engine's last act before the sums. RerunError if a key of it is taken."""
+        if self.batch is not None:
+            self._write_deferred(self.batch)
+
+    def tally(self, target: Tally, sums: Mapping[tuple[str, ...], int]) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.mine.add(target, sums)
 
     async def fetch(self, sql: str, *values: Value) -> list[Row]:
         return self._rows(sql, values)
@@ -98,7 +153,7 @@ class SqliteTransaction:
         self.notices.append((channel, payload))
 
     def run(self, body: Body[T]) -> T:
-        """Drive `body` to its end; it cannot suspend, because nothing here does."""
+        """Drive `body` to its end; it cannot suspend, because nothing here does. RerunError, whatever the body made of it."""
         steps = body(self).__await__()
         try:
             next(steps)
@@ -107,6 +162,10 @@ class SqliteTransaction:
                 raise self.fault from None
             result: T = stop.value
             return result
+        except BaseException:
+            if isinstance(self.fault, RerunError):
+                raise self.fault from None
+            raise
         finally:
             self.fault = self.fault or InvariantError("this transaction is over")
         with contextlib.suppress(Exception):
