@@ -17,6 +17,7 @@ from specie.ecash.requests import NostrProfile
 from specie.storage.ports import Transaction
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import (
+    Balance,
     KnownKeyset,
     MintRecord,
     SentToken,
@@ -333,6 +334,10 @@ class WalletStore(RequestStore, PaidStore, PlacementStore, Protocol):
         self, tx: Transaction, *, mint: str | None = None, unit: str | None = None, states: Collection[CoinState] = ()
     ) -> list[StoredProof]:
         """Coins, filtered; no `states` means all but SPENT."""
+        ...
+
+    async def balances(self, tx: Transaction, *, mint: str | None = None, unit: str | None = None) -> list[Balance]:
+        """What is held, filtered, by mint and unit: a line for each that has any coin but SPENT ones."""
         ...
 
     async def proofs_by_y(self, tx: Transaction, ys: Sequence[bytes]) -> list[StoredProof]:

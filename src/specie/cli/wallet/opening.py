@@ -306,7 +306,8 @@ async def look(wallet: Wallet, screen: Screen) -> None:
     with screen.progress("looking at invoices and tokens"):
         report = await wallet.check_pending()
     if report.minted:
-        screen.say(f"[green]✓[/green] claimed {format_amount(report.minted, 'sat')} of what was paid")
+        sums = ", ".join(format_amount(amount, unit) for unit, amount in sorted(report.minted.items()))
+        screen.say(f"[green]✓[/green] claimed {sums} of what was paid")
     if report.unreachable:
         screen.say(f"[yellow]![/yellow] not reachable now: {', '.join(report.unreachable)}")
 
