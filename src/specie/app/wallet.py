@@ -39,7 +39,7 @@ from specie.keys.adapters.software import SoftwareSigner
 from specie.storage import Storage
 from specie.storage.adapters.sqlite import SqliteStorage
 from specie.storage.adapters.sqlite_file import is_encrypted
-from specie.wallet import MintClient, NostrRelays, Transports, WalletAuth, WalletSettings
+from specie.wallet import MintClient, NostrRelays, Transports, WalletAuth, WalletSettings, WatchReport
 from specie.wallet import Wallet as WalletEngine
 from specie.wallet.adapters.auth_store import SqlBlindTokenStore
 from specie.wallet.adapters.callback import LoopbackListener
@@ -62,6 +62,7 @@ class Wallet(WalletEngine):
         sealed: how its seed is kept; holds no seed.
         encrypted: whether its database is encrypted at rest.
         vault: its backups: making, proving and merging them.
+        watched: what this opening's check of the mints has found; nothing where none was due.
     """
 
     directory: Path
@@ -69,6 +70,7 @@ class Wallet(WalletEngine):
     sealed: OpenedSeed
     encrypted: bool
     vault: Vault
+    watched: tuple[WatchReport, ...]
     _entropy_bytes: bytes
     _exit: contextlib.AsyncExitStack
 
@@ -82,6 +84,7 @@ class Wallet(WalletEngine):
         mint: str | None = None,
         create: bool = True,
         resume: bool = True,
+        watch: bool = True,
         encrypt: bool | None = None,
         settings: WalletSettings | None = None,
         telemetry: Telemetry = NULL_TELEMETRY,
@@ -98,7 +101,9 @@ class Wallet(WalletEngine):
         how the seed is sealed; unless given, by a keyring that is known to be safe, and SealSourceError where there is none
         (a key file, for play money, has to be asked for: `SealSource(play_key=True)`; such a wallet takes no mint that does
         not announce play money, SealTooWeakError). `mint`: a mint to trust from the start. With `create` False a missing
-        wallet is SeedMissingError. With `resume` interrupted operations are taken up at once. `encrypt`: whether the
+        wallet is SeedMissingError. With `resume` interrupted operations are taken up at once. With `watch`, and a
+        watch policy that moves money or a mint that is being left, the mints are checked if it is time (`exits.check_due`: at
+        most 20 seconds, no error; `watched` has the reports). `encrypt`: whether the
         database is encrypted at rest, by a key derived from the words; None leaves it as it is. `private_payees`: payments
         of requests may go to addresses on this machine or a private network, and by plain http. MalformedError for wrong
         words; SeedExistsError for words of another wallet; errors of sealing.
@@ -128,10 +133,13 @@ class Wallet(WalletEngine):
                 wallet._entropy_bytes = opened.seed
                 wallet.vault = Vault(wallet, directory, opened.seed, plugs[1])
                 wallet._exit = stack
+                wallet.watched = ()
                 if mint is not None and mint_url_checked(mint) not in {view.url for view in await wallet.mints()}:
                     await wallet.add_mint(mint)
                 if resume and await wallet.unfinished():
                     await wallet.resume()
+                if watch:
+                    wallet.watched = tuple(await wallet.exits.check_due())
             except BaseException:
                 await stack.aclose()
                 raise

@@ -14,9 +14,21 @@ from specie.cli.wallet.opening import UnitArgument, WalletChoice, opened
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from specie.wallet import Move, SentToken, Stuck, Transfer, WatchReport
+    from specie.wallet import Move, SentToken, Stuck, Transfer
 
-__all__ = ["health", "leave", "rebalance", "remove", "stay", "targets", "transfer"]
+__all__ = [
+    "leave",
+    "plain",
+    "rebalance",
+    "remove",
+    "stay",
+    "stuck_facts",
+    "stuck_lines",
+    "targets",
+    "transfer",
+    "transfer_facts",
+    "transfer_line",
+]
 
 Choice = WalletChoice | None
 """Which wallet; the default one if None."""
@@ -31,14 +43,15 @@ def _money(amount: int, unit: str) -> str:
     return format_amount(amount, unit)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that may come from a mint, bounded, and without meaning as markup."""
     from rich.markup import escape
 
     return escape(shown(text, 200))
 
 
-def _transfer_facts(one: Transfer) -> dict[str, object]:
+def transfer_facts(one: Transfer) -> dict[str, object]:
+    """A transfer, for programs."""
     return {
         "id": one.transfer_id,
         "source": one.source,
@@ -51,11 +64,12 @@ def _transfer_facts(one: Transfer) -> dict[str, object]:
     }
 
 
-def _transfer_line(one: Transfer) -> str:
+def transfer_line(one: Transfer) -> str:
+    """A transfer, for people, as markup."""
     word = {"DONE": "[green]✓[/green]"}.get(str(one.state), "[yellow]…[/yellow]")
-    why = f"  [dim]{_plain(one.error)}[/dim]" if one.error else ""
+    why = f"  [dim]{plain(one.error)}[/dim]" if one.error else ""
     cost = f"cost {_money(one.fee, one.unit)}"
-    return f"{word} {_money(one.amount, one.unit)} from {_plain(one.source)} to {_plain(one.destination)}, {cost}{why}"
+    return f"{word} {_money(one.amount, one.unit)} from {plain(one.source)} to {plain(one.destination)}, {cost}{why}"
 
 
 async def transfer(
@@ -85,7 +99,7 @@ async def transfer(
             return
         with screen.progress("moving money"):
             done = await purse.transfers.move(wanted, source=source, destination=to, unit=unit, max_fee=max_fee)
-    screen.answer(_transfer_facts(done), _transfer_line(done))
+    screen.answer(transfer_facts(done), transfer_line(done))
 
 
 @targets.command(name="set")
@@ -106,7 +120,7 @@ async def targets_set(
     facts = {"mint": target.mint, "unit": target.unit, "share_ppm": target.share_ppm, "maximum": target.maximum}
     parts = [f"{_percent(target.share_ppm)} of all {unit}"] if target.share_ppm is not None else []
     parts += [f"at most {_money(target.maximum, unit)}"] if target.maximum is not None else []
-    screen.answer(facts, f"[green]✓[/green] {_plain(target.mint)}: {', '.join(parts)}")
+    screen.answer(facts, f"[green]✓[/green] {plain(target.mint)}: {', '.join(parts)}")
 
 
 def _percent(ppm: int) -> str:
@@ -178,7 +192,7 @@ async def rebalance(
         "unit": done.unit,
         "dry_run": dry_run,
         "moves": [_move_facts(one) for one in done.moves],
-        "transfers": [_transfer_facts(one) for one in done.transfers],
+        "transfers": [transfer_facts(one) for one in done.transfers],
         "refused": [{**_move_facts(one), "reason": reason} for one, reason in done.refused],
     }
     if not done.moves:
@@ -187,14 +201,13 @@ async def rebalance(
         rows = [(one.source, one.destination, _money(one.amount, unit), _money(one.max_fee, unit)) for one in done.moves]
         screen.answer(facts, table(("from", "to", ("amount", "right"), ("costs at most", "right")), rows))
     else:
-        lines = [_transfer_line(one) for one in done.transfers]
-        lines += [
-            f"[yellow]![/yellow] not moved to {_plain(one.destination)}: {_plain(reason)}" for one, reason in done.refused
-        ]
+        lines = [transfer_line(one) for one in done.transfers]
+        lines += [f"[yellow]![/yellow] not moved to {plain(one.destination)}: {plain(reason)}" for one, reason in done.refused]
         screen.answer(facts, *lines)
 
 
-def _stuck_facts(one: Stuck) -> dict[str, object]:
+def stuck_facts(one: Stuck) -> dict[str, object]:
+    """What is at a mint, for programs."""
     return {
         "unit": one.unit,
         "available": one.available,
@@ -204,7 +217,7 @@ def _stuck_facts(one: Stuck) -> dict[str, object]:
     }
 
 
-def _stuck_lines(stuck: tuple[Stuck, ...]) -> list[str]:
+def stuck_lines(stuck: tuple[Stuck, ...]) -> list[str]:
     """What is at a mint, in words."""
     words = {"available": "free", "unswapped": "not swapped yet", "reserved": "on its way", "sent": "in tokens"}
     lines = []
@@ -241,7 +254,7 @@ async def leave(
     facts = {
         "mint": left.mint,
         "empty": left.empty,
-        "transfers": [_transfer_facts(one) for one in left.transfers],
+        "transfers": [transfer_facts(one) for one in left.transfers],
         "dust": [
             {
                 "unit": one.unit,
@@ -251,17 +264,17 @@ async def leave(
             }
             for one in left.dust
         ],
-        "stuck": [_stuck_facts(one) for one in left.stuck],
+        "stuck": [stuck_facts(one) for one in left.stuck],
         "problems": left.problems,
     }
-    lines = [_transfer_line(one) for one in left.transfers]
-    lines += [f"[yellow]![/yellow] {_plain(problem)}" for problem in left.problems]
+    lines = [transfer_line(one) for one in left.transfers]
+    lines += [f"[yellow]![/yellow] {plain(problem)}" for problem in left.problems]
     for one in left.dust:
-        lines.append(f"{_money(one.amount, one.unit)} is left: {_plain(one.reason)}")
+        lines.append(f"{_money(one.amount, one.unit)} is left: {plain(one.reason)}")
     if left.empty:
         lines.append(f"[green]✓[/green] nothing is left at {left.mint}; specie wallet mints remove {left.mint} forgets it")
     elif left.stuck:
-        lines += [f"still at {left.mint}:", *_stuck_lines(tuple(left.stuck))]
+        lines += [f"still at {left.mint}:", *stuck_lines(tuple(left.stuck))]
     screen.answer(facts, *lines)
     _tokens(screen, [one.token for one in left.dust if one.token is not None])
 
@@ -304,35 +317,3 @@ async def remove(
         lines.append(f"{_money(one.amount, one.unit)} was there; here it is as a token, keep it:")
     screen.answer(facts, *lines)
     _tokens(screen, tokens)
-
-
-async def health(
-    *,
-    probe: Annotated[bool, Parameter(negative="", show_default=False, help="Ask the mints that may be asked now.")] = False,
-    wallet: Choice = None,
-    screen: ScreenArgument,
-) -> None:
-    """What was seen of each mint, what speaks against it, and what is there; works while a mint is gone."""
-    async with opened(wallet or WalletChoice(), screen) as purse:
-        with screen.progress("looking at the mints"):
-            reports = await purse.exits.check() if probe else await purse.exits.health()
-    facts = [_health_facts(one) for one in reports]
-    lines: list[str] = []
-    for one in reports:
-        seen = one.health
-        well = f"{seen.failures} calls without an answer" if seen.failures else "answers"
-        lines.append(f"[bold]{_plain(seen.mint)}[/bold]  {well}")
-        lines += [f"  [yellow]![/yellow] {_plain(advice.detail)}" for advice in one.advice]
-        lines += _stuck_lines(one.stuck)
-    screen.answer({"mints": facts}, *(lines or ["[dim]no mints yet[/dim]"]))
-
-
-def _health_facts(one: WatchReport) -> dict[str, object]:
-    return {
-        "mint": one.health.mint,
-        "failures": one.health.failures,
-        "failing_since": one.health.failing_since,
-        "answered_at": one.health.answered_at,
-        "advice": [{"reason": str(advice.reason), "detail": advice.detail} for advice in one.advice],
-        "held": [_stuck_facts(stuck) for stuck in one.stuck],
-    }
