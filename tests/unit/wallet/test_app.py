@@ -182,11 +182,10 @@ async def test_opening_looks_after_the_mints(tmp_path: Path) -> None:
             for url in (MINT_URL, OTHER_URL):
                 await wallet.add_mint(url)
             await w.fund(wallet, 500)
-            await wallet.exits.leave(OTHER_URL)
-            await wallet.exits.stay(OTHER_URL)
             w.by_mint[MINT_URL].plant("before", "request_melt_quote", UnavailableError("no connection"))
             assert (await wallet.exits.leave(MINT_URL)).transfers == []
             assert wallet.watched == ()
+        w.clock.skip(3700)
         async with opened(watch=False) as wallet:
             assert wallet.watched == ()
             assert (await wallet.balance(mint=MINT_URL)).available == 500
