@@ -237,7 +237,7 @@ async def opened(
 async def _checked(wallet: Wallet, screen: Screen) -> None:
     """Check the mints if that is due, and say what was moved."""
     if await wallet.exits.is_due():
-        from specie.cli.wallet.watching import say_moved
+        from specie.cli.wallet.moved import say_moved
 
         sys.stdout.flush()  # the command is done: who reads its answer does not wait
         with screen.progress("looking after the mints"):

@@ -14,8 +14,8 @@ from cyclopts import Group, Parameter
 from specie.cli.arguments import ScreenArgument
 from specie.cli.errors import UsageError
 from specie.cli.screen import Screen, table
+from specie.cli.wallet.moved import plain, report_facts, say_moved, stuck_lines
 from specie.cli.wallet.opening import WalletChoice, opened
-from specie.cli.wallet.placing import plain, stuck_facts, stuck_lines, transfer_facts, transfer_line
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from specie.app.wallet import Wallet
     from specie.wallet import WatchPolicy, WatchReport
 
-__all__ = ["guarded", "health", "policy", "say_moved", "watch"]
+__all__ = ["guarded", "health", "policy", "watch"]
 
 Choice = WalletChoice | None
 """Which wallet; the default one if None."""
@@ -52,41 +52,13 @@ async def health(
         lines.append(f"[bold]{plain(one.health.mint)}[/bold]  {_state(one, left)}")
         lines += [f"  [yellow]![/yellow] {plain(advice.detail)}" for advice in one.advice]
         lines += stuck_lines(one.stuck)
-    facts = [_report_facts(one) | {"leaving": one.health.mint in left} for one in reports]
+    facts = [report_facts(one) | {"leaving": one.health.mint in left} for one in reports]
     screen.answer({"mints": facts}, *(lines or ["[dim]no mints yet[/dim]"]))
 
 
 def _state(one: WatchReport, left: set[str]) -> str:
     well = f"{one.health.failures} calls without an answer" if one.health.failures else "answers"
     return f"{well}, is being left" if one.health.mint in left else well
-
-
-def _report_facts(one: WatchReport) -> dict[str, object]:
-    gone = one.departure
-    return {
-        "mint": one.health.mint,
-        "failures": one.health.failures,
-        "failing_since": one.health.failing_since,
-        "answered_at": one.health.answered_at,
-        "advice": [{"reason": str(advice.reason), "detail": advice.detail} for advice in one.advice],
-        "held": [stuck_facts(stuck) for stuck in one.stuck],
-        "departure": None
-        if gone is None
-        else {"transfers": [transfer_facts(each) for each in gone.transfers], "problems": gone.problems},
-    }
-
-
-def say_moved(screen: Screen, one: WatchReport) -> None:
-    """Tell the person, beside the result, what a check moved out of a mint, and what it could not."""
-    gone = one.departure
-    if gone is None:
-        return
-    why = one.advice[0].detail if one.advice else "it is being left"
-    screen.say(f"[yellow]![/yellow] {plain(one.health.mint)}: {plain(why)}")
-    for each in gone.transfers:
-        screen.say(transfer_line(each))
-    for problem in gone.problems:
-        screen.say(f"  [dim]{plain(problem)}[/dim]")
 
 
 async def policy(
@@ -232,7 +204,7 @@ class _Live:
         elif news is None:
             self._screen.say("[dim]watching; Ctrl-C ends it[/dim]")
         else:
-            facts = _report_facts(news) | {"leaving": news.health.mint in left}
+            facts = report_facts(news) | {"leaving": news.health.mint in left}
             self._screen.answer(facts, f"{plain(news.health.mint)}  {_state(news, left)}")
             say_moved(self._screen, news)
 
