@@ -223,7 +223,7 @@ async def _trade(peer: PeerWallet, mint: MintProcess, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flow", ["code", "device"])
-@pytest.mark.parametrize("guarded_mint", [{"auth_bat_max_mint": 12}], indirect=True, ids=["pool"])
+@pytest.mark.parametrize("guarded_mint", [12], indirect=True)
 def test_nutshell_with_a_login_and_blind_tokens(
     nutshell: Driver, openid_provider: OpenIdProvider, guarded_mint: MintProcess, tmp_path: Path, flow: str
 ) -> None:
