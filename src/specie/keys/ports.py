@@ -19,6 +19,7 @@ __all__ = [
     "KeysetRef",
     "MessageSigner",
     "ProofToVerify",
+    "SecretShelf",
     "SecretStore",
     "Signer",
     "ToBlindSign",
@@ -195,4 +196,12 @@ class SecretStore(Protocol):
 
     async def delete(self, name: str) -> None:
         """Forget the secret of this name; nothing happens where there is none."""
+        ...
+
+
+class SecretShelf(SecretStore, Protocol):
+    """A `SecretStore` that knows the names of what it keeps."""
+
+    async def names(self) -> frozenset[str]:
+        """Names of all secrets; some may be of none, after a crash."""
         ...
