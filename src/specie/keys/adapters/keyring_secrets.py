@@ -90,10 +90,11 @@ class KeyringSecrets:
         async with self._turn:
             await asyncio.to_thread(self._remove, self._service(name))
             known = await self.names()
-            if name in known and len(known) > 1:
-                await self._put(_INDEX, _index(known - {name}))
-            elif known == {name}:
+            left = known - {name}
+            if not left:
                 await asyncio.to_thread(self._remove, self._service(_INDEX))
+            elif left != known:
+                await self._put(_INDEX, _index(left))
 
     async def names(self) -> frozenset[str]:
         """Names of what is kept, or was to be when a crash came; without them if their list was changed by others."""
@@ -144,8 +145,9 @@ class KeyringSecrets:
             head = ring.get_password(service, self._user)
             if head is None or head == before:
                 return None
-            if self._seen.get(service, ("", ""))[0] == head:
-                return self._seen[service][1]
+            seen = self._seen.get(service)
+            if seen is not None and seen[0] == head:
+                return seen[1]
             text = self._joined(ring, service, head)
             if text is not None:
                 self._seen[service] = (head, text)

@@ -47,7 +47,7 @@ class MovedSecrets:
             await self._place.delete(name)
 
     async def move_back(self) -> None:
-        """Put all secrets in the old place and leave nothing in the new one. If interrupted, do it again, or go on as before."""
+        """Put all secrets in the old place and leave nothing in the new one. If interrupted, repeat it, or go on as before."""
         async with self._turn:
             for name in sorted(await self._place.names()):
                 found = await self._place.get(name)
