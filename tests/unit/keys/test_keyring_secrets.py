@@ -29,9 +29,9 @@ _STARTS = itertools.count()
 LONG, LONGER = "canary " * 700, "other " * 1500
 
 
-def shelf(ring: MemoryKeyring, user: str = USER, seed: bytes = bytes(64)) -> KeyringSecrets:
+def shelf(ring: MemoryKeyring, user: str = USER, seed: bytes = bytes(64), start: str = "") -> KeyringSecrets:
     """As a process that has just started sees the keyring."""
-    signer = SoftwareSigner(seed, threads=0, entropy=CountingEntropy(f"process {next(_STARTS)}"))
+    signer = SoftwareSigner(seed, threads=0, entropy=CountingEntropy(start or f"process {next(_STARTS)}"))
     return KeyringSecrets(user, signer, lambda: safe_keyring(ring))
 
 
@@ -220,7 +220,7 @@ def test_no_byte_can_be_changed(data: st.DataObject) -> None:
 
     async def work() -> None:
         ring = MemoryKeyring()
-        await shelf(ring).put(NAME, LONG)
+        await shelf(ring, start="always").put(NAME, LONG)
         place = data.draw(st.sampled_from(sorted(ring.entries)))
         text = ring.entries[place]
         at = data.draw(st.integers(0, len(text) - 1))
