@@ -25,7 +25,7 @@ class MemoryKeyring:
         self.reads = 0
         self.writes = 0
         self.threads: set[threading.Thread] = set()
-        self.on_read: Callable[[str], None] = lambda service: None
+        self.on_read: Callable[[str], None] = lambda username: None
 
     def lock(self) -> None:
         self.refusal = KeyringLocked("locked")
@@ -43,7 +43,7 @@ class MemoryKeyring:
 
     def get_password(self, service: str, username: str) -> str | None:
         self._called(write=False)
-        self.on_read(service)
+        self.on_read(username)
         return self.entries.get((service, username))
 
     def set_password(self, service: str, username: str, password: str) -> None:

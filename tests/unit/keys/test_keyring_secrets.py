@@ -23,16 +23,16 @@ from specie.keys.adapters.system_keyring import safe_keyring
 from tests.support.entropy import CountingEntropy
 from tests.support.keyrings import KilledError, MemoryKeyring
 
-USER = "wallet-" + "0" * 32
+WALLET = "wallet-" + "0" * 32
 NAME = "login/https://mint.example"
 _STARTS = itertools.count()
 LONG, LONGER = "canary " * 700, "other " * 1500
 
 
-def shelf(ring: MemoryKeyring, user: str = USER, seed: bytes = bytes(64), start: str = "") -> KeyringSecrets:
+def shelf(ring: MemoryKeyring, wallet: str = WALLET, seed: bytes = bytes(64), start: str = "") -> KeyringSecrets:
     """As a process that has just started sees the keyring."""
     signer = SoftwareSigner(seed, threads=0, entropy=CountingEntropy(start or f"process {next(_STARTS)}"))
-    return KeyringSecrets(user, signer, lambda: safe_keyring(ring))
+    return KeyringSecrets(wallet, signer, lambda: safe_keyring(ring))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ async def test_no_entry_shows_a_secret(ring: MemoryKeyring) -> None:
     await shelf(ring).put(NAME, LONG)
     assert "canary" not in repr(ring.entries)
     assert "mint.example" not in repr(ring.entries)
-    assert {user for _, user in ring.entries} == {USER}
+    assert all(place[0] == "specie-secrets" and place[1].startswith(WALLET) for place in ring.entries)
     assert await shelf(ring, seed=b"\1" * 64).get(NAME) is None
 
 
@@ -237,36 +237,36 @@ async def test_parts_that_fit_their_head_and_are_not_ours(ring: MemoryKeyring) -
     secrets = shelf(ring)
     await secrets.put(NAME, LONG)
     await secrets.put("other", LONG)
-    mine, other = secrets._service(NAME), secrets._service("other")
+    mine, other = secrets._user(NAME), secrets._user("other")
     for (service, user), text in list(ring.entries.items()):
-        if service.startswith(other):
-            ring.entries[mine + service.removeprefix(other), user] = text
+        if user.startswith(other):
+            ring.entries[service, mine + user.removeprefix(other)] = text
     assert await shelf(ring).get(NAME) is None
     for junk in ("A", "AAAA", "A" * 200):
-        ring.entries[f"{mine}-a-0", USER] = junk
-        ring.entries[mine, USER] = f"1 a 1 {keyring_secrets._digest(junk)}"
+        ring.entries["specie-secrets", f"{mine}/a0"] = junk
+        ring.entries["specie-secrets", mine] = f"1 a 1 {keyring_secrets._digest(junk)}"
         assert await shelf(ring).get(NAME) is None
 
 
 async def test_a_reader_meets_a_writer(ring: MemoryKeyring) -> None:
     """What another process puts between two looks is read, not taken for damage; who changes it for ever is not waited for."""
     await shelf(ring).put(NAME, LONG)
-    stale, service = dict(ring.entries), shelf(ring)._service(NAME)
+    stale, user = dict(ring.entries), shelf(ring)._user(NAME)
     await shelf(ring).put(NAME, LONGER)
     fresh = dict(ring.entries)
     ring.entries = dict(stale)
 
     def turned(place: str) -> None:
-        if place == f"{service}-a-1":
+        if place == f"{user}/a1":
             ring.entries = dict(fresh)
 
     ring.on_read = turned
     assert await shelf(ring).get(NAME) == LONGER
 
     def restless(place: str) -> None:
-        if place == service:
+        if place == user:
             ring.reads += 1
-            ring.entries[service, USER] = f"1 a 1 {ring.reads:064x}"
+            ring.entries["specie-secrets", user] = f"1 a 1 {ring.reads:064x}"
 
     ring.on_read = restless
     assert await shelf(ring).get(NAME) is None
@@ -330,7 +330,7 @@ async def test_beside_a_seed(ring: MemoryKeyring, tmp_path: Path) -> None:
     first = seeds.secrets(made, signer)
     assert first is not None
     await first.put(NAME, "x")
-    assert {user for _, user in ring.entries} == {made.key_name}
+    assert all(user.startswith(made.key_name) for _, user in ring.entries)
     again = seeds.secrets(seeds.open(SealSource(keyring=True), all_play=True), signer)
     assert again is not None
     assert await again.get(NAME) == "x"

@@ -1,15 +1,15 @@
 """Small secrets in the operating system's keyring, as entries of their own: what is kept beside a seed that it seals.
 
 A keyring bounds an entry (Windows: 2560 bytes, in two bytes a character), so a secret lies in numbered parts, and a head says
-which of two slots holds them. All entries of a wallet have the user name of its seed's key, `wallet-{seal id}`, random and new
-with each sealing, so wallets of one name in two places share nothing:
+which of two slots holds them:
 
-    service `specie-secret-{digest}`                    the head: `1 {slot} {count} {SHA-256 of the text}`
-    service `specie-secret-{digest}-{slot}-{number}`    a part of the text, at most 1024 characters
+    service `specie-secrets`, user `{wallet}/{digest}`                   the head: `1 {slot} {count} {SHA-256 of the text}`
+    service `specie-secrets`, user `{wallet}/{digest}/{slot}{number}`    a part of the text, at most 1024 characters
 
-`digest` is SHA-256 of the user name and the secret's name. The text is base64url of what the signer has sealed, with both names
-as context: whoever reads the keyring alone reads no secret, and no entry can be put in another's place. One more secret, whose
-name is empty, is the list of names.
+`wallet` is the name of its seed's key, `wallet-{seal id}`, random and new with each sealing, so wallets of one name in two
+places share nothing. `digest` is SHA-256 of that and the secret's name. The text is base64url of what the signer has sealed,
+with both names as context: whoever reads the keyring alone reads no secret, and no entry can be put in another's place. One
+more secret, whose name is empty, is the list of names.
 
 What a crash leaves behind:
 
@@ -38,11 +38,12 @@ import msgspec
 from specie.kernel.encoding import base64url_decode, base64url_encode
 from specie.kernel.errors import MalformedError, UnavailableError
 from specie.kernel.seal import SealBrokenError
-from specie.keys.adapters.system_keyring import Keyring, keyring_errors
+from specie.keys.adapters.system_keyring import Keyring
 from specie.keys.ports import Signer
 
 __all__ = ["KeyringSecrets"]
 
+_SERVICE = "specie-secrets"
 _MOST_NAME = 512
 _MOST_BYTES = 64 * 1024
 _PART_CHARS = 1024
@@ -56,13 +57,13 @@ _INDEX = ""
 class KeyringSecrets:
     """A `keys.SecretShelf` in the keyring. The keyring is called on threads, one call at a time.
 
-    `user`: user name of all entries, `OpenedSeed.key_name`. `keyring` finds the keyring, or raises KeyringUnsafeError.
-    Every method may raise that, and UnavailableError where the keyring is locked or fails: then try again.
+    `wallet` begins the user names of all entries: `OpenedSeed.key_name`. `keyring` finds the keyring: `safe_keyring`.
+    Every method may raise KeyringUnsafeError, and UnavailableError where the keyring is locked or fails: then try again.
     """
 
-    def __init__(self, user: str, signer: Signer, keyring: Callable[[], Keyring]) -> None:
+    def __init__(self, wallet: str, signer: Signer, keyring: Callable[[], Keyring]) -> None:
         """Nothing is asked of the keyring yet."""
-        self._user = user
+        self._wallet = wallet
         self._signer = signer
         self._keyring = keyring
         self._turn = asyncio.Lock()
@@ -88,11 +89,11 @@ class KeyringSecrets:
     async def delete(self, name: str) -> None:
         """Forget the secret of this name, and what an interrupted `put` left of one."""
         async with self._turn:
-            await asyncio.to_thread(self._remove, self._service(name))
+            await asyncio.to_thread(self._remove, self._user(name))
             known = await self.names()
             left = known - {name}
             if not left:
-                await asyncio.to_thread(self._remove, self._service(_INDEX))
+                await asyncio.to_thread(self._remove, self._user(_INDEX))
             elif left != known:
                 await self._put(_INDEX, _index(left))
 
@@ -103,10 +104,10 @@ class KeyringSecrets:
 
     async def _put(self, name: str, data: bytes) -> None:
         sealed = await self._signer.wrap(data, context=self._context(name))
-        await asyncio.to_thread(self._write, self._service(name), base64url_encode(sealed))
+        await asyncio.to_thread(self._write, self._user(name), base64url_encode(sealed))
 
     async def _get(self, name: str) -> bytes | None:
-        text = await asyncio.to_thread(self._read, self._service(name))
+        text = await asyncio.to_thread(self._read, self._user(name))
         if text is None:
             return None
         try:
@@ -115,79 +116,79 @@ class KeyringSecrets:
             return None
 
     def _context(self, name: str) -> bytes:
-        return f"keyring secret 1 {self._user} {name}".encode()
+        return f"keyring secret 1 {self._wallet} {name}".encode()
 
-    def _service(self, name: str) -> str:
-        return f"specie-secret-{hashlib.sha256(f'{self._user} {name}'.encode()).hexdigest()}"
+    def _user(self, name: str) -> str:
+        return f"{self._wallet}/{hashlib.sha256(f'{self._wallet} {name}'.encode()).hexdigest()}"
 
-    def _write(self, service: str, text: str) -> None:
-        with self._calls, keyring_errors():
+    def _write(self, user: str, text: str) -> None:
+        with self._calls:
             ring = self._keyring()
-            head = _HEAD.fullmatch(ring.get_password(service, self._user) or "")
+            head = _HEAD.fullmatch(ring.get_password(_SERVICE, user) or "")
             slot, former = ("b", "a") if head is not None and head[1] == "a" else ("a", "b")
             parts = [text[start : start + _PART_CHARS] for start in range(0, len(text), _PART_CHARS)]
             for number, part in enumerate(parts):
-                ring.set_password(_place(service, slot, number), self._user, part)
-            self._sweep(ring, service, slot, len(parts))
-            ring.set_password(service, self._user, f"1 {slot} {len(parts)} {_digest(text)}")
-            if self._look(ring, service) != text:
+                ring.set_password(_SERVICE, _part(user, slot, number), part)
+            self._sweep(ring, user, slot, len(parts))
+            ring.set_password(_SERVICE, user, f"1 {slot} {len(parts)} {_digest(text)}")
+            if self._look(ring, user) != text:
                 raise UnavailableError("the keyring does not keep what it is given", retry_after_s=5.0)
-            self._sweep(ring, service, former, 0)
+            self._sweep(ring, user, former, 0)
 
-    def _read(self, service: str) -> str | None:
-        with self._calls, keyring_errors():
-            return self._look(self._keyring(), service)
+    def _read(self, user: str) -> str | None:
+        with self._calls:
+            return self._look(self._keyring(), user)
 
-    def _look(self, ring: Keyring, service: str) -> str | None:
+    def _look(self, ring: Keyring, user: str) -> str | None:
         """The text that fits its head. Where none does, another process may just have put a new one: looked at again."""
         before = None
         for _ in range(_LOOKS):
-            head = ring.get_password(service, self._user)
+            head = ring.get_password(_SERVICE, user)
             if head is None or head == before:
                 return None
-            seen = self._seen.get(service)
+            seen = self._seen.get(user)
             if seen is not None and seen[0] == head:
                 return seen[1]
-            text = self._joined(ring, service, head)
+            text = self._joined(ring, user, head)
             if text is not None:
-                self._seen[service] = (head, text)
+                self._seen[user] = (head, text)
                 return text
             before = head
         return None
 
-    def _joined(self, ring: Keyring, service: str, head: str) -> str | None:
+    def _joined(self, ring: Keyring, user: str, head: str) -> str | None:
         parsed = _HEAD.fullmatch(head)
         if parsed is None:
             return None
         parts: list[str] = []
         for number in range(int(parsed[2])):
-            part = ring.get_password(_place(service, parsed[1], number), self._user)
+            part = ring.get_password(_SERVICE, _part(user, parsed[1], number))
             if part is None or not _PART.fullmatch(part):
                 return None
             parts.append(part)
         text = "".join(parts)
         return text if _digest(text) == parsed[3] else None
 
-    def _remove(self, service: str) -> None:
-        with self._calls, keyring_errors():
+    def _remove(self, user: str) -> None:
+        with self._calls:
             ring = self._keyring()
-            if ring.get_password(service, self._user) is not None:
-                ring.delete_password(service, self._user)
-            self._seen.pop(service, None)
+            if ring.get_password(_SERVICE, user) is not None:
+                ring.delete_password(_SERVICE, user)
+            self._seen.pop(user, None)
             for slot in "ab":
-                self._sweep(ring, service, slot, 0)
+                self._sweep(ring, user, slot, 0)
 
-    def _sweep(self, ring: Keyring, service: str, slot: str, start: int) -> None:
+    def _sweep(self, ring: Keyring, user: str, slot: str, start: int) -> None:
         """Remove the parts of a slot from `start` on, the last one first."""
         end = start
-        while end < _MOST_PARTS and ring.get_password(_place(service, slot, end), self._user) is not None:
+        while end < _MOST_PARTS and ring.get_password(_SERVICE, _part(user, slot, end)) is not None:
             end += 1
         for number in reversed(range(start, end)):
-            ring.delete_password(_place(service, slot, number), self._user)
+            ring.delete_password(_SERVICE, _part(user, slot, number))
 
 
-def _place(service: str, slot: str, number: int) -> str:
-    return f"{service}-{slot}-{number}"
+def _part(user: str, slot: str, number: int) -> str:
+    return f"{user}/{slot}{number}"
 
 
 def _digest(text: str) -> str:

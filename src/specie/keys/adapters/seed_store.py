@@ -32,7 +32,7 @@ from specie.kernel.encoding import hex_checked
 from specie.kernel.entropy import Entropy
 from specie.kernel.errors import InvariantError, MalformedError, UnavailableError
 from specie.keys.adapters.keyring_secrets import KeyringSecrets
-from specie.keys.adapters.system_keyring import Keyring, keyring_errors, safe_keyring
+from specie.keys.adapters.system_keyring import Keyring, safe_keyring
 from specie.keys.errors import (
     KeyringUnsafeError,
     PassphraseWrongError,
@@ -109,8 +109,7 @@ class SeedStore:
     def keyring_works(self) -> bool:
         """Whether a keyring known to be safe answers now."""
         try:
-            with keyring_errors():
-                self._keyring().get_password(_SERVICE, "probe")
+            self._keyring().get_password(_SERVICE, "probe")
         except (KeyringUnsafeError, UnavailableError):
             return False
         return True
@@ -222,8 +221,7 @@ class SeedStore:
 
     def _store_key(self, sealed: SealedSeed, key: bytes) -> None:
         if sealed.form is SealForm.KEYRING:
-            with keyring_errors():
-                self._keyring().set_password(_SERVICE, sealed.key_name, key.hex())
+            self._keyring().set_password(_SERVICE, sealed.key_name, key.hex())
             return
         key_place_checked(self._key_dir.resolve(), self._data_dir.resolve())
         with _disk_errors(self._key_dir):
@@ -235,8 +233,7 @@ class SeedStore:
     def _load_key(self, sealed: SealedSeed) -> tuple[bytes, str]:
         if sealed.form is SealForm.KEYRING:
             where = f"keyring entry {_SERVICE}/{sealed.key_name}"
-            with keyring_errors():
-                text = self._keyring().get_password(_SERVICE, sealed.key_name)
+            text = self._keyring().get_password(_SERVICE, sealed.key_name)
         else:
             where = str(self._key_path(sealed))
             key_place_checked(self._key_dir.resolve(), self._data_dir.resolve())
@@ -268,7 +265,7 @@ class SeedStore:
                 os.unlink(self._key_path(sealed))
                 _sync_directory(self._key_dir)
         elif sealed.form is SealForm.KEYRING:
-            with contextlib.suppress(UnavailableError), keyring_errors():
+            with contextlib.suppress(UnavailableError):
                 self._keyring().delete_password(_SERVICE, sealed.key_name)
 
     def _keyring(self) -> Keyring:

@@ -1,5 +1,8 @@
 """Small secrets on their way from one place to another: each moves when it is first asked for.
 
+So the logins of a wallet that the keyring seals leave its database, where versions before this one, a backup taken up and
+a change of the seal put them.
+
 What a crash leaves behind: the secret in both places after it was put in the new one, and then the new one's counts; before
 that, in the old place alone. Nothing is ever put in the old place instead of the new one, except by `move_back`.
 """
