@@ -67,6 +67,11 @@ async def test_what_a_secret_may_be(ring: MemoryKeyring) -> None:
         with pytest.raises(MalformedError):
             await secrets.put(name, secret)
     assert ring.entries == {}
+    await secrets.put(NAME, "x")
+    for strange in ("", "names", "n" * 600):
+        await secrets.delete(strange)
+        assert await secrets.get(strange) is None
+    assert await shelf(ring).names() == {NAME}
 
 
 async def test_names_are_bounded_together(ring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch) -> None:

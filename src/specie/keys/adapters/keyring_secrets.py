@@ -9,7 +9,7 @@ which of two slots holds them:
 `wallet` is the name of its seed's key, `wallet-{seal id}`, random and new with each sealing, so wallets of one name in two
 places share nothing. `digest` is SHA-256 of that and the secret's name. The text is base64url of what the signer has sealed,
 with both names as context: whoever reads the keyring alone reads no secret, and no entry can be put in another's place. One
-more secret, whose name is empty, is the list of names.
+more secret, with `names` for a digest, is the list of names.
 
 What a crash leaves behind:
 
@@ -51,7 +51,6 @@ _MOST_PARTS = 99
 _LOOKS = 3
 _HEAD = re.compile(r"1 ([ab]) ([1-9][0-9]?) ([0-9a-f]{64})")
 _PART = re.compile(rf"[A-Za-z0-9_-]{{1,{_PART_CHARS}}}")
-_INDEX = ""
 
 
 class KeyringSecrets:
@@ -78,7 +77,7 @@ class KeyringSecrets:
         async with self._turn:
             known = await self.names()
             if name not in known:
-                await self._put(_INDEX, _index(known | {name}))
+                await self._put(None, _index(known | {name}))
             await self._put(name, data)
 
     async def get(self, name: str) -> str | None:
@@ -93,20 +92,20 @@ class KeyringSecrets:
             known = await self.names()
             left = known - {name}
             if not left:
-                await asyncio.to_thread(self._remove, self._user(_INDEX))
+                await asyncio.to_thread(self._remove, self._user(None))
             elif left != known:
-                await self._put(_INDEX, _index(left))
+                await self._put(None, _index(left))
 
     async def names(self) -> frozenset[str]:
         """Names of what is kept, or was to be when a crash came; without them if their list was changed by others."""
-        data = await self._get(_INDEX)
+        data = await self._get(None)
         return frozenset() if data is None else frozenset(msgspec.json.decode(data, type=list[str]))
 
-    async def _put(self, name: str, data: bytes) -> None:
+    async def _put(self, name: str | None, data: bytes) -> None:
         sealed = await self._signer.wrap(data, context=self._context(name))
         await asyncio.to_thread(self._write, self._user(name), base64url_encode(sealed))
 
-    async def _get(self, name: str) -> bytes | None:
+    async def _get(self, name: str | None) -> bytes | None:
         text = await asyncio.to_thread(self._read, self._user(name))
         if text is None:
             return None
@@ -115,11 +114,14 @@ class KeyringSecrets:
         except (SealBrokenError, MalformedError):
             return None
 
-    def _context(self, name: str) -> bytes:
-        return f"keyring secret 1 {self._wallet} {name}".encode()
+    def _context(self, name: str | None) -> bytes:
+        use = "keyring secrets 1" if name is None else f"keyring secret 1 {name}"
+        return f"{self._wallet} {use}".encode()
 
-    def _user(self, name: str) -> str:
-        return f"{self._wallet}/{hashlib.sha256(f'{self._wallet} {name}'.encode()).hexdigest()}"
+    def _user(self, name: str | None) -> str:
+        """Begins the user names of a secret's entries; None stands for the list of names."""
+        last = "names" if name is None else hashlib.sha256(f"{self._wallet} {name}".encode()).hexdigest()
+        return f"{self._wallet}/{last}"
 
     def _write(self, user: str, text: str) -> None:
         with self._calls:
