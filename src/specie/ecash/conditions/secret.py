@@ -48,6 +48,10 @@ class WellKnownSecret(msgspec.Struct, frozen=True):
     data: str
     tags: tuple[tuple[str, ...], ...] = ()
 
+    def __repr__(self) -> str:
+        """Without the nonce, with which it would be the secret."""
+        return f"WellKnownSecret(kind={self.kind!r}, nonce=..., data={self.data!r}, tags={self.tags!r})"
+
 
 class SpendingCondition(msgspec.Struct, frozen=True):
     """Who may spend a coin, and when. Keys are 33 bytes, distinct by x coordinate within a pathway.
