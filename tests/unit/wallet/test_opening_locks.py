@@ -10,17 +10,19 @@ import pytest
 from msgspec.structs import replace
 
 from specie.ecash import Proof, Token, decode_token, encode_token, resolve_token
+from specie.ecash.codes import ProofsSpentError
 from specie.ecash.conditions import parse_secret, parse_witness, sig_inputs_digest, witness_text
 from specie.ecash.p2bk import shared_x, unblinded_secret
 from specie.kernel import curve
 from specie.kernel.limits import Limits
 from specie.keys.ports import BlindedKey
+from specie.mint import MintSettings
 from specie.wallet import HTLC, P2PK, Wallet
 from specie.wallet.engine.locks import swappable
-from specie.wallet.errors import OfflineRefusedError, TokenLockedError
+from specie.wallet.errors import FeeExceedsValueError, OfflineRefusedError, TokenLockedError
 from specie.wallet.offline import OfflinePolicy, Risk
 from tests.support.coins import public_key, secret_key, signature
-from tests.support.wallets import MINT_URL, SETTINGS, memory_storage, virtually, world
+from tests.support.wallets import MINT_URL, SETTINGS, Died, MortalStorage, memory_storage, virtually, world
 
 PREIMAGE = bytes(range(32))
 DIGEST = sha256(PREIMAGE).hexdigest()
@@ -306,3 +308,53 @@ async def test_a_copy_of_the_wallet_can_still_open_what_was_taken_off_line() -> 
         assert await copies[0].secure() == 7
         w.clock.skip(11)
         assert (await copies[1].reclaim(sent.token_id)).amount == 9
+
+
+@virtually
+@pytest.mark.parametrize("before", [False, True])
+async def test_a_token_of_several_swaps_is_taken_whole_after_any_crash(before: bool) -> None:
+    """Killed at any commit of a receipt that takes three swaps, and resumed: the same token again brings what is missing."""
+    for at in range(1, 40):
+        async with world() as w:
+            alice = await w.wallet()
+            await w.fund(alice, 100)
+            mortal = MortalStorage(await memory_storage())
+            bob = await w.wallet(mortal)
+            coins: list[Proof] = []
+            for amount, sig_all in ((5, True), (6, True), (7, False)):
+                lock = P2PK((await bob.p2pk_key(),), sig_all=sig_all, blinded=True)
+                coins += await proofs_of(alice, (await alice.send(amount, lock=lock)).text)
+            mortal.commits, mortal.at, mortal.before = 0, at, before
+            try:
+                assert (await bob.receive(as_token(coins))).amount == 18
+                finished = True
+            except Died:
+                finished = False
+            again = await w.wallet(mortal.inner, words=w.words[1], trusted=False)
+            await again.resume()
+            try:
+                await again.receive(as_token(coins))
+            except ProofsSpentError:
+                assert (await again.balance()).available == 18
+            assert (await again.balance()).available == 18
+            await alice.check_pending()
+            await w.books_hold(alice, again)
+        if finished:
+            return
+    pytest.fail("the receipt never came to its end")
+
+
+@virtually
+async def test_a_part_that_its_fee_eats_keeps_no_other_from_us() -> None:
+    """One coin that costs more to swap than it is worth stays in the token; alone, it is refused by name."""
+    async with world(settings=MintSettings(input_fee_ppk=1000)) as w:
+        alice, bob = await w.wallet(), await w.wallet()
+        await w.fund(alice, 100)
+        small = await proofs_of(alice, (await alice.send(1, lock=P2PK((await bob.p2pk_key(),), sig_all=True))).text)
+        large = await proofs_of(alice, (await alice.send(16, lock=P2PK((await bob.p2pk_key(),), sig_all=True))).text)
+        got = await bob.receive(as_token([*small, *large]))
+        assert (got.amount, got.fee) == (15, 1)
+        with pytest.raises(FeeExceedsValueError):
+            await bob.receive(as_token([*small, *large]))
+        await alice.check_pending()
+        await w.books_hold(alice, bob)

@@ -35,7 +35,7 @@ from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import KnownKeyset, StoredProof
 from specie.wallet.operation import Kind, Operation, Purpose, Role, blinded_messages
 from specie.wallet.selection import fee_of
-from specie.wallet.states import CoinState, TokenState
+from specie.wallet.states import CoinState, OperationState, TokenState
 
 __all__ = ["Receipt", "receive", "receive_offline", "reclaim", "secure", "swap_in"]
 
@@ -93,10 +93,26 @@ async def _swap_all(ctx: Context, token: Token, purpose: Purpose, preimage: str 
     for part in parts if len(parts) > 1 else ():  # all can be opened, or none is touched
         await unlocked(ctx, part, (), preimage)
     amount = fee = 0
+    refusal: FeeExceedsValueError | None = None
     for part in parts:
-        operation = await swap_in(ctx, msgspec.structs.replace(token, proofs=tuple(part)), purpose, preimage=preimage)
+        if len(parts) > 1 and await _swapped_before(ctx, part):
+            continue
+        try:
+            operation = await swap_in(ctx, msgspec.structs.replace(token, proofs=tuple(part)), purpose, preimage=preimage)
+        except FeeExceedsValueError as error:  # it stays in the token, and keeps no other part from being ours
+            refusal = error
+            continue
         amount, fee = amount + operation.amount, fee + operation.fee
+    if not amount:
+        raise refusal or ProofsSpentError("this wallet has taken this token before")
     return Receipt(token.mint, token.unit, amount, fee, token.memo)
+
+
+async def _swapped_before(ctx: Context, proofs: Sequence[Proof]) -> bool:
+    """Whether this wallet has swapped these very coins, before it was kept from the rest of their token."""
+    inputs = b"".join(proof.y for proof in proofs)
+    swaps = await ctx.storage.read(lambda tx: ctx.store.swaps_of(tx, inputs, 0))
+    return any(state is OperationState.DONE for _, state in swaps)
 
 
 async def reclaim(ctx: Context, text_or_id: str) -> Receipt:
