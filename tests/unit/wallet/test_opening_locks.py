@@ -358,3 +358,23 @@ async def test_a_part_that_its_fee_eats_keeps_no_other_from_us() -> None:
             await bob.receive(as_token([*small, *large]))
         await alice.check_pending()
         await w.books_hold(alice, bob)
+
+
+@virtually
+@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize("kept", [0, 2])
+async def test_one_ephemeral_key_opens_all_that_are_signed_together(kept: int, offline: bool) -> None:
+    """Coins under SIG_ALL of which one alone still has its E, or others a foreign one behind it: none is ever stuck."""
+    async with world() as w:
+        alice = await w.wallet()
+        bob = await w.wallet(settings=with_fields(SETTINGS, limits=Limits(array_length=2)))
+        await w.fund(alice, 100)
+        for others in (None, public_key("eve")):
+            token = await alice.send(7, lock=P2PK((await bob.p2pk_key(),), sig_all=True, blinded=True))
+            coins = list(await proofs_of(alice, token.text))
+            assert len(coins) == 3
+            coins = [coin if n == kept else replace(coin, p2pk_e=others if n > kept else None) for n, coin in enumerate(coins)]
+            await bob.receive(encode_token(Token(MINT_URL, "sat", tuple(coins))), offline=offline)
+        if offline:
+            assert await bob.secure() == 14
+        assert (await bob.balance()).available == 14

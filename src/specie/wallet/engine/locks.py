@@ -43,7 +43,16 @@ from specie.wallet.engine.own_keys import PURPOSE, OwnKeys, own_keys
 from specie.wallet.errors import TokenLockedError, UnsupportedError
 from specie.wallet.lock import HTLC, P2PK
 
-__all__ = ["LockedSecret", "check_lock_supported", "fresh_key", "is_locked", "lock_secrets", "swappable", "unlocked"]
+__all__ = [
+    "LockedSecret",
+    "check_lock_supported",
+    "fresh_key",
+    "is_locked",
+    "lock_secrets",
+    "swappable",
+    "unlocked",
+    "with_one_ephemeral",
+]
 
 T = TypeVar("T")
 
@@ -159,6 +168,21 @@ def swappable(items: Sequence[T], proof_of: Callable[[T], Proof], limit: int) ->
         else:
             plain.append(one)
     return [group[at : at + limit] for group in (plain, *together.values()) for at in range(0, len(group), limit)]
+
+
+def with_one_ephemeral(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
+    """The coins, those of one lock that are signed together (SIG_ALL) all with the first ephemeral key that one of them has.
+
+    Their keys are blinded alike, so one that was left off, or is another, is no reason not to open any of them later, in
+    whatever order and company. ConditionMalformedError for a coin that nobody can spend.
+    """
+    alike: dict[str, bytes] = {}
+    for group in swappable(proofs, lambda proof: proof, len(proofs)):
+        condition = parse_secret(group[0].secret)
+        if condition is not None and condition.sigflag is SigFlag.SIG_ALL:
+            ephemeral = next((proof.p2pk_e for proof in group if proof.p2pk_e is not None), None)
+            alike |= {} if ephemeral is None else {proof.secret: ephemeral for proof in group}
+    return tuple(msgspec.structs.replace(p, p2pk_e=alike.get(p.secret, p.p2pk_e)) for p in proofs)
 
 
 async def unlocked(

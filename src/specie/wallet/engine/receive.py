@@ -24,7 +24,7 @@ from specie.kernel.errors import RefusedError
 from specie.storage.ports import Transaction
 from specie.wallet.engine import journal
 from specie.wallet.engine.context import Context
-from specie.wallet.engine.locks import swappable, unlocked
+from specie.wallet.engine.locks import swappable, unlocked, with_one_ephemeral
 from specie.wallet.engine.mints import active_keyset, add_mint, fresh_keysets, known_mint
 from specie.wallet.engine.outputs import derived_outputs, kept_amounts
 from specie.wallet.engine.own_keys import own_keys
@@ -60,7 +60,8 @@ async def _token(ctx: Context, text: str, *, trust: bool, offline: bool) -> Toke
         if not trust or offline:
             raise MintUntrustedError(draft.mint)
         await add_mint(ctx, draft.mint)
-    return await resolved(ctx, draft, offline=offline)
+    token = await resolved(ctx, draft, offline=offline)
+    return msgspec.structs.replace(token, proofs=with_one_ephemeral(token.proofs))
 
 
 async def receive(ctx: Context, text: str, *, preimage: str | None, trust: bool) -> Receipt:
