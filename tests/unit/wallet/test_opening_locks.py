@@ -88,6 +88,7 @@ async def test_a_signature_that_came_along_is_kept_with_the_preimage(blinded: bo
 @pytest.mark.parametrize(
     "witness",
     [
+        "zz",
         '{"signatures":["zz","00"]}',
         witness_text([bytes([n]) * 64 for n in range(9)]),
         witness_text([bytes([n]) * 64 for n in range(100)]),
@@ -107,6 +108,24 @@ async def test_made_up_signatures_do_not_keep_us_from_our_coins(witness: str, bl
         sent = w.faults.bodies[-1][1]
         assert b"zz" not in sent
         assert (b"02" * 64) not in sent
+
+
+@virtually
+@pytest.mark.parametrize("witness", ["zz", '{"signatures":["zz","00"]}', witness_text([bytes(64)] * 20, bytes(32))])
+async def test_made_up_witnesses_of_a_hash_lock_and_of_ordinary_coins(witness: str) -> None:
+    """They are replaced by what opens the lock, also off-line, and are not shown to the mint where nothing is locked."""
+    async with world() as w:
+        alice, bob = await w.wallet(), await w.wallet()
+        await w.fund(alice, 100)
+        lock = HTLC(DIGEST, pubkeys=(await bob.p2pk_key(),), blinded=True)
+        for offline in (True, False):
+            coins = [replace(c, witness=witness) for c in await proofs_of(alice, (await alice.send(5, lock=lock)).text)]
+            await bob.receive(as_token(coins), preimage=PREIMAGE.hex(), offline=offline)
+        assert await bob.secure() == 5
+        plain = [replace(coin, witness=witness) for coin in await proofs_of(alice, (await alice.send(3)).text)]
+        assert (await bob.receive(as_token(plain))).amount == 3
+        assert b"witness" not in w.faults.bodies[-1][1]
+        assert (await bob.balance()).available == 13
 
 
 @virtually

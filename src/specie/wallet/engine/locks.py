@@ -12,12 +12,13 @@ from typing import TypeVar
 
 import msgspec
 
-from specie.ecash.codes import ConditionUnmetError
+from specie.ecash.codes import ConditionMalformedError, ConditionUnmetError
 from specie.ecash.conditions import (
     Pathway,
     SigFlag,
     SignatureChecks,
     SpendingCondition,
+    Witness,
     htlc_secret,
     is_preimage,
     lock_key_checked,
@@ -52,6 +53,7 @@ __all__ = [
     "swappable",
     "unlocked",
     "with_one_ephemeral",
+    "witness_along",
 ]
 
 T = TypeVar("T")
@@ -148,6 +150,14 @@ def _secret(lock: P2PK | HTLC | LockOption, nonce: bytes) -> str:
     )
 
 
+def witness_along(proof: Proof) -> Witness:
+    """What came along with a coin to open it; nothing where it makes no sense, for then it is not what opens it."""
+    try:
+        return parse_witness(proof.witness)
+    except ConditionMalformedError:
+        return Witness()
+
+
 def is_locked(proof: Proof) -> bool:
     """Whether a coin carries a lock. ConditionMalformedError for a coin that nobody can spend."""
     return parse_secret(proof.secret) is not None
@@ -188,21 +198,22 @@ def with_one_ephemeral(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
 async def unlocked(
     ctx: Context, proofs: Sequence[Proof], outputs: Sequence[BlindedMessage], preimage: str | None
 ) -> tuple[Proof, ...]:
-    """The coins with the witnesses that open them for a swap to `outputs`; ordinary coins as they are.
+    """The coins with the witnesses that open them for a swap to `outputs`; those that need none have none.
 
     TokenLockedError where our keys, the `preimage` (hex) and signatures that came along do not open them now, or where
     coins to be signed together (SIG_ALL) are mixed with others.
     """
     conditions = [parse_secret(proof.secret) for proof in proofs]
+    bare = [msgspec.structs.replace(proof, witness=None) for proof in proofs]
     if all(condition is None for condition in conditions):
-        return tuple(proofs)
+        return tuple(bare)
     together = any(condition is not None and condition.sigflag is SigFlag.SIG_ALL for condition in conditions)
     opener = _Opener(ctx, await own_keys(ctx), SignatureChecks(len(proofs)), preimage)
     opened: list[Proof] = []
     try:
         for position, (proof, condition) in enumerate(zip(proofs, conditions, strict=True)):
             if condition is None or (together and position):
-                opened.append(proof)
+                opened.append(bare[position])
             else:
                 digest = sig_all_digest(proofs, outputs) if together else sig_inputs_digest(proof)
                 opened.append(await opener.opened(proof, condition, digest))
@@ -226,12 +237,12 @@ class _Opener:
 
         What else stands in its witness is left out. Keys that have opened a coin before are tried on all pathways first.
         """
-        witness = parse_witness(proof.witness)
+        witness = witness_along(proof)
         known = self.preimage if self.preimage is not None else witness.preimage
         ways: list[tuple[Pathway, int, dict[bytes, bytes]]] = []
         for pathway, slot in zip(pathways_of(condition, self.ctx.clock.now()), first_slots(condition), strict=False):
             if not pathway.n_sigs and not pathway.needs_preimage:
-                return proof
+                return msgspec.structs.replace(proof, witness=None)
             if not pathway.needs_preimage or is_preimage(known, condition.hash):
                 ways.append((pathway, slot, signatures_by_key(pathway, witness, digest, self.checks)))
         for thorough in (False, True):

@@ -14,17 +14,17 @@ import msgspec
 
 from specie.ecash import wire
 from specie.ecash.codes import KeysetExpiredError, KeysetInactiveError, ProofsSpentError
-from specie.ecash.conditions import add_signatures, is_preimage, parse_secret
+from specie.ecash.conditions import is_preimage, parse_secret, witness_text
 from specie.ecash.keyset import is_expired
 from specie.ecash.proof import Proof
 from specie.ecash.token import Token, decode_token
 from specie.ecash.transaction import SwapRequest
 from specie.kernel.encoding import hex_checked
-from specie.kernel.errors import RefusedError
+from specie.kernel.errors import MalformedError, RefusedError
 from specie.storage.ports import Transaction
 from specie.wallet.engine import journal
 from specie.wallet.engine.context import Context
-from specie.wallet.engine.locks import swappable, unlocked, with_one_ephemeral
+from specie.wallet.engine.locks import swappable, unlocked, with_one_ephemeral, witness_along
 from specie.wallet.engine.mints import active_keyset, add_mint, fresh_keysets, known_mint
 from specie.wallet.engine.outputs import derived_outputs, kept_amounts
 from specie.wallet.engine.own_keys import own_keys
@@ -239,7 +239,11 @@ def _with_preimage(proof: Proof, preimage: str | None) -> Proof:
     condition = parse_secret(proof.secret)
     if preimage is None or condition is None or not is_preimage(preimage, condition.hash):
         return proof
-    return add_signatures(proof, (), hex_checked(preimage, 32))
+    signatures: list[bytes] = []
+    for text in witness_along(proof).signatures:
+        with contextlib.suppress(MalformedError):
+            signatures.append(hex_checked(text, 64))
+    return msgspec.structs.replace(proof, witness=witness_text(signatures, hex_checked(preimage, 32)))
 
 
 async def _check_openable(ctx: Context, proofs: Sequence[Proof], preimage: str | None) -> None:
