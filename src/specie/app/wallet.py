@@ -7,6 +7,7 @@
 
 A wallet is a directory: `wallet.seed` (the words' entropy, sealed) and `wallet.db` (coins, journal, history). The words
 restore what the mint knows of; locked coins and unswapped receipts live in `wallet.db` alone, so make backups as well.
+Logins at mints lie in the keyring if it seals the wallet, else sealed in `wallet.db`.
 Nothing here loads a server.
 """
 
@@ -25,6 +26,7 @@ from specie.app.wallet_files import (
     convert_database,
     database_key,
     open_seed,
+    seed_store,
     wallet_directory,
     wallet_names,
 )
@@ -34,7 +36,7 @@ from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
 from specie.kernel.hd import seed_from_words, words_from_entropy
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
-from specie.keys import MessageSigner, OpenedSeed, SealKind, SealSource, SealTooWeakError
+from specie.keys import MessageSigner, OpenedSeed, SealKind, SealSource, SealTooWeakError, SecretShelf
 from specie.keys.adapters.software import SoftwareSigner
 from specie.storage import Storage
 from specie.storage.adapters.sqlite import SqliteStorage
@@ -48,6 +50,7 @@ from specie.wallet.adapters.openid import HttpOpenIdClient
 from specie.wallet.adapters.post import HttpPaymentPost
 from specie.wallet.adapters.store_sql import MIGRATIONS, SqlWalletStore
 from specie.wallet.engine.kept_secrets import KeptSecrets
+from specie.wallet.engine.moved_secrets import MovedSecrets
 from specie.wallet.play import announces_play_money
 
 __all__ = ["Opening", "Wallet", "play_only", "wallet_directory", "wallet_names"]
@@ -72,6 +75,7 @@ class Wallet(WalletEngine):
     vault: Vault
     watched: tuple[WatchReport, ...]
     _entropy_bytes: bytes
+    _moved: MovedSecrets | None
     _exit: contextlib.AsyncExitStack
 
     @classmethod
@@ -124,7 +128,8 @@ class Wallet(WalletEngine):
                 transports = _transports(signer, private_payees)
                 admit = play_only if opened.kind is SealKind.PLAY_KEY else None
                 chosen = settings or WalletSettings()
-                wallet = cls._assembled(storage, signer, plugs, telemetry, chosen, clients, transports, admit)
+                keyring = seed_store(directory, plugs[1], config_home).secrets(opened, signer)
+                wallet = cls._assembled(storage, signer, plugs, telemetry, chosen, clients, transports, admit, keyring)
                 stack.push_async_callback(WalletEngine.close, wallet)
                 wallet.directory = directory
                 wallet.created = opened.created
@@ -158,15 +163,18 @@ class Wallet(WalletEngine):
         clients: Callable[[str], MintClient] | None,
         transports: Transports,
         admit: Callable[[str, MintInfo], None] | None,
+        keyring: SecretShelf | None,
     ) -> Wallet:
         def over_http(url: str) -> MintClient:
             return HttpMintClient(url, limits=settings.limits, auth=auth)
 
         store = SqlWalletStore()
+        kept = KeptSecrets(storage, store, signer, plugs[0])
+        moved = None if keyring is None else MovedSecrets(keyring, kept)
         auth = WalletAuth(
             storage=storage,
             store=store,
-            tokens=KeptSecrets(storage, store, signer, plugs[0]),
+            tokens=moved or kept,
             pool=SqlBlindTokenStore(),
             openid=HttpOpenIdClient(),
             listener=LoopbackListener(),
@@ -176,7 +184,7 @@ class Wallet(WalletEngine):
             telemetry=telemetry,
             limits=settings.limits,
         )
-        return cls(
+        wallet = cls(
             storage=storage,
             store=store,
             signer=signer,
@@ -189,6 +197,8 @@ class Wallet(WalletEngine):
             admit=admit,
             auth=auth,
         )
+        wallet._moved = moved
+        return wallet
 
     def words(self) -> str:
         """The BIP 39 words that restore this wallet: show them to its owner and to nobody else."""

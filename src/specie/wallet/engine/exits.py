@@ -36,6 +36,7 @@ from specie.storage.ports import Transaction
 from specie.wallet.engine import recover
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.departure import LEASE_S, Departure, Departures, Dust, Stuck, has_free, may_try, stuck_at
+from specie.wallet.engine.locks import is_locked
 from specie.wallet.engine.mints import known_mint, refresh
 from specie.wallet.engine.split import at_once
 from specie.wallet.engine.targets import Targets
@@ -432,7 +433,8 @@ class Exits:
             proofs = [p.proof for p in held]
             text = token_text(url, unit, proofs, "backup", include_dleq=True)
             amount = sum(p.amount for p in proofs)
-            token = SentToken(token_id, url, unit, amount, text, "backup", TokenState.PENDING, False, now)
+            locked = any(is_locked(proof) for proof in proofs)
+            token = SentToken(token_id, url, unit, amount, text, "backup", TokenState.PENDING, locked, now)
             await store.move_proofs(tx, [p.y for p in held], (CoinState.UNSPENT,), CoinState.PENDING, now, token=token_id)
             await store.add_token(tx, token)
             await store.add_history(tx, HistoryEntry(token_id, now, "send", url, unit, amount, 0, "backup", token_id))

@@ -75,7 +75,7 @@ class Wallet:
         till: tokens taken for resources (NUT-24).
         allowance: resources paid for within limits (NUT-24).
         recovery: quotes claimed by their id, with the words alone.
-        secrets: small secrets, sealed; a `keys.SecretStore`.
+        secrets: small secrets, sealed in the database; a `keys.SecretStore`.
         deposits: mint quotes that others have locked to our keys (draft).
         liabilities: what mints prove of what they owe, checked against our coins (draft).
     """
