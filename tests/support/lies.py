@@ -13,7 +13,7 @@ from specie.ecash.quote import MeltState
 from specie.kernel import MAX_AMOUNT, RefusedError, SpecieError, UnavailableError, UncertainError
 from tests.support.coins import public_key, secret_key
 
-__all__ = ["LIES", "Liar", "Lie", "raising"]
+__all__ = ["LIES", "UNSEEN", "Liar", "Lie", "raising"]
 
 Lie = Callable[[Any], Any]
 
@@ -22,8 +22,12 @@ def _first(change: Callable[[BlindSignature], BlindSignature]) -> Lie:
     return lambda answer: [change(answer[0]), *answer[1:]] if answer else answer
 
 
+def _last(change: Callable[[BlindSignature], BlindSignature]) -> Lie:
+    return lambda answer: [*answer[:-1], change(answer[-1])] if answer else answer
+
+
 SIGNATURES: dict[str, Lie] = {
-    "a lower amount": _first(lambda s: replace(s, amount=max(s.amount // 2, 1))),
+    "a lower amount": _last(lambda s: replace(s, amount=max(s.amount // 2, 1))),
     "a higher amount": _first(lambda s: replace(s, amount=min(s.amount * 2, MAX_AMOUNT))),
     "another keyset": _first(lambda s: replace(s, id="00" + "ab" * 7)),
     "no dleq": _first(lambda s: replace(s, dleq=None)),
@@ -157,6 +161,9 @@ for _verb in ("mint_quote", "mint_quotes", "melt_quote", "check_state", "restore
         "refused": raising(RefusedError("no", code=0)),
     }
 
+UNSEEN: set[str] = set()
+"""Names of lies that a reader should not see at all. The others count as told where they change an answer."""
+
 
 class Liar:
     """Exchanges answers while it is `on`: of the lies of the plan that are about the question asked, the first one left.
@@ -165,7 +172,7 @@ class Liar:
     method that the answer is about.
     """
 
-    def __init__(self, plan: Sequence[tuple[str, str]], times: int, lies: dict[str, dict[str, Lie]] = LIES) -> None:
+    def __init__(self, plan: Sequence[tuple[str, str]], times: int, lies: dict[str, dict[str, Lie]]) -> None:
         self.plan = [one for one in plan for _ in range(times)]
         self.lies = lies
         self.told: list[tuple[str, str]] = []
@@ -183,7 +190,7 @@ class Liar:
         except SpecieError:
             self._tell(found)
             raise
-        if lie != answer:
+        if lie != answer or found[1] in UNSEEN:
             self._tell(found)
         return lie
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from specie.ecash import MeltFeeOption, MeltQuote, MeltState, wire
 from specie.kernel import MAX_AMOUNT, PeerFaultError, RefusedError, UnavailableError
 from tests.support.coins import public_key
-from tests.support.lies import Lie, raising
+from tests.support.lies import UNSEEN, Lie, raising
 from tests.support.methods import foreign_address, foreign_offer
 
 __all__ = ["METHOD_LIES", "NEVER"]
@@ -35,10 +35,10 @@ def _edited(edit: Callable[[dict[str, Any]], None]) -> Lie:
         edit(body)
         try:
             if isinstance(answer, MeltQuote):
-                return wire.melt_quote_from_json(json.dumps(body).encode(), method=answer.method, quote=answer)
+                return wire.melt_quote_from_json(json.dumps(body).encode(), method=answer.method)
             return wire.mint_quote_from_json(json.dumps(body).encode(), method=answer.method)
         except RefusedError as error:
-            raise PeerFaultError(error.detail) from error
+            raise PeerFaultError(error.detail, peer="mint") from error
 
     return lie
 
@@ -87,6 +87,7 @@ _EXTRA: dict[str, Lie] = {
     "a huge extra field": _body(extra="x" * 300_000),
     "extra fields without end": _edited(lambda body: body.update({f"field {n}": n for n in range(5000)})),
 }
+UNSEEN.update(_EXTRA)
 _EXPIRY: dict[str, Lie] = {
     "expired": lambda answer: replace(answer, expiry=1),
     "never expires": lambda answer: replace(answer, expiry=MAX_AMOUNT),
