@@ -25,7 +25,7 @@ from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError, S
 from specie.kernel.money import unit_checked
 from specie.storage.ports import Transaction
 from specie.wallet.engine.context import Context
-from specie.wallet.engine.issue import claim
+from specie.wallet.engine.issue import claim, save_seen
 from specie.wallet.engine.mints import fresh_keysets
 from specie.wallet.errors import UnsupportedError
 from specie.wallet.holding import WalletMintQuote
@@ -183,7 +183,7 @@ class Deposits:
                 await ctx.store.save_key(tx, _PURPOSE, last, public)
             stored: list[WalletMintQuote] = []
             for quote in quotes:
-                await ctx.store.save_mint_quote(tx, quote)
+                await save_seen(ctx, tx, quote)
                 kept = await ctx.store.mint_quote(tx, mint, quote.quote)
                 stored += [] if kept is None else [kept]
             return stored
