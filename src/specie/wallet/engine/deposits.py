@@ -101,12 +101,15 @@ class Deposits:
         except (ValueError, MalformedError):
             raise PeerFaultError("the mint announces no key of its own", peer=mint) from None
         known = await ctx.storage.read(lambda tx: ctx.store.key_index(tx, _PURPOSE))
+        units = {one.keyset.unit for one in await ctx.keysets(mint)}
         found: dict[str, WalletMintQuote] = {}
         start, end = 0, known + gap
         while start < end:
             indices = range(start, min(start + most, end))
             keys = {await ctx.signer.public_key(f"{_PURPOSE}/{index}"): index for index in indices}
             for quote, index in await self._ask(mint, mint_pubkey, keys):
+                if quote.unit not in units:  # stored so it could never be claimed
+                    raise PeerFaultError("the mint told of a quote in a unit that it has no keys for", peer=mint)
                 end = max(end, index + 1 + gap)
                 found[quote.quote] = self._as_stored(mint, quote, index)
             start = indices.stop
