@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specie.kernel import SpecieError
+from specie.kernel import SpecieError, UnavailableError
 from specie.storage import Storage
 from specie.wallet import TransferState, Wallet
 from tests.support.method_mint import Mints, Receiver, method_mints
@@ -198,7 +198,7 @@ IN_PARTS = [
 
 
 @pytest.mark.parametrize("make", IN_PARTS, ids=lambda make: make.__name__)
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(pauses=PAUSES, delays=DELAYS, death=DEATH)
 def test_a_race_of_parts(
     make: Callable[[Parts], Coroutine[Any, Any, Race]], pauses: list[int], delays: list[int], death: int
@@ -319,6 +319,20 @@ async def a_copy_resumes_while_the_other_moves(m: Moves) -> Race:
     return Race([_move(one), look], 2, nothing, least=1)
 
 
+async def a_copy_resumes_what_the_other_could_not_send(m: Moves) -> Race:
+    """To one copy the source seems to be away, while the other, which looks at the same payment, reaches it."""
+    one, two = await _moving(m)
+    away = [UnavailableError("no connection") if n % 3 else None for n in range(m.death, m.death + 5)]
+    m.net.by_mint[MINT_URL].plant("before", "melt", *away)
+
+    async def look() -> None:
+        for _ in range(8):
+            await two.resume()
+            await asyncio.sleep(0.05)
+
+    return Race([_move(one), look], 2, nothing, least=1)
+
+
 async def two_transfers_of_all(m: Moves) -> Race:
     """Both copies move everything, to different mints: each coin goes one way."""
     one, two = await _moving(m)
@@ -383,6 +397,7 @@ async def two_devices_move_the_same_money(m: Moves) -> Race:
 IN_TRANSFERS = [
     two_copies_resume_one_transfer,
     a_copy_resumes_while_the_other_moves,
+    a_copy_resumes_what_the_other_could_not_send,
     two_transfers_of_all,
     a_mint_is_left_during_a_transfer,
     a_destination_is_left_during_a_transfer,
@@ -394,7 +409,7 @@ IN_TRANSFERS = [
 
 
 @pytest.mark.parametrize("make", IN_TRANSFERS, ids=lambda make: make.__name__)
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(pauses=PAUSES, delays=DELAYS, death=DEATH)
 def test_a_race_of_transfers(
     make: Callable[[Moves], Coroutine[Any, Any, Race]], pauses: list[int], delays: list[int], death: int

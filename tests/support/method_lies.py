@@ -148,9 +148,9 @@ _FOLLOWED: dict[str, Lie] = {
     "another outpoint": lambda answer: replace(answer, outpoint="ab" * 32 + ":7"),
 }
 _CHANGE: dict[str, Lie] = {
-    "no change": lambda answer: replace(answer, change=()),
+    "no change": _less_change(0),
     "one piece of the change": _less_change(1),
-    "change that is left out": lambda answer: replace(answer, change=None),
+    "change that is left out": lambda answer: replace(answer, change=None) if answer.change else answer,
 }
 _ASKED_TO_BE_PAID: dict[str, Lie] = {
     "another key": lambda answer: replace(answer, pubkey=public_key("evil").hex()),
