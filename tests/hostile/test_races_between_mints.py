@@ -108,9 +108,9 @@ class Parts:
     """One of each store."""
 
 
-async def _shared(p: Parts) -> tuple[Wallet, Wallet]:
+async def _shared(p: Parts, *amounts: int) -> tuple[Wallet, Wallet]:
     one, two = await p.copies.of_one_store()
-    await p.mints.fund(one, 400, 400, 400)
+    await p.mints.fund(one, *(amounts or (400, 400, 400)))
     p.wallets = [one]
     return one, two
 
@@ -149,10 +149,14 @@ async def one_part_is_late_while_both_resume(p: Parts) -> Race:
 
 
 async def one_invoice_split_twice(p: Parts) -> Race:
-    """Both copies pay it: one does."""
-    one, two = await _shared(p)
+    """Both copies pay it, and there is money enough for both: one begins."""
+    one, two = await _shared(p, 850, 850, 850)
     pays: list[Contestant] = [lambda w=w: w.pay(p.invoice, split=True, wait_s=100) for w in (one, two)]  # type: ignore[misc]
-    return Race(pays, 1, nothing)
+
+    async def judge(results: list[Any]) -> None:
+        assert len(await one.split_payments()) == 1
+
+    return Race(pays, 1, judge, least=1)
 
 
 async def one_plan_paid_twice(p: Parts) -> Race:
@@ -163,17 +167,15 @@ async def one_plan_paid_twice(p: Parts) -> Race:
 
 
 async def split_and_paid_whole(p: Parts) -> Race:
-    """One copy pays it in parts, the other at one mint."""
-    one, two = await _shared(p)
-    await p.mints.fund(one, 1200, 0, 0)
-    return Race(
-        [
-            lambda: one.pay(p.invoice, split=True, wait_s=100),
-            lambda: two.pay(p.invoice, split=False, mint=p.mints.urls[0], wait_s=100),
-        ],
-        1,
-        nothing,
-    )
+    """One copy pays it at two mints, the other at a third, and there is money enough for both: one does."""
+    one, two = await _shared(p, 1200, 600, 600)
+    made = await one.plan(p.invoice, mints=p.mints.urls[1:])
+    assert len(made.quotes) == 2
+    pays: list[Contestant] = [
+        lambda: one.pay(made, wait_s=100),
+        lambda: two.pay(p.invoice, split=False, mint=p.mints.urls[0], wait_s=100),
+    ]
+    return Race(pays, 1, nothing, least=1)
 
 
 async def two_devices_split_one_invoice(p: Parts) -> Race:
@@ -366,7 +368,12 @@ def _forgotten(wallet: Wallet, url: str, *, force: bool) -> Contestant:
 async def a_source_is_removed_during_a_transfer(m: Moves) -> Race:
     """By force, while its money is on its way: what is free becomes tokens, the rest arrives once the mint is known again."""
     one, two = await _moving(m)
-    return Race([_move(one), _forgotten(two, MINT_URL, force=True)], 2, nothing, least=1)
+
+    async def judge(results: list[Any]) -> None:
+        if isinstance(results[1], list):
+            assert sum(token.amount for token in results[1]) == (await one.balance()).sent
+
+    return Race([_move(one), _forgotten(two, MINT_URL, force=True)], 2, judge, least=1)
 
 
 async def a_destination_is_removed_during_a_transfer(m: Moves) -> Race:
