@@ -30,8 +30,8 @@ from tests.support.wallets import MINT_URL, Died, MortalStorage, memory_storage
 WORDS = "legal winner thank year wave sausage worth useful legal winner thank yellow"
 PAUSES = st.lists(st.integers(0, 9), min_size=3, max_size=17)
 DELAYS = st.lists(st.integers(0, 9), min_size=4, max_size=4)
-DEATH = st.integers(1, 9)
-"""The commit at which the process that came before both copies died."""
+DEATH = st.integers(12, 23)
+"""Twice the commit at which the process before both copies died, just before it was durable; odd: just after."""
 
 
 class Copies:
@@ -64,11 +64,11 @@ class Copies:
 
 
 async def _dies(wallet: Wallet, at: int, work: Callable[[], Awaitable[object]]) -> None:
-    """Have the wallet begin the work and die at a commit, whatever it was about to do; or end it, if there are not so many."""
+    """Have the wallet begin the work and die at a commit (see `DEATH`); or end it, if there are not so many."""
     storage = wallet._context.storage
     mortal = MortalStorage(storage)
     wallet._context.storage = mortal
-    mortal.at, mortal.before = at, at % 2 == 0
+    mortal.at, mortal.before = at // 2, at % 2 == 0
     with contextlib.suppress(Died, SpecieError):
         await work()
     wallet._context.storage = storage
@@ -137,7 +137,7 @@ async def a_copy_resumes_while_the_other_pays(p: Parts) -> Race:
 async def one_part_is_late_while_both_resume(p: Parts) -> Race:
     """A mint has settled its part and another is not asked for a while: one copy settles, the other resumes, then both."""
     one, two = await _shared(p)
-    await _dies(one, p.death + 3, lambda: one.pay(p.invoice, split=True, wait_s=100))
+    await _dies(one, p.death, lambda: one.pay(p.invoice, split=True, wait_s=100))
 
     async def again(wallet: Wallet) -> None:
         for _ in range(3):
@@ -305,7 +305,7 @@ def _move(wallet: Wallet, amount: int | None = 300, *, to: str = OTHER_URL) -> C
 async def two_copies_resume_one_transfer(m: Moves) -> Race:
     """Its process died at some commit; both copies carry it on."""
     one, two = await _moving(m)
-    await _dies(one, m.death + 2, _move(one))
+    await _dies(one, m.death, _move(one))
     return Race([lambda: one.resume(wait_s=100), lambda: two.resume(wait_s=100)], 2, nothing, least=2)
 
 
