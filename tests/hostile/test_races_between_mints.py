@@ -353,10 +353,11 @@ async def a_destination_is_left_during_a_transfer(m: Moves) -> Race:
     return Race([_move(one), lambda: two.exits.leave(OTHER_URL, to=[THIRD_URL], wait_s=100)], 2, nothing, least=1)
 
 
-def _forgotten(wallet: Wallet, url: str, *, force: bool) -> Contestant:
-    """Forget a mint, and trust it again a while later."""
+def _forgotten(m: Moves, wallet: Wallet, url: str, *, force: bool) -> Contestant:
+    """Forget a mint somewhere on the way of a transfer, and trust it again a while later."""
 
     async def forget() -> object:
+        await asyncio.sleep((m.death - 12) / 5)
         tokens = await wallet.exits.remove(url, force=force)
         await asyncio.sleep(10)
         await wallet.add_mint(url)
@@ -373,13 +374,13 @@ async def a_source_is_removed_during_a_transfer(m: Moves) -> Race:
         if isinstance(results[1], list):
             assert sum(token.amount for token in results[1]) == (await one.balance()).sent
 
-    return Race([_move(one), _forgotten(two, MINT_URL, force=True)], 2, judge, least=1)
+    return Race([_move(one), _forgotten(m, two, MINT_URL, force=True)], 2, judge, least=1)
 
 
 async def a_destination_is_removed_during_a_transfer(m: Moves) -> Race:
     """By force, while money is on its way to it."""
     one, two = await _moving(m)
-    return Race([_move(one), _forgotten(two, OTHER_URL, force=True)], 2, nothing, least=1)
+    return Race([_move(one), _forgotten(m, two, OTHER_URL, force=True)], 2, nothing, least=1)
 
 
 async def a_removal_is_refused_during_a_transfer(m: Moves) -> Race:
@@ -389,7 +390,7 @@ async def a_removal_is_refused_during_a_transfer(m: Moves) -> Race:
     async def judge(results: list[Any]) -> None:
         assert isinstance(results[1], SpecieError)
 
-    return Race([_move(one), _forgotten(two, MINT_URL, force=False)], 1, judge)
+    return Race([_move(one), _forgotten(m, two, MINT_URL, force=False)], 1, judge)
 
 
 async def two_devices_move_the_same_money(m: Moves) -> Race:
