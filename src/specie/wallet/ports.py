@@ -392,8 +392,8 @@ class WalletStore(RequestStore, PaidStore, PlacementStore, Protocol):
 
     # quotes, tokens, history
 
-    async def save_mint_quote(self, tx: Transaction, quote: WalletMintQuote) -> None:
-        """Insert, or renew amounts unless a later `updated_at` is stored."""
+    async def save_mint_quote(self, tx: Transaction, quote: WalletMintQuote, *, older: bool = False) -> None:
+        """Insert, or renew amounts unless a later `updated_at` is stored; with `older` even then."""
         ...
 
     async def mint_quotes(self, tx: Transaction) -> list[WalletMintQuote]:
