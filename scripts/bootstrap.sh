@@ -24,5 +24,6 @@ fi
 echo "specie: installing locked dependencies ($kind); the first time takes a minute"
 PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q --require-hashes -r "requirements/$kind.lock"
 PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q --no-deps --no-build-isolation -e .
+.venv/bin/python -m specie.keys.native.build
 touch ".venv/.$kind"
 [ "$kind" != dev ] || touch .venv/.run

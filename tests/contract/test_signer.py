@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from specie.ecash.dleq import verify_dleq
 from specie.ecash.p2bk import blind_key
 from specie.ecash.proof import Dleq
 from specie.kernel import curve, hd
-from specie.kernel.errors import RefusedError
+from specie.kernel.errors import MalformedError, RefusedError
 from specie.keys import (
     BlindedKey,
     BlindSigned,
@@ -26,7 +27,9 @@ from specie.keys import (
     SignerClosedError,
     ToBlindSign,
 )
+from specie.keys.adapters.native_batch import NativeBatch, native_batch
 from specie.keys.adapters.software import SoftwareSigner
+from tests.support.components import missing_component
 from tests.support.entropy import CountingEntropy
 
 VECTORS = Path(__file__).parents[1] / "vectors/cashu"
@@ -35,9 +38,20 @@ DERIVED: list[dict[str, Any]] = [
     record for record in json.loads((VECTORS / "draft-derived-keys.json").read_text())["records"] if record["scheme"] == "bip32"
 ]
 
+
+def native() -> NativeBatch:
+    """The native batches of this machine; a machine without a compiler skips aloud."""
+    batch = native_batch()
+    if not isinstance(batch, NativeBatch):
+        missing_component("native-batches", batch.reason)
+    return batch
+
+
 PROVIDERS: dict[str, Callable[[bytes], Signer]] = {
     "software, inline": lambda seed: SoftwareSigner(seed, threads=0, entropy=CountingEntropy()),
     "software, threads": lambda seed: SoftwareSigner(seed, threads=2, entropy=CountingEntropy()),
+    "native, inline": lambda seed: SoftwareSigner(seed, threads=0, entropy=CountingEntropy(), batch=native()),
+    "native, threads": lambda seed: SoftwareSigner(seed, threads=2, entropy=CountingEntropy(), batch=native()),
 }
 SEED = bytes(range(64))
 SAT, USD = KeysetRef("sat", 0), KeysetRef("usd", 0)
@@ -69,7 +83,7 @@ async def coins(signer: Signer, keyset: KeysetRef, amounts: list[int]) -> list[P
     tasks = [ToBlindSign(keyset, amount, b_) for amount, (_, _, b_) in zip(amounts, messages, strict=True)]
     signed = await signer.blind_sign(tasks)
     return [
-        ProofToVerify(keyset, amount, hash_to_curve(secret.encode()), unblind(answer.c_, r, public[amount]))
+        ProofToVerify(keyset, amount, secret.encode(), unblind(answer.c_, r, public[amount]))
         for amount, (secret, r, _), answer in zip(amounts, messages, signed, strict=True)
     ]
 
@@ -97,26 +111,64 @@ async def test_keys_depend_on_the_seed_alone(provider: Callable[[bytes], Signer]
 async def test_issued_coins_verify(signer: Signer, count: int) -> None:
     """What is signed blindly is valid once unblinded, in small and in large batches."""
     proofs = await coins(signer, SAT, [AMOUNTS[index % 64] for index in range(count)])
-    assert await signer.verify_proofs(proofs) == [True] * count
+    assert await signer.verify_proofs(proofs) == [hash_to_curve(proof.secret) for proof in proofs]
 
 
 async def test_verification_answers_in_order(signer: Signer) -> None:
     """Each question has its own answer: forged, swapped, other amount, other keyset, nonsense; none spoils a neighbour."""
     proofs = await coins(signer, SAT, [AMOUNTS[index % 8] for index in range(100)])
-    asked, expected = list(proofs), [True] * 100
+    asked: list[ProofToVerify] = list(proofs)
+    expected: list[bytes | None] = [hash_to_curve(proof.secret) for proof in proofs]
     for index, changed in {
-        3: ProofToVerify(SAT, proofs[3].amount, proofs[3].y, curve.negate(proofs[3].c)),
-        17: ProofToVerify(SAT, proofs[17].amount, proofs[17].y, proofs[18].c),
-        40: ProofToVerify(SAT, proofs[40].amount * 2, proofs[40].y, proofs[40].c),
-        41: ProofToVerify(USD, proofs[41].amount, proofs[41].y, proofs[41].c),
-        42: ProofToVerify(KeysetRef("sat", 1), proofs[42].amount, proofs[42].y, proofs[42].c),
-        60: ProofToVerify(SAT, proofs[60].amount, proofs[60].y, b""),
-        61: ProofToVerify(SAT, proofs[61].amount, OFF_CURVE, proofs[61].c),
-        62: ProofToVerify(SAT, proofs[62].amount, proofs[62].y, OFF_CURVE),
-        99: ProofToVerify(SAT, proofs[99].amount, proofs[98].y, proofs[99].c),
+        3: replace(proofs[3], c=curve.negate(proofs[3].c)),
+        17: replace(proofs[17], c=proofs[18].c),
+        40: replace(proofs[40], amount=proofs[40].amount * 2),
+        41: replace(proofs[41], keyset=USD),
+        42: replace(proofs[42], keyset=KeysetRef("sat", 1)),
+        60: replace(proofs[60], c=b""),
+        61: replace(proofs[61], secret=b""),
+        62: replace(proofs[62], c=OFF_CURVE),
+        63: replace(proofs[63], secret=b"x" * 5000),
+        99: replace(proofs[99], secret=proofs[98].secret),
     }.items():
-        asked[index], expected[index] = changed, False
+        asked[index], expected[index] = changed, None
     assert await signer.verify_proofs(asked) == expected
+
+
+@pytest.mark.parametrize("count", [1, 5, 200])
+async def test_an_exchange_signs_only_for_good_proofs(signer: Signer, count: int) -> None:
+    """Both verbs in one: Ys and signatures as each gives them; one forged coin, and nothing is signed."""
+    proofs = await coins(signer, SAT, [AMOUNTS[index % 64] for index in range(count)])
+    tasks = [ToBlindSign(SAT, AMOUNTS[index % 64], blinded(index + 1000)[2]) for index in range(count)]
+    ys, signed = await signer.exchange(proofs, tasks)
+    assert ys == await signer.verify_proofs(proofs)
+    assert signed == await signer.blind_sign(tasks)
+    forged = [*proofs[:-1], replace(proofs[-1], c=curve.negate(proofs[-1].c))]
+    assert await signer.exchange(forged, tasks) == ([*ys[:-1], None], [])
+
+
+async def test_an_exchange_with_a_bad_message_signs_nothing(signer: Signer) -> None:
+    """One message that is no point refuses all, whatever the proofs."""
+    proofs = await coins(signer, SAT, [1, 2])
+    for bad in (b"", OFF_CURVE, curve.uncompress(blinded(0)[2])):
+        with pytest.raises(MalformedError):
+            await signer.exchange(proofs, [ToBlindSign(SAT, 1, blinded(7)[2]), ToBlindSign(SAT, 1, bad)])
+
+
+async def test_many_requests_at_once_hear_their_own_answers(signer: Signer) -> None:
+    """Requests of all sizes that stand in line together, good and bad mixed."""
+    proofs = await coins(signer, SAT, [1] * 60)
+
+    async def ask(start: int, count: int) -> None:
+        mine = proofs[start : start + count]
+        good = start % 3 > 0
+        if not good:
+            mine = [replace(mine[0], c=curve.negate(mine[0].c)), *mine[1:]]
+        ys, signed = await signer.exchange(mine, [ToBlindSign(SAT, 2, blinded(start)[2])])
+        assert [y is not None for y in ys] == [good, *[True] * (count - 1)]
+        assert len(signed) == good
+
+    await asyncio.gather(*(ask(start, 1 + start % 7) for start in range(50)))
 
 
 async def test_blind_signatures_prove_themselves(signer: Signer) -> None:

@@ -8,16 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from specie.kernel import InvariantError, MalformedError, RefusedError, UnavailableError
-from specie.storage import ConstraintError, Migration, SchemaError, Storage, Transaction
+from specie.storage import Body, ConstraintError, Migration, SchemaError, Storage, Transaction
 from specie.storage.adapters.postgres import PostgresStorage
 from specie.storage.adapters.sqlite import SqliteStorage
 
@@ -778,3 +778,154 @@ async def test_acknowledged_commits_survive_sigkill(threaded: Stores) -> None:
         assert {name[1:] for name in found if name[0] == "a"} == {name[1:] for name in found if name[0] == "b"}
         await reopened.transact(lambda tx: tx.execute("DELETE FROM note"))
         await reopened.close()
+
+
+# Rows and sums that a body leaves to the end of its commit
+
+
+class Sums:
+    """A tally that remembers what it was told, and keeps it in the table of notes."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[tuple[str, ...], int]] = []
+
+    async def write(self, tx: Transaction, sums: Mapping[tuple[str, ...], int]) -> None:
+        self.told.append(dict(sums))
+        for (name,), amount in sorted(sums.items()):
+            if not await tx.execute("UPDATE note SET number = number + $2 WHERE name = $1", name, amount):
+                await tx.execute("INSERT INTO note (name, number) VALUES ($1, $2)", name, amount)
+
+
+def claim(*keys: int, owner: int = 0, after: Callable[[Transaction], Awaitable[Any]] | None = None) -> Body[bool]:
+    """Insert proofs by the method that may put them off; a refused claim raises."""
+
+    async def body(tx: Transaction) -> bool:
+        rows = [(bytes([key]), str(key), owner or None) for key in keys]
+        if not await tx.insert("proof", "y, amount, owner", rows):
+            raise RefusedError("taken")
+        if after is not None:
+            await after(tx)
+        return True
+
+    return body
+
+
+async def proofs(store: Storage) -> dict[int, int | None]:
+    rows = await store.read(lambda tx: tx.fetch("SELECT y, owner FROM proof ORDER BY y"))
+    return {cast(bytes, y)[0]: cast("int | None", owner) for y, owner in rows}
+
+
+async def test_inserted_rows_are_there(stores: Stores) -> None:
+    """Alone, many at once, none at all, with and without values that may be missing."""
+    store = await stores.ready()
+    assert await store.transact(claim(1, 2, 3, owner=7))
+    assert await store.transact(claim())
+    assert await asyncio.gather(*(store.transact(claim(key, key + 1)) for key in range(10, 50, 2))) == [True] * 20
+    assert await proofs(store) == {1: 7, 2: 7, 3: 7} | dict.fromkeys(range(10, 50))
+
+
+async def test_a_taken_key_undoes_its_body_alone(stores: Stores) -> None:
+    """Taken before, within one body, or by another body of the same commit: who comes second hears of it, nobody else."""
+    store = await stores.ready()
+    await store.transact(claim(1, owner=1))
+    bodies = [claim(2), claim(3, 1), claim(4, 4), claim(5, owner=5), claim(5, owner=6), claim(6)]
+    answers = await asyncio.gather(*(store.transact(body) for body in bodies), return_exceptions=True)
+    refused = [isinstance(answer, RefusedError) for answer in answers]
+    assert refused[:3] == [False, True, True]
+    assert sorted(refused[3:5]) == [False, True]
+    assert refused[5] is False
+    assert await proofs(store) == {1: 1, 2: None, 5: 6 if refused[3] else 5, 6: None}
+    again = await asyncio.gather(*(store.transact(claim(key)) for key in (2, 7)), return_exceptions=True)
+    assert isinstance(again[0], RefusedError)
+    assert again[1] is True
+
+
+async def test_later_statements_see_inserted_rows(stores: Stores) -> None:
+    """Of the body itself and of those before it in the commit, whatever was put off."""
+    store = await stores.ready()
+
+    async def look(tx: Transaction) -> None:
+        rows = await tx.fetch("SELECT y FROM proof ORDER BY y")
+        assert (bytes([9]),) in rows
+        assert await tx.execute("UPDATE proof SET owner = 3 WHERE y = $1", bytes([9])) == 1
+
+    await asyncio.gather(store.transact(claim(1)), store.transact(claim(9, after=look)), store.transact(claim(2)))
+    assert await proofs(store) == {1: None, 2: None, 9: 3}
+
+
+async def test_a_body_that_fails_after_it_inserted(stores: Stores) -> None:
+    """Its rows are gone, whether they were written already or not; its neighbours' are not."""
+    store = await stores.ready()
+
+    async def fail(tx: Transaction) -> None:
+        raise RefusedError("no")
+
+    async def write_and_fail(tx: Transaction) -> None:
+        await tx.execute("INSERT INTO note (name, number) VALUES ('x', 1)")
+        raise RefusedError("no")
+
+    bodies = [claim(1), claim(2, after=fail), claim(3, after=write_and_fail), claim(4)]
+    answers = await asyncio.gather(*(store.transact(body) for body in bodies), return_exceptions=True)
+    assert [answer is True for answer in answers] == [True, False, False, True]
+    assert await proofs(store) == {1: None, 4: None}
+    assert await names(store) == []
+
+
+async def test_rows_that_do_not_fit_harm_nobody_else(stores: Stores) -> None:
+    """A row that the table refuses fails its own body."""
+    store = await stores.ready()
+
+    async def missing(tx: Transaction) -> bool:
+        return await tx.insert("proof", "y, amount, owner", [(bytes([3]), None, None)])
+
+    answers = await asyncio.gather(
+        store.transact(claim(1)), store.transact(missing), store.transact(claim(2)), return_exceptions=True
+    )
+    assert [answer is True for answer in answers] == [True, False, True]
+    assert isinstance(answers[1], ConstraintError)
+    assert await proofs(store) == {1: None, 2: None}
+
+
+async def test_a_reader_may_not_insert(stores: Stores) -> None:
+    """Neither at once nor put off."""
+    store = await stores.ready()
+    with pytest.raises(InvariantError):
+        await store.read(claim(1))
+    assert await proofs(store) == {}
+
+
+async def test_sums_are_written_once_a_commit(stores: Stores) -> None:
+    """Bodies add; those that fail add nothing; the sums are right whatever was committed together or run again."""
+    store = await stores.ready()
+    sums = Sums()
+
+    def adding(key: int) -> Body[bool]:
+        async def add(tx: Transaction) -> None:
+            tx.tally(sums, {("a",): 1, ("b",): key})
+            if key % 5 == 0:
+                raise RefusedError("no")
+
+        return claim(key, after=add)
+
+    await store.transact(claim(7))
+    answers = await asyncio.gather(*(store.transact(adding(key)) for key in range(1, 21)), return_exceptions=True)
+    good = [key for key in range(1, 21) if key % 5 and key != 7]
+    assert [key for key, answer in zip(range(1, 21), answers, strict=True) if answer is True] == good
+    rows = await store.read(lambda tx: tx.fetch("SELECT name, number FROM note ORDER BY name"))
+    assert rows == [("a", len(good)), ("b", sum(good))]
+    assert sum(told[("a",)] for told in sums.told) >= len(good)
+
+
+async def test_a_finished_body_can_leave_nothing_behind(stores: Stores) -> None:
+    """Its transaction takes no more rows and no more sums."""
+    store = await stores.ready()
+    kept: list[Transaction] = []
+
+    async def keep(tx: Transaction) -> None:
+        kept.append(tx)
+
+    await store.transact(keep)
+    with pytest.raises(InvariantError):
+        await kept[0].insert("proof", "y, amount, owner", [(b"1", "1", None)])
+    with pytest.raises(InvariantError):
+        kept[0].tally(Sums(), {("a",): 1})

@@ -15,7 +15,7 @@ from specie._version import __version__
 from specie.app.system import SystemClock, SystemEntropy
 from specie.kernel import Clock, Entropy, InvariantError, Rail, RefusedError, Telemetry
 from specie.keys import OpenedSeed, SealSource, Signer
-from specie.keys.adapters.native_batch import NativeBatch, native_batch
+from specie.keys.adapters.native_batch import NativeBatch, Unbuilt, native_batch
 from specie.keys.adapters.seed_store import SeedStore
 from specie.keys.adapters.software import SoftwareSigner
 from specie.ledger import Ledger
@@ -56,6 +56,8 @@ class Bank:
     rails: tuple[Rail, ...]
     mint: Mint
     sealed: OpenedSeed
+    curve: str
+    """What does the mint's curve work: `native`, or `binding: ` and why."""
 
 
 @contextlib.contextmanager
@@ -122,7 +124,7 @@ async def open_bank(
         all_play = all(rail.play for rail in settings.rails)
         seeds = SeedStore(settings.data_dir, entropy=entropy)
         sealed = seeds.open_or_create(_seal_source(settings), all_play=all_play)
-        batch = native_batch()
+        batch = native_batch() if settings.keys.native else Unbuilt("keys.native is false")
         signer = SoftwareSigner(sealed.seed, entropy=entropy, batch=batch if isinstance(batch, NativeBatch) else None)
         stack.push_async_callback(signer.close)
         sealed = OpenedSeed(b"", sealed.kind, sealed.created, sealed.where)
@@ -155,7 +157,8 @@ async def open_bank(
         )
         await mint.start(serve=serve)
         stack.push_async_callback(mint.close)
-        yield Bank(settings, storage, signer, tuple(rails), mint, sealed)
+        curve = f"binding: {batch.reason}" if isinstance(batch, Unbuilt) else "native"
+        yield Bank(settings, storage, signer, tuple(rails), mint, sealed, curve)
 
 
 def reseal_bank(settings: BankSettings, new: SealSource, *, entropy: Entropy | None = None) -> OpenedSeed:

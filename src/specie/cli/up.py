@@ -85,7 +85,7 @@ def _settings(serving: _Serving, bank: BankOptions) -> BankSettings:
 async def _serve(settings: BankSettings, screen: Screen) -> None:
     from specie._version import __version__
     from specie.app.bank import open_bank
-    from specie.app.system import SystemClock
+    from specie.app.system import SystemClock, collect_seldom
     from specie.cli.serving import server_context
     from specie.ops.logging import capture, make_logger
     from specie.ops.metrics import Metrics
@@ -104,6 +104,10 @@ async def _serve(settings: BankSettings, screen: Screen) -> None:
                 context.health.drain()
                 screen.say("[dim]stopping: running requests may finish, Ctrl-C again does not wait for them[/dim]")
 
+            def announce(listening: Listening) -> None:
+                _announce(screen, bank, listening)
+                collect_seldom()
+
             app = build_app(context)
             try:
                 await serve(
@@ -112,7 +116,7 @@ async def _serve(settings: BankSettings, screen: Screen) -> None:
                     admin=build_admin(context),
                     admin_socket=settings.admin_socket,
                     stop=stop,
-                    announce=lambda listening: _announce(screen, bank, listening),
+                    announce=announce,
                     draining=draining,
                 )
             finally:
@@ -143,6 +147,7 @@ def _announce(screen: Screen, bank: Bank, listening: Listening) -> None:
         "sealing": bank.sealed.kind.value,
         "sealing_key": bank.sealed.where,
         "created": bank.sealed.created,
+        "curve": bank.curve,
         "keysets": [keyset.id for keyset in bank.mint.keysets() if keyset.active],
     }
     title = Text.assemble(("● ", "bold green"), ("specie", "bold"), " is up ")
@@ -158,6 +163,7 @@ def _announce(screen: Screen, bank: Bank, listening: Listening) -> None:
     lines.add_row("  keys", Text(bank.sealed.kind.label))
     if bank.sealed.kind.value == "play-key":
         lines.add_row("", Text(bank.sealed.where, "dim"))
+    lines.add_row("  curve", Text("native batches" if bank.curve == "native" else f"Python, slower ({bank.curve})"))
     lines.add_row("  try", Text.assemble((f"{_program()} wallet mint 100", "green"), " in another terminal"))
     lines.add_row("  stop", Text("Ctrl-C"))
     screen.answer(facts, Text(), title, lines, Text())

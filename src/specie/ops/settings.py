@@ -172,6 +172,8 @@ class KeysSettings:
     """File that holds the passphrase; its last line end is dropped."""
     passphrase: Secret | None = None
     """The passphrase itself: from the environment only (SPECIE_PASSPHRASE)."""
+    native: bool = True
+    """Do the mint's curve work in native batches where they were built (`make up` with a C compiler); else by the binding."""
 
 
 class LogLevel(StrEnum):

@@ -1,7 +1,7 @@
 """What is remembered: transactions as functions, group commit, migrations. Adapters are plugged in by `app` only."""
 
 from specie.storage.errors import ConstraintError, SchemaError
-from specie.storage.ports import Body, Migration, Row, Storage, StorageStatus, Transaction, Value
+from specie.storage.ports import Body, Migration, Row, Storage, StorageStatus, Tally, Transaction, Value
 
 __all__ = [
     "Body",
@@ -11,6 +11,7 @@ __all__ = [
     "SchemaError",
     "Storage",
     "StorageStatus",
+    "Tally",
     "Transaction",
     "Value",
 ]

@@ -172,9 +172,13 @@ def test_points_are_66_characters_of_hex(text: str) -> None:
 
 
 def test_points_that_are_multiplied_are_on_the_curve() -> None:
-    """B_, C_ and a wallet's C are checked; C of a mint's input is only compared, so its shape suffices."""
+    """B_, C_ and a wallet's C are checked; C of a mint's input is only compared, so its shape suffices.
+
+    So it does for a B_ that the signer reads next: it refuses what is no point (test_signer).
+    """
     for read, data in (
-        (wire.swap_request_from_json, body(inputs=[], outputs=[out(B_=OFF_CURVE)])),
+        (wire.swap_request_from_json, body(inputs=[], outputs=[out(B_=OFF_CURVE + "00")])),
+        (wire.melt_request_from_json, body(quote="q", inputs=[], outputs=[out(B_=OFF_CURVE)])),
         (wire.restore_request_from_json, body(outputs=[out(B_=OFF_CURVE)])),
         (wire.signatures_from_json, body(signatures=[{"amount": 1, "id": KEYSET.id, "C_": OFF_CURVE}])),
         (wire.proofs_from_json, json.dumps([in_(C=OFF_CURVE)]).encode()),
@@ -183,6 +187,8 @@ def test_points_that_are_multiplied_are_on_the_curve() -> None:
             read(data)
     (proof,) = wire.swap_request_from_json(body(inputs=[in_(C=OFF_CURVE)], outputs=[])).inputs
     assert bytes.fromhex(OFF_CURVE) == proof.C
+    (output,) = wire.swap_request_from_json(body(inputs=[], outputs=[out(B_=OFF_CURVE)])).outputs
+    assert bytes.fromhex(OFF_CURVE) == output.B_
 
 
 def test_upper_case_hex_is_the_same() -> None:

@@ -67,11 +67,10 @@ async def test_each_lane_has_rows_of_its_own() -> None:
     """Writers of one process add to different rows, or each commit would wait for the one before it."""
     storage = await opened()
     store = SqlLedgerStore("s")
-    lines = (Posting("asset:rail/play", "sat", 5),)
 
     async def body(tx: Transaction) -> list[str]:
         for lane in (0, 3, 3):
-            await store.append(_Lane(tx, lane), 1, "deposit", "r", lines)
+            await store.write(_Lane(tx, lane), {("asset:rail/play", "sat"): 5})
         rows = await tx.fetch("SELECT shard, amount FROM ledger_balance ORDER BY shard")
         return [f"{shard}={amount}" for shard, amount in rows]
 
@@ -85,6 +84,7 @@ class _Lane:
     def __init__(self, tx: Transaction, lane: int) -> None:
         self.lane = lane
         self.execute, self.execute_many = tx.execute, tx.execute_many
+        self.insert, self.tally = tx.insert, tx.tally
         self.fetch, self.fetch_one, self.fetch_in, self.notify = tx.fetch, tx.fetch_one, tx.fetch_in, tx.notify
 
 
