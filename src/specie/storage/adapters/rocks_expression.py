@@ -171,7 +171,7 @@ def list_of(node: exp.In, scope: Scope) -> Callable[[Sequence[Value], Values], S
     """The list behind an IN."""
     only(node, "this", "expressions")
     if len(node.expressions) == 1 and parameter(node.expressions[0]) == KEYS_PARAMETER:
-        return lambda row, values: values[KEYS_PARAMETER]  # type: ignore[no-any-return]
+        return lambda row, values: values[KEYS_PARAMETER]
     runs = tuple(compiled(one, scope).run for one in node.expressions)
     return lambda row, values: [run(row, values) for run in runs]
 

@@ -109,7 +109,7 @@ def encode_part(value: Value) -> bytes:
 
 
 def after(prefix: bytes) -> bytes:
-    """The least bytes above everything that begins with `prefix` (which is not all 0xff: it begins with the number of a tree)."""
+    """The least bytes above everything that begins with `prefix`, which is not all 0xff, for it begins with a tree's number."""
     trimmed = prefix.rstrip(b"\xff")
     return trimmed[:-1] + bytes([trimmed[-1] + 1])
 

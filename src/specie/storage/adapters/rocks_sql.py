@@ -140,8 +140,10 @@ class Plans:
         if conflict is None:
             return False
         only(conflict, "action", "conflict_keys")
-        if conflict.args.get("conflict_keys") and (relation.entries or self._target(conflict, relation) is not None):
-            raise refused(conflict, "a named conflict is the key's, of a table without indexes")
+        if conflict.args.get("conflict_keys") and (
+            self._target(conflict, relation) is not None or any(entries.unique for entries in relation.entries)
+        ):
+            raise refused(conflict, "a conflict that is named is that of the only thing that is unique")
         return True
 
     def _target(self, conflict: exp.Expr, relation: Relation) -> int | None:
@@ -167,7 +169,9 @@ class Plans:
 
         def upsert(view: View, rows: Sequence[Row], values: Values) -> list[Row]:
             changed: list[Row] = []
-            for row in relation.checked(rows):
+            for row in rows:
+                if not relation.awaits_number(row):
+                    (row,) = relation.checked([row])
                 stored = _rival(view, relation, target, row)
                 if stored is None:
                     changed += relation.insert(view, [row], skip=False)

@@ -24,7 +24,7 @@ from specie.storage.adapters.rocks_rows import (
     single_key,
 )
 from specie.storage.adapters.rocks_schema import Index, Table, parsed
-from specie.storage.adapters.rocks_view import PREFIX_BYTES, View
+from specie.storage.adapters.rocks_view import ABSENT, PREFIX_BYTES, View
 from specie.storage.errors import ConstraintError
 from specie.storage.ports import Row, Value
 
@@ -32,8 +32,6 @@ __all__ = ["Entries", "Relation", "tree_prefix"]
 
 _SEQUENCES: Final = b"\x00\x01"
 """The tree of the numbers given last, by table."""
-
-_ABSENT: Final = object()
 
 
 def tree_prefix(tree: int) -> bytes:
@@ -97,6 +95,10 @@ class Relation:
             return self._single_key(row[self.single])
         return b"".join([encode_part(row[position]) for position in self.table.key])
 
+    def awaits_number(self, row: Row) -> bool:
+        """Whether a new row is to be given its key."""
+        return self._number is not None and row[self._number] is None
+
     # Writing
 
     def checked(self, rows: Sequence[Row]) -> Sequence[Row]:
@@ -147,8 +149,8 @@ class Relation:
                     taken.add(key)
         inserted: list[Row] = []
         for key, row in zip(keys, rows, strict=True):
-            before = values.get(key, _ABSENT)
-            if key in taken if before is _ABSENT else before is not None:
+            before = values.get(key, ABSENT)
+            if key in taken if before is ABSENT else before is not None:
                 if skip:
                     continue
                 raise ConstraintError(f"UNIQUE constraint failed: {self._key_label()}")

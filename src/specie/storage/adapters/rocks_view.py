@@ -7,19 +7,28 @@ database, each body's can be taken back without touching those of others, and al
 from __future__ import annotations
 
 import heapq
+import threading
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final, Protocol
 
-from rocksdict import Rdict, ReadOptions, WriteBatch
+from rocksdict import Rdict, RdictIter, WriteBatch
 
 from specie.kernel.errors import InvariantError
 
-__all__ = ["PREFIX_BYTES", "Overlay", "Snapshot", "View", "Writes"]
+__all__ = ["ABSENT", "PREFIX_BYTES", "Overlay", "Snapshot", "View", "Writes"]
 
 PREFIX_BYTES: Final = 2
 """Every key begins with the number of the tree it belongs to: a table or an index."""
 
-_ABSENT: Final = object()
+_ATTEMPTS = 16
+"""To look at the store while nothing is committed; a look takes some microseconds, a commit hundreds."""
+
+_CHUNK = 32
+_CHUNK_MOST = 2048
+
+ABSENT: Final = object()
+"""What `Writes` gives for a key that was not written."""
 
 
 class Writes:
@@ -77,34 +86,48 @@ class View(Protocol):
         ...
 
 
-def _range(source: Any, start: bytes, end: bytes, backwards: bool) -> Iterator[tuple[bytes, bytes]]:
-    """A range of the database or of a snapshot; a failing disk raises and never looks like the end."""
+def _range(found: RdictIter, start: bytes, end: bytes, backwards: bool) -> Iterator[tuple[bytes, bytes]]:
+    """A range; a failing disk raises and never looks like the end. Bounds in `ReadOptions` are not for keys as they are."""
     if start >= end:
         return
-    options = ReadOptions()
-    options.set_iterate_lower_bound(start)
-    options.set_iterate_upper_bound(end)
-    found = source.iter(options)
-    if backwards:
-        found.seek_to_last()
-        step = found.prev
-    else:
-        found.seek_to_first()
-        step = found.next
     valid, key, value = found.valid, found.key, found.value
-    while valid():
-        yield key(), value()
-        step()
+    if backwards:
+        found.seek_for_prev(end)
+        if valid() and key() == end:
+            found.prev()
+        while valid() and (at := key()) >= start:
+            yield at, value()
+            found.prev()
+    else:
+        found.seek(start)
+        while valid() and (at := key()) < end:
+            yield at, value()
+            found.next()
     found.status()
 
 
 class Snapshot:
-    """The store at one moment, for a body that reads."""
+    """The store at one moment, for the bodies that one thread reads with.
 
-    __slots__ = ("_snapshot",)
+    The library's snapshots know that moment for single keys, but iterators made from them do not (rocksdict 0.3.29); an
+    iterator of the database shows the moment it was made. So both are made while nothing was committed, and one iterator
+    serves all ranges, a chunk at a time.
+    """
 
-    def __init__(self, database: Rdict) -> None:
+    __slots__ = ("_iterator", "_snapshot")
+
+    def __init__(self, database: Rdict, commits: threading.Lock) -> None:
+        for _ in range(_ATTEMPTS):
+            if self._taken(database):
+                return
+        with commits:  # what is committed meanwhile waits, for once
+            self._taken(database)
+
+    def _taken(self, database: Rdict) -> bool:
+        before = database.latest_sequence_number()
         self._snapshot = database.snapshot()
+        self._iterator = database.iter()
+        return database.latest_sequence_number() == before
 
     def get(self, key: bytes) -> bytes | None:
         try:
@@ -119,7 +142,17 @@ class Snapshot:
         return [self.get(key) for key in keys]
 
     def scan(self, start: bytes, end: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        return _range(self._snapshot, start, end, backwards)
+        size = _CHUNK
+        while True:
+            chunk = list(islice(_range(self._iterator, start, end, backwards), size))
+            yield from chunk
+            if len(chunk) < size:
+                return
+            if backwards:
+                end = chunk[-1][0]
+            else:
+                start = chunk[-1][0] + b"\x00"
+            size = min(size * 4, _CHUNK_MOST)
 
     def put(self, key: bytes, value: bytes) -> None:
         raise InvariantError("a body that only reads has tried to write")
@@ -157,8 +190,8 @@ class Overlay:
     def get(self, key: bytes) -> bytes | None:
         tree = self._trees.get(key[:PREFIX_BYTES])
         if tree is not None:
-            value = tree.values.get(key, _ABSENT)
-            if value is not _ABSENT:
+            value = tree.values.get(key, ABSENT)
+            if value is not ABSENT:
                 return value  # type: ignore[return-value]
         return self._database.get(key)
 
@@ -179,34 +212,34 @@ class Overlay:
         return found
 
     def scan(self, start: bytes, end: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        stored = _range(self._database, start, end, backwards)
+        stored = _range(self._database.iter(), start, end, backwards)
         tree = self._trees.get(start[:PREFIX_BYTES])
         changed = [] if tree is None else tree.between(start, end, backwards=backwards)
         return _merged(stored, changed, backwards) if changed else stored
 
     def put(self, key: bytes, value: bytes | None) -> None:
         values = self.tree(key[:PREFIX_BYTES]).values
-        self.log.append((values, key, values.get(key, _ABSENT)))
+        self.log.append((values, key, values.get(key, ABSENT)))
         values[key] = value
 
     def delete(self, key: bytes) -> None:
         self.put(key, None)
 
     def undo(self) -> None:
-        """Take back what was written since the last `begin`."""
+        """Take back what was written since the last `keep`."""
         for values, key, before in reversed(self.log):
-            if before is _ABSENT:
+            if before is ABSENT:
                 del values[key]
             else:
                 values[key] = before
         self.log.clear()
 
-    def begin(self) -> None:
+    def keep(self) -> None:
         """What was written so far stays."""
         self.log.clear()
 
-    def batch(self) -> WriteBatch | None:
-        """All that was written, ready to be committed; None if that is nothing."""
+    def batch(self) -> WriteBatch:
+        """All that was written, ready to be committed."""
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
         for tree in self._trees.values():
@@ -215,7 +248,7 @@ class Overlay:
                     delete(key)
                 else:
                     put(key, value)
-        return None if batch.is_empty() else batch
+        return batch
 
 
 def _merged(
