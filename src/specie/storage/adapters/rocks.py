@@ -273,7 +273,7 @@ def _defined(plans: Plans, overlay: Overlay, script: str) -> Plans:
             if index is not None:
                 plans.relation(table.name).fill(overlay, index)
         elif statement.key in ("insert", "update", "delete"):
-            _ran(plans, overlay, statement.sql(dialect="postgres"))
+            plans.planned(statement)(overlay, (None,))
         elif statement.key != "create":  # what is created there already was asked for with IF NOT EXISTS
             raise InvariantError(f"a migration does not say this: {statement.key}")
     return plans

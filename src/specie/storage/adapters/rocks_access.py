@@ -1,7 +1,8 @@
 """How a statement comes to the rows of one table: by its key, by an index, or by reading all of it.
 
 A way is chosen once, from the conditions that must all hold: those that say what a leading column equals, or between what it
-lies, become keys and ranges. Every condition is tested on the rows all the same, so a range may be too wide, never too narrow.
+lies, become keys and ranges. All conditions but those equalities are tested on the rows all the same, so a range may be too
+wide, never too narrow.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from specie.storage.adapters.rocks_table import Entries, Relation
 from specie.storage.adapters.rocks_view import View
 from specie.storage.ports import Row, Value
 
-__all__ = ["Access", "Ordering", "access_for"]
+__all__ = ["Access", "Ordering", "access_for", "left_open"]
 
 Ordering = Sequence[tuple[int, bool]]
 """Positions of columns, and whether descending."""
@@ -39,6 +40,7 @@ class _Terms:
     """What the conditions say of one column."""
 
     equal: Run | None = None
+    equality: exp.Expr | None = None
     among: Callable[[Sequence[Value], Values], Sequence[Value]] | None = None
     low: _End | None = None
     high: _End | None = None
@@ -68,6 +70,8 @@ class Access:
     ordered: bool = False
     """Rows come in the order that was asked for."""
     backwards: bool = False
+    proved: list[exp.Expr] = field(default_factory=list)
+    """Conditions that hold for every row that comes: a part of a key is equal when, and only when, the values are."""
 
     def rows(self, view: View, outer: Row, values: Values) -> Iterator[Row]:
         """The rows, as they are stored; `outer` is the row of the table before it, where there is one."""
@@ -199,6 +203,11 @@ def access_for(
     return best
 
 
+def left_open(access: Access, conditions: Sequence[exp.Expr]) -> list[exp.Expr]:
+    """The conditions that are to be tested on the rows."""
+    return [one for one in conditions if not any(one is other for other in access.proved)]
+
+
 def _merit(access: Access, limited: bool, *, implied: bool) -> int:
     if access.complete:
         return 1001 if access.entries is None else 1000
@@ -237,10 +246,13 @@ def _terms(
             kind, left, right = _MIRRORED[kind], right, left
         elif not (own(left) and known(right)):
             continue
-        term = terms.setdefault(relation.table.position(left.name), _Terms())
-        run = compiled(right, outer).run
+        position = relation.table.position(left.name)
+        other = compiled(right, outer)
+        if other.kind is not None and other.kind is not relation.kinds[position]:
+            continue  # columns of two kinds are equal where their parts of a key are not
+        term, run = terms.setdefault(position, _Terms()), other.run
         if kind is exp.EQ:
-            term.equal = run
+            term.equal, term.equality = run, condition
         elif kind in (exp.GT, exp.GTE):
             term.low = (run, kind is exp.GTE)
         else:
@@ -280,8 +292,9 @@ def _candidate(relation: Relation, entries: Entries | None, terms: dict[int, _Te
     columns: list[int] = []
     for position in own:
         term = terms.get(position, _Terms())
-        if term.equal is not None:
+        if term.equal is not None and term.equality is not None:
             access.equal.append(term.equal)
+            access.proved.append(term.equality)
         elif term.among is not None and access.among is None:
             access.equal.append(None)
             access.among = term.among

@@ -73,8 +73,8 @@ class Scope:
 
 def parameter(node: exp.Expr) -> int | None:
     """The number of a placeholder; None for anything else."""
-    if isinstance(node, exp.Parameter) and isinstance(node.this, exp.Literal) and str(node.this.this).isdigit():
-        return int(node.this.this)
+    if isinstance(node, exp.Placeholder):
+        return int(str(node.this)[1:])
     return None
 
 
@@ -118,7 +118,7 @@ def compiled(node: exp.Expr, scope: Scope) -> Compiled:
         if number == KEYS_PARAMETER:
             raise refused("{keys} stands behind IN only")
         return Compiled(lambda row, values: values[number])
-    if isinstance(node, exp.Literal | exp.Null) or (isinstance(node, exp.Neg) and isinstance(node.this, exp.Literal)):
+    if isinstance(node, exp.Literal | exp.HexString | exp.Null) or (isinstance(node, exp.Neg) and isinstance(node.this, exp.Literal)):
         value = constant(node)
         return Compiled(lambda row, values: value)
     if isinstance(node, exp.Paren):
@@ -133,6 +133,8 @@ def _comparison(node: exp.Expr, scope: Scope) -> Run:
     left, right = compiled(node.this, scope), compiled(node.expression, scope)
     one, other = left.run, right.run
     fit = _fitting(left.kind, right.kind)
+    if type(node) is exp.EQ:
+        return _equality(one, other, fit)
     test = _TESTS[type(node)]
 
     def compare(row: Sequence[Value], values: Values) -> Value:
@@ -144,6 +146,20 @@ def _comparison(node: exp.Expr, scope: Scope) -> Run:
         return int(test(compared(a, b)))
 
     return compare
+
+
+def _equality(one: Run, other: Run, fit: Callable[[Value, Value], tuple[Value, Value]]) -> Run:
+    """The comparison there is most of."""
+
+    def equal(row: Sequence[Value], values: Values) -> Value:
+        a, b = one(row, values), other(row, values)
+        if a is None or b is None:
+            return None
+        if type(a) is not type(b):
+            a, b = fit(a, b)
+        return 1 if a == b else 0
+
+    return equal
 
 
 _TESTS: dict[type, Callable[[int], bool]] = {

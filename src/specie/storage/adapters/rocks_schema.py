@@ -17,6 +17,7 @@ from sqlglot import exp
 from specie.kernel.errors import InvariantError
 from specie.storage.adapters.rocks_rows import Kind
 from specie.storage.ports import Value
+from specie.storage.statement import named_sql
 
 __all__ = ["Catalogue", "Column", "Index", "Table", "constant", "defined", "only", "parsed", "refused"]
 
@@ -103,7 +104,7 @@ def refused(node: exp.Expr | str, why: str = "") -> InvariantError:
 def parsed(sql: str) -> tuple[exp.Expr, ...]:
     """The statements of a text. InvariantError if it is no SQL."""
     try:
-        statements = sqlglot.parse(_OPTIONS.sub(")", sql), dialect="postgres")
+        statements = sqlglot.parse(_OPTIONS.sub(")", named_sql(sql)), dialect="postgres")
     except sqlglot.errors.SqlglotError as error:
         raise InvariantError(f"RocksDB refused a statement: {str(error).splitlines()[0]}") from error
     return tuple(statement for statement in statements if statement is not None)
@@ -122,6 +123,8 @@ def constant(node: exp.Expr) -> Value:
         return str(node.this) if node.is_string else _integer(node, 1)
     if isinstance(node, exp.Neg) and isinstance(node.this, exp.Literal) and not node.this.is_string:
         return _integer(node.this, -1)
+    if isinstance(node, exp.HexString):
+        return bytes.fromhex(str(node.this))
     if isinstance(node, exp.Null):
         return None
     raise refused(node, "not a constant")

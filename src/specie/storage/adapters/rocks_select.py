@@ -10,7 +10,7 @@ from typing import Any
 from sqlglot import exp
 
 from specie.kernel.errors import InvariantError
-from specie.storage.adapters.rocks_access import Access, Ordering, access_for
+from specie.storage.adapters.rocks_access import Access, Ordering, access_for, left_open
 from specie.storage.adapters.rocks_expression import Compiled, Run, Scope, Values, compiled, conjuncts, truths
 from specie.storage.adapters.rocks_rows import INT_MAX, INT_MIN, compared
 from specie.storage.adapters.rocks_schema import only, refused
@@ -88,7 +88,7 @@ def select_plan(statement: exp.Select, find: Find) -> Plan:
     access = access_for(
         relation, alias, conditions, scope, Scope(), order=() if grouped else order, limited=limit is not None and not grouped
     )
-    rows = _source(access, joins, truths(conditions, scope))
+    rows = _source(access, joins, truths(left_open(access, conditions), scope))
     if grouped:
         return _grouped(statement, scope, rows, order, limit)
     give = output(statement.expressions, scope, scope.width)
@@ -124,7 +124,7 @@ def _join(node: exp.Join, find: Find, scope: Scope) -> _Join:
     scope.add(alias, relation.table)
     conditions = list(conjuncts(node.args["on"]))
     access = access_for(relation, alias, conditions, scope, outer)
-    holds = truths(conditions, scope)
+    holds = truths(left_open(access, conditions), scope)
     nothing: Row = (None,) * relation.width
 
     def joined(view: View, rows: Iterator[Row], values: Values) -> Iterator[Row]:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlglot import exp
 
 from specie.kernel.errors import InvariantError
-from specie.storage.adapters.rocks_access import access_for
+from specie.storage.adapters.rocks_access import access_for, left_open
 from specie.storage.adapters.rocks_expression import KEYS_PARAMETER, Run, Scope, Values, compiled, conjuncts, parameter, truths
 from specie.storage.adapters.rocks_schema import Catalogue, only, parsed, refused
 from specie.storage.adapters.rocks_select import Output, Plan, output, select_plan, table_of
@@ -81,10 +81,11 @@ class Plans:
                 if isinstance(node, exp.Insert):
                     return Statement(self._insert(node, rows), width * rows, keyed=False)
         node = _single(sql.replace(KEYS, f"(${KEYS_PARAMETER})"))
-        numbers_used = {number for one in node.find_all(exp.Parameter) if (number := parameter(one)) is not None}
-        return Statement(self._plan(node), max(numbers_used, default=0), KEYS_PARAMETER in numbers_used)
+        numbers_used = {number for one in node.find_all(exp.Placeholder) if (number := parameter(one)) is not None}
+        return Statement(self.planned(node), max(numbers_used, default=0), KEYS_PARAMETER in numbers_used)
 
-    def _plan(self, node: exp.Expr) -> Plan:
+    def planned(self, node: exp.Expr) -> Plan:
+        """The plan of a statement that was parsed."""
         if isinstance(node, exp.Select):
             return select_plan(node, self.relation)
         if isinstance(node, exp.Insert):
@@ -163,7 +164,7 @@ class Plans:
         scope.add(relation.table.name, relation.table)
         scope.add("excluded", relation.table)
         scope.preferred = relation.table.name
-        change = _assignments(conflict.expressions, relation, scope)
+        change, moved = _assignments(conflict.expressions, relation, scope)
         where = conflict.args.get("where")
         holds = truths(list(conjuncts(None if where is None else where.this)), scope)
 
@@ -179,7 +180,7 @@ class Plans:
                 old = relation.decode(stored)
                 both = old + row
                 if holds(both, values):
-                    changed.append(relation.update(view, old, change(old, both, values)))
+                    changed.append(relation.update(view, old, change(old, both, values), moved=moved))
             return changed
 
         return upsert
@@ -191,12 +192,12 @@ class Plans:
         relation, rows = self._found(node)
         scope = Scope()
         scope.add(relation.table.name, relation.table)
-        change = _assignments(node.expressions, relation, scope)
+        change, moved = _assignments(node.expressions, relation, scope)
         give = self._returning(node, relation)
 
         def update(view: View, values: Values) -> tuple[list[Row], int]:
             view.tree(relation.prefix)  # a body that may not write is told so even where there is nothing to change
-            changed = [relation.update(view, old, change(old, old, values)) for old in rows(view, values)]
+            changed = [relation.update(view, old, change(old, old, values), moved=moved) for old in rows(view, values)]
             return [] if give is None else [give(row, values) for row in changed], len(changed)
 
         return update
@@ -224,7 +225,10 @@ class Plans:
         where = node.args.get("where")
         conditions = list(conjuncts(None if where is None else where.this))
         access = access_for(relation, alias, conditions, scope, Scope())
-        holds = truths(conditions, scope)
+        remaining = left_open(access, conditions)
+        if not remaining:
+            return relation, lambda view, values: list(access.rows(view, (), values))
+        holds = truths(remaining, scope)
         return relation, lambda view, values: [row for row in access.rows(view, (), values) if holds(row, values)]
 
     def _returning(self, node: exp.Expr, relation: Relation) -> Output | None:
@@ -285,8 +289,10 @@ def _calculated(relation: Relation, places: list[int], cells: list[list[exp.Expr
     return rows
 
 
-def _assignments(nodes: Sequence[exp.Expr], relation: Relation, scope: Scope) -> Callable[[Row, Sequence[Value], Values], Row]:
-    """The new row from the old one and what the assignments see."""
+def _assignments(
+    nodes: Sequence[exp.Expr], relation: Relation, scope: Scope
+) -> tuple[Callable[[Row, Sequence[Value], Values], Row], bool]:
+    """The new row from the old one and what the assignments see; and whether its key may be another."""
     sets: list[tuple[int, Run]] = []
     for node in nodes:
         if not isinstance(node, exp.EQ) or not isinstance(node.this, exp.Column) or node.this.table:
@@ -299,4 +305,4 @@ def _assignments(nodes: Sequence[exp.Expr], relation: Relation, scope: Scope) ->
             row[place] = run(seen, values)
         return tuple(row)
 
-    return changed
+    return changed, any(place in relation.table.key for place, _run in sets)

@@ -58,8 +58,10 @@ class Entries:
 
     def of(self, row: Row, key: bytes) -> tuple[bytes, bool] | None:
         """The entry's key for a row, and whether no other row may have it; None where the index does not hold the row."""
-        if self.where is not None and not self.where(row, ()):
-            return None
+        return None if self.where is not None and not self.where(row, ()) else self.entry(row, key)
+
+    def entry(self, row: Row, key: bytes) -> tuple[bytes, bool]:
+        """As `of`, for a row that is known to be held."""
         values = [row[position] for position in self.columns]
         entry = self.prefix + b"".join(map(encode_part, values))
         if self.unique and None not in values:
@@ -167,9 +169,9 @@ class Relation:
     def _insert_entries(self, view: View, row: Row, key: bytes, *, skip: bool) -> bool:
         found: list[bytes] = []
         for entries in self.entries:
-            entry = entries.of(row, key)
-            if entry is None:
+            if entries.where is not None and not entries.where(row, ()):
                 continue
+            entry = entries.entry(row, key)
             if entry[1] and view.get(entry[0]) is not None:
                 if skip:
                     return False
@@ -208,10 +210,15 @@ class Relation:
         newest = next(view.scan(self.prefix, after(self.prefix), backwards=True), None)
         return 0 if newest is None else self.decode(newest[1])[self.table.key[0]]  # type: ignore[return-value]
 
-    def update(self, view: View, old: Row, new: Row) -> Row:
-        """Replace a row; the new one as its columns took it. ConstraintError if it breaks a constraint."""
+    def update(self, view: View, old: Row, new: Row, *, moved: bool) -> Row:
+        """Replace a row; the new one as its columns took it. `moved`: its key may differ.
+
+        Raises:
+            ConstraintError: it breaks a constraint.
+        """
         new = self._check(new)
-        old_key, new_key = self.key(old), self.key(new)
+        old_key = self.key(old)
+        new_key = self.key(new) if moved else old_key
         if old_key != new_key:
             if view.get(self.prefix + new_key) is not None:
                 raise ConstraintError(f"UNIQUE constraint failed: {self._key_label()}")

@@ -36,10 +36,11 @@ def _bound(statement: Statement, keys: Sequence[Value] | None, values: Sequence[
     kinds = set(map(type, values))
     if not kinds <= _PLAIN:
         values = tuple(map(plain, values))
-    if int in kinds or not kinds <= _PLAIN:
-        for value in values:
-            if type(value) is int and not INT_MIN <= value <= INT_MAX:
-                raise InvariantError("RocksDB refused a statement: an integer does not fit into 64 bits")
+        kinds = set(map(type, values))
+    if int in kinds:
+        numbers = [value for value in values if type(value) is int]
+        if min(numbers) < INT_MIN or max(numbers) > INT_MAX:
+            raise InvariantError("RocksDB refused a statement: an integer does not fit into 64 bits")
     return (keys, *values)
 
 
