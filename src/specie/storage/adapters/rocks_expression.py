@@ -118,7 +118,9 @@ def compiled(node: exp.Expr, scope: Scope) -> Compiled:
         if number == KEYS_PARAMETER:
             raise refused("{keys} stands behind IN only")
         return Compiled(lambda row, values: values[number])
-    if isinstance(node, exp.Literal | exp.HexString | exp.Null) or (isinstance(node, exp.Neg) and isinstance(node.this, exp.Literal)):
+    if isinstance(node, exp.Literal | exp.HexString | exp.Null) or (
+        isinstance(node, exp.Neg) and isinstance(node.this, exp.Literal)
+    ):
         value = constant(node)
         return Compiled(lambda row, values: value)
     if isinstance(node, exp.Paren):

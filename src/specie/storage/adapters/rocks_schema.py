@@ -213,6 +213,8 @@ def _column(part: exp.ColumnDef) -> tuple[Column, set[str]]:
             marks.add("lasting")
         elif isinstance(what, exp.DefaultColumnConstraint):
             default = constant(what.this)
+            if isinstance(default, bytes):
+                raise refused(part, "a default is a text or an integer")
         else:
             raise refused(part)
     return Column(str(part.name), kind, "required" in marks, cast(str | int | None, default)), marks
