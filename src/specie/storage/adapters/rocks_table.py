@@ -122,6 +122,8 @@ class Relation:
                 if column.required:
                     raise ConstraintError(f"NOT NULL constraint failed: {name}.{column.name}")
             elif (kind := kind_of(value)) is not column.kind:
+                if self._number is not None and column is columns[self._number]:
+                    raise InvariantError(f"RocksDB refused a statement: the number {name}.{column.name} is none")
                 raise ConstraintError(f"cannot store {kind.name} value in {column.kind.name} column {name}.{column.name}")
         if tuple(map(type, taken)) == classes and len(self._known_classes) < 256:
             self._known_classes.add(classes)
