@@ -11,7 +11,6 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,9 @@ from specie.kernel import InvariantError, MalformedError, RefusedError, Unavaila
 from specie.storage import ConstraintError, Migration, SchemaError, Storage, Transaction
 from specie.storage.adapters.postgres import PostgresStorage
 from specie.storage.adapters.sqlite import SqliteStorage
+from tests.support.rocks import needs_rocksdb, rocks_store
 
 MAX_U64 = 2**64 - 1
-
-needs_rocksdb = pytest.mark.skipif(
-    find_spec("rocksdict") is None or find_spec("sqlglot") is None, reason="rocksdict and sqlglot are not installed"
-)
 
 NOTES = Migration(
     "notes",
@@ -63,13 +59,7 @@ class Stores:
         if self.kind == "postgres":
             store = await PostgresStorage.connect(self.where, **settings)
         elif self.kind.startswith("rocksdb"):
-            from specie.storage.adapters.rocks import RocksStorage
-            from specie.storage.adapters.rocks_file import StoreInUseError
-
-            try:
-                store = RocksStorage(Path(self.where), inline=self.kind == "rocksdb-inline", **settings)
-            except StoreInUseError:  # it has one owner: whoever else comes here in a test is that one
-                return self.opened[-1]
+            store = rocks_store(Path(self.where), inline=self.kind == "rocksdb-inline", **settings)
         else:
             store = SqliteStorage(Path(self.where), inline=self.kind == "sqlite-inline", **settings)
         self.opened.append(store)

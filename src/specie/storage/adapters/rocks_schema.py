@@ -147,6 +147,8 @@ def defined(catalogue: Catalogue, statement: exp.Expr) -> tuple[Catalogue, Table
         return _create_index(catalogue, statement)
     if isinstance(statement, exp.Alter):
         return _add_column(catalogue, statement)
+    if isinstance(statement, exp.Create):
+        raise refused(statement)
     return None
 
 

@@ -70,6 +70,8 @@ def _columns(places: list[int]) -> Output:
 def select_plan(statement: exp.Select, find: Find) -> Plan:
     """A query as a plan. InvariantError for one this engine does not speak."""
     only(statement, "expressions", "distinct", "from_", "joins", "where", "group", "order", "limit")
+    if not statement.expressions:
+        raise refused(statement)
     source = statement.args.get("from_")
     scope = Scope()
     if source is None:

@@ -30,7 +30,9 @@ _KEPT = 2048
 """Plans kept; the rooms have some hundred statements, some of them for several counts of rows."""
 
 _SEVERAL = re.compile(
-    r"(?P<head>INSERT INTO \w+ \([\w, ]+\) VALUES )(?P<marks>\((?:\$\d+,)*\$\d+\)(?:,\((?:\$\d+,)*\$\d+\))+)(?P<tail>|\s+(?:ON|RETURNING)\s[^$]*)"
+    r"(?P<head>INSERT INTO \w+ \([\w, ]+\) VALUES )"
+    r"(?P<marks>\((?:\$\d+,)*\$\d+\)(?:,\((?:\$\d+,)*\$\d+\))+)"
+    r"(?P<tail>|\s+(?:ON|RETURNING)\s[^$]*)"
 )
 """An insert of several rows of nothing but placeholders: planned as one of a single row."""
 
