@@ -73,9 +73,39 @@ class Access:
     proved: list[exp.Expr] = field(default_factory=list)
     """Conditions that hold for every row that comes: a part of a key is equal when, and only when, the values are."""
 
+    @property
+    def exact(self) -> bool:
+        """It leads to one row at most, by its key: `key`."""
+        return self.complete and self.entries is None and self.among is None
+
+    def key(self, outer: Row, values: Values) -> bytes | None:
+        """The key, with the number of the table, where the way is `exact`; None where no row can be meant."""
+        relation = self.relation
+        kinds = relation.kinds
+        parts: list[Value] = []
+        for position, run in zip(self.columns, self.equal, strict=True):
+            value = run(outer, values)  # type: ignore[misc]
+            if value is None:
+                return None
+            kind = kinds[position]
+            if kind_of(value) is not kind:
+                value = fitted(value, kind)
+                if kind_of(value) is not kind:
+                    return None
+            parts.append(value)
+        if relation.single is not None:
+            return relation.prefix + single_key(kinds[relation.single])(parts[0])
+        return relation.prefix + b"".join(map(encode_part, parts))
+
     def rows(self, view: View, outer: Row, values: Values) -> Iterator[Row]:
         """The rows, as they are stored; `outer` is the row of the table before it, where there is one."""
         relation = self.relation
+        if self.exact:
+            key = self.key(outer, values)
+            stored = None if key is None else view.get(key)
+            if stored is not None:
+                yield relation.decode(stored)
+            return
         kinds = relation.kinds
         fixed: list[list[Value]] = [[]]
         for position, run in zip(self.columns, self.equal, strict=True):
@@ -132,9 +162,8 @@ class Access:
             keys = [prefix + encode(one[0]) for one in fixed if kind_of(one[0]) is kind]
         else:
             keys = [prefix + b"".join(map(encode_part, one)) for one in fixed]
-        found = [view.get(keys[0])] if len(keys) == 1 else view.get_many(keys)
         decode = relation.decode
-        for stored in found:
+        for stored in view.get_many(keys):
             if stored is not None:
                 yield decode(stored)
 

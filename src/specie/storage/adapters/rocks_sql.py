@@ -182,7 +182,8 @@ class Plans:
                 old = relation.decode(stored)
                 both = old + row
                 if holds(both, values):
-                    changed.append(relation.update(view, old, change(old, both, values), moved=moved))
+                    key = relation.prefix + relation.key(old)
+                    changed.append(relation.update(view, key, old, change(old, both, values), moved=moved))
             return changed
 
         return upsert
@@ -199,7 +200,9 @@ class Plans:
 
         def update(view: View, values: Values) -> tuple[list[Row], int]:
             view.tree(relation.prefix)  # a body that may not write is told so even where there is nothing to change
-            changed = [relation.update(view, old, change(old, old, values), moved=moved) for old in rows(view, values)]
+            changed = [
+                relation.update(view, key, old, change(old, old, values), moved=moved) for key, old in rows(view, values)
+            ]
             return [] if give is None else [give(row, values) for row in changed], len(changed)
 
         return update
@@ -212,14 +215,14 @@ class Plans:
         def delete(view: View, values: Values) -> tuple[list[Row], int]:
             view.tree(relation.prefix)
             gone = rows(view, values)
-            for row in gone:
-                relation.delete(view, row)
-            return [] if give is None else [give(row, values) for row in gone], len(gone)
+            for key, row in gone:
+                relation.delete(view, key, row)
+            return [] if give is None else [give(row, values) for _key, row in gone], len(gone)
 
         return delete
 
-    def _found(self, node: exp.Expr) -> tuple[Relation, Callable[[View, Values], list[Row]]]:
-        """The rows a statement is about, all of them before the first is changed."""
+    def _found(self, node: exp.Expr) -> tuple[Relation, Callable[[View, Values], list[tuple[bytes, Row]]]]:
+        """The rows a statement is about and their keys, all of them before the first is changed."""
         name, alias = table_of(node.this)
         relation = self.relation(name)
         scope = Scope()
@@ -227,11 +230,21 @@ class Plans:
         where = node.args.get("where")
         conditions = list(conjuncts(None if where is None else where.this))
         access = access_for(relation, alias, conditions, scope, Scope())
-        remaining = left_open(access, conditions)
-        if not remaining:
-            return relation, lambda view, values: list(access.rows(view, (), values))
-        holds = truths(remaining, scope)
-        return relation, lambda view, values: [row for row in access.rows(view, (), values) if holds(row, values)]
+        holds = truths(left_open(access, conditions), scope)
+
+        def one(view: View, values: Values) -> list[tuple[bytes, Row]]:
+            key = access.key((), values)
+            stored = None if key is None else view.get(key)
+            if key is None or stored is None:
+                return []
+            row = relation.decode(stored)
+            return [(key, row)] if holds(row, values) else []
+
+        def several(view: View, values: Values) -> list[tuple[bytes, Row]]:
+            prefix, key = relation.prefix, relation.key
+            return [(prefix + key(row), row) for row in access.rows(view, (), values) if holds(row, values)]
+
+        return relation, one if access.exact else several
 
     def _returning(self, node: exp.Expr, relation: Relation) -> Output | None:
         returning = node.args.get("returning")

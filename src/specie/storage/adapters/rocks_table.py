@@ -212,19 +212,22 @@ class Relation:
         newest = next(view.scan(self.prefix, after(self.prefix), backwards=True), None)
         return 0 if newest is None else self.decode(newest[1])[self.table.key[0]]  # type: ignore[return-value]
 
-    def update(self, view: View, old: Row, new: Row, *, moved: bool) -> Row:
-        """Replace a row; the new one as its columns took it. `moved`: its key may differ.
+    def update(self, view: View, key: bytes, old: Row, new: Row, *, moved: bool) -> Row:
+        """Replace the row under `key`; the new one as its columns took it. `moved`: its key may differ.
 
         Raises:
             ConstraintError: it breaks a constraint.
         """
         new = self._check(new)
-        old_key = self.key(old)
+        if not moved and not self.entries:
+            view.put(key, encode_row(new))
+            return new
+        old_key = key[PREFIX_BYTES:]
         new_key = self.key(new) if moved else old_key
         if old_key != new_key:
             if view.get(self.prefix + new_key) is not None:
                 raise ConstraintError(f"UNIQUE constraint failed: {self._key_label()}")
-            view.delete(self.prefix + old_key)
+            view.delete(key)
         for entries in self.entries:
             before, now = entries.of(old, old_key), entries.of(new, new_key)
             if before == now and old_key == new_key:
@@ -238,14 +241,13 @@ class Relation:
         view.put(self.prefix + new_key, encode_row(new))
         return new
 
-    def delete(self, view: View, row: Row) -> None:
-        """Remove a row."""
-        key = self.key(row)
+    def delete(self, view: View, key: bytes, row: Row) -> None:
+        """Remove the row under `key`."""
         for entries in self.entries:
-            entry = entries.of(row, key)
+            entry = entries.of(row, key[PREFIX_BYTES:])
             if entry is not None:
                 view.delete(entry[0])
-        view.delete(self.prefix + key)
+        view.delete(key)
 
     def fill(self, view: View, index: Index) -> None:
         """Make the entries of a new index for the rows there are."""
