@@ -18,6 +18,7 @@ from rocksdict import (
     Cache,
     Checkpoint,
     DBCompressionType,
+    DBRecoveryMode,
     Options,
     Rdict,
     WriteBatch,
@@ -68,6 +69,7 @@ def _options() -> Options:
     options.set_max_total_wal_size(_BUFFER_BYTES * _BUFFERS)
     options.set_memtable_whole_key_filtering(True)
     options.set_memtable_prefix_bloom_ratio(0.02)
+    options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())  # up to the last whole batch, as SQLite's log is read
     options.set_max_open_files(_OPEN_FILES)
     options.set_skip_stats_update_on_db_open(True)
     options.set_max_background_jobs(2)
