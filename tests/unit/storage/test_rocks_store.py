@@ -201,7 +201,8 @@ async def test_a_failing_commit_is_uncertain_until_the_store_is_opened_again(tmp
         await store.transact(insert("c", 3))
     with pytest.raises(UnavailableError, match="opened again"):
         await store.migrate([NOTES])
-    assert "a" in await names(store)
+    with pytest.raises(UnavailableError, match="opened again"):
+        await names(store)
     await store.close()
     assert [notice async for notice in heard] == []
     again = await ready(tmp_path / "store")
@@ -211,16 +212,66 @@ async def test_a_failing_commit_is_uncertain_until_the_store_is_opened_again(tmp
 
 
 async def test_a_migration_whose_commit_fails_changes_nothing_here(tmp_path: Path) -> None:
-    """The program goes on with the schema it had, and is told that the new one is not certain."""
+    """It is told that the new schema is not certain; what was not written is not there."""
     store = await ready(tmp_path / "store", Failing)
     assert isinstance(store, Failing)
     store.fails = "before"
     sql = "CREATE TABLE more (name TEXT PRIMARY KEY);"
     with pytest.raises(UncertainError):
         await store.migrate([NOTES, Migration("notes", 2, sql, sql)])
-    with pytest.raises(InvariantError, match="no such table: more"):
-        await store.read(lambda tx: tx.fetch("SELECT name FROM more"))
     await store.close()
+    again = await ready(tmp_path / "store")
+    with pytest.raises(InvariantError, match="no such table: more"):
+        await again.read(lambda tx: tx.fetch("SELECT name FROM more"))
+    await again.close()
+
+
+FULL_DISK = """
+import asyncio, resource, signal, sys
+from pathlib import Path
+from specie.kernel.errors import UnavailableError, UncertainError
+from specie.storage.adapters.rocks import RocksStorage
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+async def main():
+    store = RocksStorage(Path(sys.argv[1]))
+    done = 0
+    async def body(tx):
+        await tx.execute("INSERT INTO note (name, number, tag) VALUES ($1, $2, $3)", f"n{done}", done, "x" * 20_000)
+    try:
+        while True:
+            await store.transact(body)
+            done += 1
+    except UncertainError:
+        pass
+    for action in (store.transact, store.read):
+        try:
+            await action(body)
+        except UnavailableError:
+            print(done)
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    """A real disk that takes no more: uncertain once, then refused; opened again with room, every acknowledged row is there."""
+    store = await ready(tmp_path / "store")
+    await store.close()
+    ran = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", FULL_DISK, str(tmp_path / "store")], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    first, second = map(int, ran.stdout.split())
+    assert first == second > 3
+    again = await ready(tmp_path / "store")
+    assert {f"n{number}" for number in range(first)} <= set(await names(again))
+    assert len(await names(again)) - first in (0, 1)
+    await again.transact(insert("after", 10**6))
+    await again.close()
 
 
 async def test_an_undone_body_takes_only_its_own_back(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ It does not: share a directory with another process (RocksDB's own lock refuses 
 encrypt anything.
 
 Fate of a commit: where writing a batch fails, its bytes may be in the log and come back when the store is opened again. That
-is UncertainError, and the store refuses every further body until it was opened anew, for only that decides what stands.
+is UncertainError, and the store refuses every further body, reading ones too, until it was opened anew, for only that decides
+what stands.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -120,7 +122,8 @@ class RocksStorage(EmbeddedStorage):
             await asyncio.to_thread(backup_directory, self._database, target)
 
     def _let_go(self) -> None:
-        self._database.close()
+        with contextlib.suppress(Exception):  # it tidies up and closes; what was acknowledged is in the log already
+            self._database.close()
 
     # The writer; `_commit` is where a simulator's store dies.
 
@@ -197,6 +200,8 @@ class RocksStorage(EmbeddedStorage):
 
     def _moment(self) -> tuple[Plans, Snapshot]:
         """The schema and the data of one moment."""
+        if self._broken is not None:
+            raise self._broken
         with self._schema_lock:
             return self._plans, Snapshot(self._database, self._commit_lock)
 
