@@ -23,7 +23,7 @@ from bench.load import ENDPOINTS, Load
 from bench.machine import machine_facts
 from bench.micro import measure_all
 
-_STORES = ("sqlite", "postgres")
+_STORES = ("sqlite", "rocksdb", "postgres")
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -33,7 +33,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--concurrency", default=None, help="connections at once (1,16,64; quick: 1,64)")
     parser.add_argument("--reps", type=int, default=None, help="repetitions (3; quick: 1)")
     parser.add_argument("--seconds", type=float, default=None, help="length of a window (0.5; quick: 0.25)")
-    parser.add_argument("--store", default=None, help="sqlite, postgres or both (both; quick: sqlite)")
+    parser.add_argument("--store", default=None, help="some of sqlite, rocksdb, postgres (sqlite,postgres; quick: sqlite)")
     parser.add_argument("--clients", type=int, default=1, help="client processes")
     parser.add_argument("--budget", type=float, default=None, help="seconds of load, shared by the stores (150; quick: 35)")
     parser.add_argument("--no-parts", action="store_true", help="leave the micro-benchmarks out")
@@ -114,7 +114,7 @@ class _Run:
         options, home = self._options, self._directory / store
         with contextlib.ExitStack() as stack:
             server = stack.enter_context(_postgres(store))
-            bank = stack.enter_context(running_bank(home, server.dsn if server else None))
+            bank = stack.enter_context(running_bank(home, server.dsn if server else None, rocksdb=store == "rocksdb"))
             clients = stack.enter_context(Clients(bank.host, bank.port, options.clients))
             load = Load(bank, clients, options.seconds, [server.pid] if server else [], say)
             skipped, deadline = 0, time.monotonic() + options.budget / len(options.store)
@@ -137,7 +137,7 @@ class _Run:
 
 @contextlib.contextmanager
 def _postgres(store: str) -> Iterator[PostgresServer | None]:
-    if store == "sqlite":
+    if store != "postgres":
         yield None
         return
     with private_postgres() as server:

@@ -1,6 +1,6 @@
 """A process to be killed: commits rows through a store and prints each number once its commit is acknowledged.
 
-python committer.py sqlite|postgres PATH|DSN
+python committer.py sqlite|rocksdb|postgres PATH|DSN
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from specie.storage.adapters.sqlite import SqliteStorage
 
 async def main(kind: str, where: str) -> None:
     """Commit for ever, sixteen callers at a time."""
-    store: Storage = SqliteStorage(Path(where)) if kind == "sqlite" else await PostgresStorage.connect(where)
+    store: Storage
+    if kind == "rocksdb":
+        from specie.storage.adapters.rocks import RocksStorage
+
+        store = RocksStorage(Path(where))
+    else:
+        store = SqliteStorage(Path(where)) if kind == "sqlite" else await PostgresStorage.connect(where)
     numbers = itertools.count(1)
 
     async def caller() -> None:

@@ -19,6 +19,7 @@ from specie.storage import Storage
 from specie.storage.adapters.postgres import PostgresStorage
 from specie.storage.adapters.sqlite import SqliteStorage
 from tests.support.play import SEED, foreign_invoice
+from tests.support.rocks import needs_rocksdb, rocks_store
 
 
 class RailBench(Protocol):
@@ -106,12 +107,22 @@ class PlayBench:
             await storage.close()
 
 
-@pytest.fixture(params=["play on SQLite", pytest.param("play on PostgreSQL", marks=pytest.mark.postgres)])
+@pytest.fixture(
+    params=[
+        "play on SQLite",
+        pytest.param("play on RocksDB", marks=needs_rocksdb),
+        pytest.param("play on PostgreSQL", marks=pytest.mark.postgres),
+    ]
+)
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RailBench]:
     if request.param == "play on SQLite":
 
         async def open_store() -> Storage:
             return SqliteStorage(tmp_path / "rail.db")
+    elif request.param == "play on RocksDB":
+
+        async def open_store() -> Storage:
+            return rocks_store(tmp_path / "rail.rocksdb")
     else:
         dsn: str = request.getfixturevalue("postgres_dsn")
 

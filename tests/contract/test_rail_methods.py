@@ -24,6 +24,7 @@ from specie.storage.adapters.postgres import PostgresStorage
 from specie.storage.adapters.sqlite import SqliteStorage
 from tests.support.methods import foreign_address, foreign_offer
 from tests.support.play import SEED
+from tests.support.rocks import needs_rocksdb, rocks_store
 
 AMOUNT = 2_000_000
 """Millisatoshi: no dust, and whole satoshi."""
@@ -95,12 +96,18 @@ def method(request: pytest.FixtureRequest) -> str:
     return found
 
 
-@pytest.fixture(params=["SQLite", pytest.param("PostgreSQL", marks=pytest.mark.postgres)])
+@pytest.fixture(
+    params=["SQLite", pytest.param("RocksDB", marks=needs_rocksdb), pytest.param("PostgreSQL", marks=pytest.mark.postgres)]
+)
 async def bench(request: pytest.FixtureRequest, method: str, tmp_path: Path) -> AsyncIterator[MethodBench]:
     if request.param == "SQLite":
 
         async def open_store() -> Storage:
             return SqliteStorage(tmp_path / "rail.db")
+    elif request.param == "RocksDB":
+
+        async def open_store() -> Storage:
+            return rocks_store(tmp_path / "rail.rocksdb")
     else:
         dsn: str = request.getfixturevalue("postgres_dsn")
 

@@ -20,6 +20,7 @@ from specie.kernel import InvariantError, MalformedError, RefusedError, Unavaila
 from specie.storage import Body, ConstraintError, Migration, SchemaError, Storage, Transaction
 from specie.storage.adapters.postgres import PostgresStorage
 from specie.storage.adapters.sqlite import SqliteStorage
+from tests.support.rocks import needs_rocksdb, rocks_store
 
 MAX_U64 = 2**64 - 1
 
@@ -57,6 +58,8 @@ class Stores:
         store: Storage
         if self.kind == "postgres":
             store = await PostgresStorage.connect(self.where, **settings)
+        elif self.kind.startswith("rocksdb"):
+            store = rocks_store(Path(self.where), inline=self.kind == "rocksdb-inline", **settings)
         else:
             store = SqliteStorage(Path(self.where), inline=self.kind == "sqlite-inline", **settings)
         self.opened.append(store)
@@ -72,7 +75,7 @@ class Stores:
         """A wait inside a body: on the thread of an embedded store, in the server of the other."""
 
         async def wait(tx: Transaction) -> None:
-            if self.kind == "sqlite":
+            if self.kind != "postgres":
                 assert until.wait(20)
             while not until.is_set():
                 await tx.fetch("SELECT pg_sleep(0.005)")
@@ -84,13 +87,15 @@ class Stores:
     params=[
         "sqlite",
         "sqlite-inline",
+        pytest.param("rocksdb", marks=needs_rocksdb),
+        pytest.param("rocksdb-inline", marks=needs_rocksdb),
         pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.network]),
     ]
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     if request.param == "postgres":
         return request.param, request.getfixturevalue("postgres_dsn")
-    return request.param, str(tmp_path / "data" / "store.sqlite")
+    return request.param, str(tmp_path / "data" / f"store.{request.param.partition('-')[0]}")
 
 
 @pytest.fixture
@@ -104,7 +109,7 @@ async def stores(place: tuple[str, str]) -> AsyncIterator[Stores]:
 @pytest.fixture
 def threaded(stores: Stores) -> Stores:
     """For what cannot happen where a body runs at once on the caller's thread."""
-    if stores.kind == "sqlite-inline":
+    if stores.kind.endswith("-inline"):
         pytest.skip("an inline store has one body at a time")
     return stores
 
@@ -662,10 +667,10 @@ async def test_backup(stores: Stores, tmp_path: Path) -> None:
     await store.backup(target)
     await store.transact(insert("later"))
     assert sorted(path.name for path in tmp_path.glob("copy*")) == ["copy.sqlite"]
-    assert target.stat().st_mode & 0o777 == 0o600
+    assert target.stat().st_mode & 0o777 == (0o700 if target.is_dir() else 0o600)
     with pytest.raises(RefusedError, match="exists"):
         await store.backup(target)
-    copy = SqliteStorage(target, inline=True)
+    copy = await Stores(f"{stores.kind.partition('-')[0]}-inline", str(target)).open()
     assert await copy.migrate([NOTES]) == []
     assert await names(copy) == [f"n{number:02}" for number in range(20)]
     await copy.close()
@@ -747,7 +752,7 @@ async def test_status_counts(stores: Stores) -> None:
     for number in range(3):
         await store.transact(insert(f"n{number}"))
     after = store.status()
-    assert after.engine == ("postgres" if stores.kind == "postgres" else "sqlite")
+    assert after.engine == stores.kind.partition("-")[0]
     assert (after.commits - before.commits, after.bodies - before.bodies, after.queue) == (3, 3, 0)
 
 
@@ -757,9 +762,8 @@ async def test_acknowledged_commits_survive_sigkill(threaded: Stores) -> None:
     store = await threaded.ready()
     await store.close()
     for attempt in range(2):
-        kind = "postgres" if threaded.kind == "postgres" else "sqlite"
         process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("committer.py"), kind, threaded.where], stdout=subprocess.PIPE
+            [sys.executable, Path(__file__).with_name("committer.py"), threaded.kind, threaded.where], stdout=subprocess.PIPE
         )
         assert process.stdout is not None
         seen: list[int] = []

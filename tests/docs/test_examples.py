@@ -19,6 +19,7 @@ from specie.cli.program import app, hoisted
 from specie.ops.config import load_settings
 from tests.support.postgres import PrivatePostgres
 from tests.support.programs import SPECIE, RunningBank, home_environment, running_bank
+from tests.support.rocks import needs_rocksdb
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -205,6 +206,33 @@ def test_a_backup_comes_back_as_the_operator_guide_says(tmp_path: Path) -> None:
     with running_bank(tmp_path, *arguments, environment=environment) as bank:
         assert bank.facts["keysets"] == keysets
         run(f"specie wallet mint 5 --name other --mint {bank.url}")
+
+
+@needs_rocksdb
+@pytest.mark.e2e
+def test_a_bank_on_rocksdb_comes_back_as_the_operator_guide_says(tmp_path: Path) -> None:
+    """Copied while it runs, put back elsewhere, verified by its own tool."""
+    block = next(block for block in _blocks("guides/operator.md", "sh") if "bank.rocksdb" in block)
+    making = next(block for block in _blocks("guides/operator.md", "sh") if "head -c 32" in block).splitlines()[0]
+    environment = home_environment(tmp_path, SPECIE_WALLET_PASSPHRASE="customer")
+    (tmp_path / "backup").mkdir()
+
+    def run(script: str) -> str:
+        script = script.replace("/mnt/backup", str(tmp_path / "backup")).replace("/srv", str(tmp_path))
+        command = ["bash", "-euo", "pipefail", "-c", FUNCTION + script]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(making)
+    arguments = ("--data", str(tmp_path / "bank"), "--store", "rocksdb", "--autopay-delay", "0.2")
+    sealed = ("--passphrase-file", str(tmp_path / "passphrase"))
+    with running_bank(tmp_path, *arguments, *sealed, environment=environment) as bank:
+        assert bank.facts["store"] == "RocksDB"
+        run(f"specie wallet mint 100 --mint {bank.url}")
+        told = run(block)
+    assert "100 sat" in told
+    assert "agree with all history" in told
 
 
 @pytest.mark.e2e

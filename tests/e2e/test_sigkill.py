@@ -13,6 +13,7 @@ from specie.ecash import MintQuoteRequest, Proof, wire
 from specie.kernel import RefusedError
 from tests.support.http_purse import HttpPurse
 from tests.support.process import BankProcess
+from tests.support.rocks import needs_rocksdb
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -87,6 +88,19 @@ async def test_sqlite_survives_sigkill_under_load(tmp_path: Path) -> None:
         await spend_and_kill([bank], seed=1)
     finally:
         assert bank.stop() == 0
+
+
+@needs_rocksdb
+async def test_rocksdb_survives_sigkill_under_load(tmp_path: Path) -> None:
+    """One process on RocksDB (it takes no second one), killed six times while six holders swap and pay."""
+    bank = BankProcess(tmp_path, tmp_path / "bank", arguments=("--store", "rocksdb"))
+    bank.start()
+    try:
+        await spend_and_kill([bank], seed=3)
+    finally:
+        assert bank.stop() == 0
+    assert (tmp_path / "bank" / "bank.rocksdb").is_dir()
+    assert not (tmp_path / "bank" / "bank.sqlite").exists()
 
 
 @pytest.mark.postgres

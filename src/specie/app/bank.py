@@ -31,7 +31,7 @@ from specie.mint.adapters.liability_store import SqlLiabilityStore
 from specie.mint.adapters.openid import OpenIdKeySource
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
-from specie.ops.settings import BankSettings, RailKind, RailSettings, SealingSource
+from specie.ops.settings import BankSettings, RailKind, RailSettings, SealingSource, StoreEngine
 from specie.storage import Storage
 from specie.storage.adapters.postgres import PostgresStorage
 from specie.storage.adapters.sqlite import SqliteStorage
@@ -80,8 +80,34 @@ def owned_directory(path: Path) -> Iterator[None]:
 
 async def _open_storage(settings: BankSettings, telemetry: Telemetry) -> Storage:
     if settings.store.dsn is None:
-        return SqliteStorage(settings.store_path)
+        _check_only_store(settings)
+        return _open_rocks(settings.store_path) if _on_rocksdb(settings) else SqliteStorage(settings.store_path)
     return await PostgresStorage.connect(settings.store.dsn.reveal(), writers=settings.store.writers, telemetry=telemetry)
+
+
+def _on_rocksdb(settings: BankSettings) -> bool:
+    return settings.store.engine is StoreEngine.ROCKSDB
+
+
+def _check_only_store(settings: BankSettings) -> None:
+    """Keep a bank from a second, empty store: every coin that its own knows as spent would be good again."""
+    if settings.store.path is not None or settings.store_path.exists():
+        return
+    for engine in StoreEngine:
+        other = settings.data_dir / f"bank.{engine.value}"
+        if engine is not settings.store.engine and other.exists():
+            raise RefusedError(
+                f"this bank's books are in {other}: start it with --store {engine.value} (store.engine), "
+                "for a store is chosen once and no command moves one to another engine"
+            )
+
+
+def _open_rocks(path: Path) -> Storage:
+    try:
+        from specie.storage.adapters.rocks import RocksStorage  # its libraries take a while to load, and few need them
+    except ModuleNotFoundError as error:
+        raise RefusedError(f"a store on RocksDB needs {error.name}: install specie[rocksdb]") from error
+    return RocksStorage(path)
 
 
 def _seal_source(settings: BankSettings) -> SealSource:

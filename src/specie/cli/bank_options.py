@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from cyclopts import Group, Parameter
@@ -37,6 +37,14 @@ class BankOptions:
             help="PostgreSQL instead of the embedded store: postgresql://host/name. A password goes into SPECIE_STORE_DSN.",
         ),
     ] = None
+    store: Annotated[
+        Literal["sqlite", "rocksdb"] | None,
+        Parameter(
+            name=("--store", "--store.engine"),
+            group=_WHICH,
+            help="What the embedded store is made of; sqlite unless given. Chosen before the first start.",
+        ),
+    ] = None
     passphrase_file: Annotated[
         Path | None, Parameter(group=_WHICH, help="File with the passphrase that seals the keys (or SPECIE_PASSPHRASE).")
     ] = None
@@ -56,6 +64,7 @@ def bank_settings(options: BankOptions, **overrides: object) -> BankSettings:
     given = {
         "data_dir": options.data,
         "store.dsn": options.database,
+        "store.engine": options.store,
         "keys.passphrase_file": options.passphrase_file,
         "keys.sealing": "keyring" if options.keyring else None,
     }

@@ -231,7 +231,10 @@ async def prove(
 
 @app.command
 async def backup(
-    target: Annotated[Path, Parameter(help="File to make; it must not exist.")], *, bank: Bank = None, screen: ScreenArgument
+    target: Annotated[Path, Parameter(help="File to make (of a RocksDB store: directory); it must not exist.")],
+    *,
+    bank: Bank = None,
+    screen: ScreenArgument,
 ) -> None:
     """Write a consistent copy of the store while the bank runs. The sealed seed is copied beside it."""
     from specie.kernel.errors import RefusedError
@@ -245,7 +248,7 @@ async def backup(
         with screen.progress("copying the store"):
             written = await client.backup(path)
     _copy_seed(settings.data_dir / "mint.seed", seed)
-    size = written.stat().st_size
+    size = sum(path.stat().st_size for path in (written.rglob("*") if written.is_dir() else (written,)))
     screen.answer(
         {"path": str(written), "seed": str(seed), "bytes": size},
         sentence("written", f"{written} ({size:,} bytes)"),

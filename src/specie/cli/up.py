@@ -143,6 +143,7 @@ def _announce(screen: Screen, bank: Bank, listening: Listening) -> None:
         "port": listening.port,
         "data_dir": str(settings.data_dir),
         "admin_socket": str(listening.admin_socket) if listening.admin_socket else None,
+        "store": settings.store.label,
         "play": play,
         "sealing": bank.sealed.kind.value,
         "sealing_key": bank.sealed.where,
@@ -158,8 +159,8 @@ def _announce(screen: Screen, bank: Bank, listening: Listening) -> None:
     lines.add_column(overflow="fold")
     lines.add_row("  open", Text(url, "bold cyan"))
     lines.add_row("  data", Text(str(settings.data_dir)))
-    if settings.store.dsn is not None:
-        lines.add_row("  store", Text("PostgreSQL"))
+    if settings.store.label != "SQLite":
+        lines.add_row("  store", Text(settings.store.label))
     lines.add_row("  keys", Text(bank.sealed.kind.label))
     if bank.sealed.kind.value == "play-key":
         lines.add_row("", Text(bank.sealed.where, "dim"))

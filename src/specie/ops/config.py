@@ -17,7 +17,7 @@ import platformdirs
 
 from specie.ops.errors import SettingsError, SettingsProblem
 from specie.ops.schema import FieldSpec, as_toml, convert, fields_of, is_section, nearest, parse_text
-from specie.ops.settings import BankSettings, RailSettings, SealingSource, is_loopback
+from specie.ops.settings import BankSettings, RailSettings, SealingSource, StoreEngine, is_loopback
 
 __all__ = ["ENVIRONMENT_PREFIX", "default_config_file", "example_toml", "load_settings"]
 
@@ -231,8 +231,9 @@ def _check_together(settings: BankSettings, values: Mapping[str, tuple[Any, str]
     if server.public_url and not server.public_url.startswith(("http://", "https://")):
         problem("server.public_url", "must begin with http:// or https://")
     _check_keys(settings, problem)
-    if settings.store.path is not None and settings.store.dsn is not None:
-        problem("store.dsn", "is given beside store.path; a bank has one store")
+    if settings.store.dsn is not None and (settings.store.path is not None or settings.store.engine is not StoreEngine.SQLITE):
+        other = "store.engine" if settings.store.path is None else "store.path"
+        problem("store.dsn", f"is given beside {other}; a bank has one store")
     if settings.store.dsn is not None and not settings.store.dsn.reveal().startswith(("postgresql://", "postgres://")):
         problem("store.dsn", "must begin with postgresql://")
 

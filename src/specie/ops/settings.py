@@ -29,6 +29,7 @@ __all__ = [
     "RateSettings",
     "SealingSource",
     "ServerSettings",
+    "StoreEngine",
     "StoreSettings",
     "default_data_dir",
     "is_loopback",
@@ -104,16 +105,32 @@ class ServerSettings:
     """Rate limits."""
 
 
+class StoreEngine(StrEnum):
+    """What an embedded store is made of."""
+
+    SQLITE = "sqlite"
+    ROCKSDB = "rocksdb"
+
+
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
     """Where the bank remembers."""
 
+    engine: StoreEngine = StoreEngine.SQLITE
+    """sqlite, or rocksdb for a busy bank on one machine. Chosen before the first start, for good."""
     path: Path | None = None
-    """SQLite file; by default bank.sqlite in the data directory."""
+    """SQLite file or RocksDB directory; by default bank.sqlite or bank.rocksdb in the data directory."""
     dsn: Secret | None = None
-    """PostgreSQL instead of SQLite: postgresql://user:password@host/database."""
+    """PostgreSQL instead of an embedded store: postgresql://user:password@host/database."""
     writers: int = field(default=4, metadata=_between(1, 256))
-    """PostgreSQL connections that write (SQLite has one)."""
+    """PostgreSQL connections that write (embedded stores have one writer)."""
+
+    @property
+    def label(self) -> str:
+        """The engine's name for people."""
+        if self.dsn is not None:
+            return "PostgreSQL"
+        return "RocksDB" if self.engine is StoreEngine.ROCKSDB else "SQLite"
 
 
 class RailKind(StrEnum):
@@ -218,8 +235,8 @@ class BankSettings:
 
     @property
     def store_path(self) -> Path:
-        """The SQLite file (meaningful where `store.dsn` is None)."""
-        return self.store.path or self.data_dir / "bank.sqlite"
+        """The SQLite file or the RocksDB directory (meaningful where `store.dsn` is None)."""
+        return self.store.path or self.data_dir / f"bank.{self.store.engine.value}"
 
     @property
     def admin_socket(self) -> Path:

@@ -8,7 +8,8 @@ body that raised it and no other. `transact` returns only after the commit is du
 SQL is written once for all SQL stores: placeholders are `$1`, `$2`, ... (each may be used repeatedly); types are
 `BLOB`/`BYTEA`, `TEXT`, `INTEGER`/`BIGINT`; amounts are decimal TEXT, because 2**64-1 fits no signed column; a text with
 U+0000 in it is kept, or refused as malformed where the engine cannot; `INSERT ... ON CONFLICT DO NOTHING`, `RETURNING`
-and partial unique indexes are fine, `FOR UPDATE` is not (compare and swap instead).
+and partial unique indexes are fine, `FOR UPDATE` is not (compare and swap instead). Rooms of a bank keep to the part that
+the RocksDB store speaks; it refuses the rest by name when it first meets it.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class Storage(Protocol):
     async def migrate(self, migrations: Sequence[Migration]) -> list[Migration]:
         """Bring the schema up to date; the steps applied.
 
-        A file store is copied beside itself first. RefusedError for a newer schema or a changed checksum.
+        An embedded store is copied beside itself first. RefusedError for a newer schema or a changed checksum.
         """
         ...
 
@@ -135,7 +136,10 @@ class Storage(Protocol):
         ...
 
     async def backup(self, target: Path) -> None:
-        """Write a consistent copy to the new file `target` while in use. RefusedError where the engine has its own tools."""
+        """Write a consistent copy to the new file or directory `target` while in use.
+
+        RefusedError where the engine has its own tools.
+        """
         ...
 
     def status(self) -> StorageStatus:

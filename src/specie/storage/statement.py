@@ -12,7 +12,7 @@ from functools import lru_cache
 from specie.kernel.errors import InvariantError
 from specie.storage.ports import Value
 
-__all__ = ["KEYS", "MAX_CHUNK", "key_chunks", "sql_with_key_array", "sql_with_keys", "sqlite_sql"]
+__all__ = ["KEYS", "MAX_CHUNK", "key_chunks", "named_sql", "sql_with_key_array", "sql_with_keys", "sqlite_sql"]
 
 KEYS = "{keys}"
 """What `Transaction.fetch_in` replaces."""
@@ -27,6 +27,11 @@ _PLACEHOLDER = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|\$(\d+)"
 def sqlite_sql(sql: str) -> str:
     """`$n` as SQLite's `?n`."""
     return _PLACEHOLDER.sub(lambda found: f"?{found[1]}" if found[1] else found[0], sql)
+
+
+def named_sql(sql: str) -> str:
+    """`$n` as `:pn`, for a parser to whom a dollar begins a quotation."""
+    return _PLACEHOLDER.sub(lambda found: f":p{found[1]}" if found[1] else found[0], sql)
 
 
 @lru_cache(maxsize=1024)

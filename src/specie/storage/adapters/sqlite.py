@@ -17,23 +17,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import queue
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import apsw
 
 from specie.kernel.errors import InvariantError, RefusedError, SpecieError, UnavailableError, UncertainError
-from specie.storage.adapters.broadcast import Broadcast, Listener
+from specie.storage.adapters.embedded import EmbeddedStorage
+from specie.storage.adapters.jobs import Job
 from specie.storage.adapters.sqlite_file import backup_file, open_connection, prepare_file
-from specie.storage.adapters.sqlite_thread import Job, Reader, Work, run_thread, settle
+from specie.storage.adapters.sqlite_thread import Reader
 from specie.storage.adapters.sqlite_transaction import SqliteTransaction, translated
 from specie.storage.deferred import Deferred, RerunError
 from specie.storage.migration import checksum, pending_steps, schema_label
-from specie.storage.ports import Body, Migration, StorageStatus
+from specie.storage.ports import Body, Migration
 
 __all__ = ["SqliteStorage"]
 
@@ -43,8 +42,6 @@ _CREATE_SCHEMA = """CREATE TABLE IF NOT EXISTS specie_schema (
     room TEXT NOT NULL, version INTEGER NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL DEFAULT (unixepoch()),
     PRIMARY KEY (room, version)) STRICT, WITHOUT ROWID"""
 
-_CLOSED = "the store is closed"
-
 _CAREFUL_BATCHES = 16
 """Batches that use savepoints at once after one that had to be run again: whoever sends what fails, sends more."""
 
@@ -52,7 +49,7 @@ _BUSY_ATTEMPTS = 3
 """BEGIN IMMEDIATE can be refused without the busy timeout having been waited out (log recovery by another process)."""
 
 
-class SqliteStorage:
+class SqliteStorage(EmbeddedStorage):
     """The `Storage` port on one SQLite file.
 
     Args:
@@ -71,6 +68,8 @@ class SqliteStorage:
         UnavailableError: it cannot be opened.
     """
 
+    engine = "sqlite"
+
     def __init__(
         self,
         path: Path | str,
@@ -86,78 +85,24 @@ class SqliteStorage:
     ) -> None:
         if str(path) == ":memory:" and not inline:
             raise InvariantError("a store in memory has one connection, so it must be inline")
+        super().__init__(inline=inline, max_queue=max_queue, listener_bound=listener_bound)
         self._path = Path(path) if str(path) != ":memory:" else None
-        self._inline = inline
         self._key = key
-        self._max_queue = max_queue
-        self._closing = False
-        self._gate = threading.Lock()
-        self._commits = 0
-        self._bodies = 0
-        self._broadcast = Broadcast(listener_bound)
-        self._inside = False
         self._careful = 0
         if self._path is not None:
             prepare_file(self._path)
         busy_ms = int(busy_timeout_s * 1000)
         self._connection = open_connection(self._path, busy_ms, synchronous=synchronous, key=key)
         self._cursor = self._connection.cursor()
-        self._writes: queue.SimpleQueue[Work] = queue.SimpleQueue()
-        self._reads: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._read_connections: list[apsw.Connection] = []
-        self._threads: list[threading.Thread] = []
         if inline:
             return
         self._read_connections = [open_connection(self._path, busy_ms, reader=True, key=key) for _ in range(max(1, readers))]
         for connection in self._read_connections:
-            self._start("specie-read", self._reads, self._read_share, Reader(connection).run)
-        self._start("specie-write", self._writes, lambda: max_batch, self._run_batch)
-
-    def _start(
-        self,
-        name: str,
-        work: queue.SimpleQueue[Work],
-        bound: Callable[[], int],
-        run: Callable[[list[Job]], None],
-    ) -> None:
-        thread = threading.Thread(target=run_thread, args=(work, bound, run), name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _read_share(self) -> int:
-        return 1 + self._reads.qsize() // len(self._read_connections)
+            self._start_reader(Reader(connection).run)
+        self._start_writer(max_batch, self._run_batch)
 
     # The port
-
-    async def transact(self, body: Body[T]) -> T:
-        """Run `body` in a transaction and return its result once that is durable.
-
-        If the caller is cancelled the body may still commit; nobody gets its result.
-        """
-        if self._inline:
-            return self._transact_inline(body)
-        result: T = await self._enqueue(self._writes, body).future
-        return result
-
-    async def read(self, body: Body[T]) -> T:
-        """Run `body` on one consistent snapshot; it may not write. Never waits for writers."""
-        if self._inline:
-            return self._read_inline(body)
-        result: T = await self._enqueue(self._reads, body).future
-        return result
-
-    def _enqueue(self, work: queue.SimpleQueue[Work], body: Body[Any]) -> Job:
-        if work.qsize() >= self._max_queue:
-            raise UnavailableError("too many transactions are waiting", retry_after_s=1.0)
-        job = Job(body, asyncio.get_running_loop())
-        self._put(work, job)
-        return job
-
-    def _put(self, work: queue.SimpleQueue[Work], item: Work) -> None:
-        with self._gate:  # nothing comes behind the end, whatever thread it comes from
-            if self._closing:
-                raise UnavailableError(_CLOSED)
-            work.put(item)
 
     async def migrate(self, migrations: Sequence[Migration]) -> list[Migration]:
         """Bring the schema up to date, all steps in one transaction that keeps every other writer out.
@@ -171,10 +116,6 @@ class SqliteStorage:
         """
         return await self._alone(lambda: self._migrate(migrations))
 
-    def listen(self, channel: str) -> Listener:
-        """Notices on `channel` from this object from now on (other processes on the file are not heard)."""
-        return self._broadcast.listen(channel)
-
     async def backup(self, target: Path) -> None:
         """Write a consistent copy to the new file `target` (0600) while in use; a single file, complete or absent.
 
@@ -182,8 +123,7 @@ class SqliteStorage:
             RefusedError: `target` exists.
             UnavailableError: the copy failed; nothing is left behind.
         """
-        if self._closing:
-            raise UnavailableError(_CLOSED)
+        self._check_open()
         if self._inline or self._path is None:
             backup_file(self._connection, target, key=self._key)
             return
@@ -198,29 +138,10 @@ class SqliteStorage:
 
         await asyncio.to_thread(copy)
 
-    def status(self) -> StorageStatus:
-        """Figures since the start."""
-        return StorageStatus("sqlite", self._commits, self._bodies, self._writes.qsize())
-
-    async def close(self) -> None:
-        """Finish what is queued, end the listeners, close the file (its log is folded in). Again: does nothing."""
-        with self._gate:
-            if self._closing:
-                return
-            self._closing = True
-        if not self._inline:
-            for _ in self._read_connections:
-                self._reads.put(None)
-            self._writes.put(None)
-            await asyncio.to_thread(self._join)
-        self._broadcast.close()
+    def _let_go(self) -> None:
         for connection in self._read_connections:
             connection.close()
         self._connection.close()
-
-    def _join(self) -> None:
-        for thread in self._threads:
-            thread.join()
 
     # The writer; `_begin` and `_commit` are where a simulator's store dies.
 
@@ -331,39 +252,15 @@ class SqliteStorage:
         for tally, sums in batch.sums():
             SqliteTransaction(self._connection, self._cursor).run(partial(tally.write, sums=sums))
 
-    def _answer(self, jobs: list[Job], notices: list[tuple[str, str]]) -> None:
-        """Wake each loop once (there is one, but in tests)."""
-        first = jobs[0].loop
-        if all(job.loop is first for job in jobs):
-            groups = {first: jobs[:]}
-        else:
-            groups = {}
-            for job in jobs:
-                groups.setdefault(job.loop, []).append(job)
-        for loop, group in groups.items():
-            try:
-                loop.call_soon_threadsafe(self._resolve, group, notices)
-            except RuntimeError:  # that loop is closed: nobody waits
-                self._resolve((), notices)
-            notices = []
-
-    def _resolve(self, jobs: Iterable[Job], notices: Iterable[tuple[str, str]]) -> None:
-        settle(jobs)
-        for channel, payload in notices:
-            self._broadcast.publish(channel, payload)
-
     # Inline
 
     def _transact_inline(self, body: Body[T]) -> T:
-        self._enter()
         try:
-            try:
-                result, notices = self._attempt_inline(body, Deferred())
-            except RerunError:
-                result, notices = self._attempt_inline(body, None)
-        finally:
-            self._inside = False
-        self._resolve((), notices)
+            result, notices = self._attempt_inline(body, Deferred())
+        except RerunError:
+            result, notices = self._attempt_inline(body, None)
+        self._inside = False  # a listener may go on at once
+        self._publish(notices)
         return result
 
     def _attempt_inline(self, body: Body[T], deferred: Deferred | None) -> tuple[T, list[tuple[str, str]]]:
@@ -395,57 +292,17 @@ class SqliteStorage:
         return result, transaction.notices or []
 
     def _read_inline(self, body: Body[T]) -> T:
-        self._enter()
         try:
-            try:
-                self._cursor.execute("PRAGMA query_only = 1; BEGIN")
-            except apsw.Error as error:
-                raise translated(error) from error
-            try:
-                return SqliteTransaction(self._connection, self._cursor).run(body)
-            finally:
-                self._rollback()
-                self._cursor.execute("PRAGMA query_only = 0")
+            self._cursor.execute("PRAGMA query_only = 1; BEGIN")
+        except apsw.Error as error:
+            raise translated(error) from error
+        try:
+            return SqliteTransaction(self._connection, self._cursor).run(body)
         finally:
-            self._inside = False
+            self._rollback()
+            self._cursor.execute("PRAGMA query_only = 0")
 
-    def _enter(self) -> None:
-        if self._closing:
-            raise UnavailableError(_CLOSED)
-        if self._inside:
-            raise InvariantError("a body has opened a transaction inside its own")
-        self._inside = True
-
-    async def _alone(self, act: Callable[[], T]) -> T:
-        """Run `act` on the writer's thread, between batches."""
-        if self._inline:
-            if self._closing:
-                raise UnavailableError(_CLOSED)
-            return act()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def work() -> None:
-            result: Any = None
-            failure: BaseException | None = None
-            try:
-                result = act()
-            except BaseException as error:
-                failure = error
-
-            def tell() -> None:
-                if future.done():
-                    return
-                if failure is not None:
-                    future.set_exception(failure)
-                else:
-                    future.set_result(result)
-
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(tell)
-
-        self._put(self._writes, work)
-        return await future
+    # Schema
 
     def _migrate(self, migrations: Sequence[Migration]) -> list[Migration]:
         try:
