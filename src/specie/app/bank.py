@@ -90,9 +90,10 @@ def _seal_source(settings: BankSettings) -> SealSource:
     )
 
 
-def _shard(data_dir: Path) -> str:
+def _shard(data_dir: Path, seat: int) -> str:
     """Where this process keeps its running balances on a shared store: the same at each start, another on each machine."""
-    return hashlib.sha256(f"{socket.gethostname()}:{data_dir.resolve()}".encode()).hexdigest()[:12]
+    place = f"{socket.gethostname()}:{data_dir.resolve()}" + (f":{seat}" if seat else "")
+    return hashlib.sha256(place.encode()).hexdigest()[:12]
 
 
 @contextlib.asynccontextmanager
@@ -103,12 +104,14 @@ async def open_bank(
     clock: Clock | None = None,
     entropy: Entropy | None = None,
     serve: bool = True,
+    seat: int = 0,
     migrated: Callable[[int], None] = lambda count: None,
 ) -> AsyncIterator[Bank]:
     """Build and start everything the settings name; on the way out stop it in the opposite order.
 
-    An embedded store is owned by this process alone (DataDirectoryInUseError); one on PostgreSQL is shared. `migrated`
-    hears how many schema steps were applied. Without `serve` the bank is opened to be looked at: nothing runs by itself.
+    An embedded store is owned by this process alone (DataDirectoryInUseError); one on PostgreSQL is shared, and `seat` tells
+    the processes of one data directory apart. `migrated` hears how many schema steps were applied. Without `serve` the
+    bank is opened to be looked at: nothing runs by itself.
     """
     clock = clock or SystemClock()
     entropy = entropy or SystemEntropy()
@@ -140,7 +143,7 @@ async def open_bank(
             settings=settings.mint,
             storage=storage if auth is None else auth.storage,
             store=SqlMintStore(),
-            ledger=Ledger(SqlLedgerStore(shard="0" if embedded else _shard(settings.data_dir))),
+            ledger=Ledger(SqlLedgerStore(shard="0" if embedded else _shard(settings.data_dir, seat))),
             signer=signer,
             rails=rails,
             clock=clock,

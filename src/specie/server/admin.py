@@ -155,6 +155,19 @@ class _Operator:
         asked = await _read(request, _Replace)
         return _json({"txid": await self._chain().replace(asked.txid, paid=asked.paid)})
 
+    async def workers(self, request: Request) -> Response:
+        found = self._context.operator.workers
+        if found is None:
+            return _json({"count": 1, "generation": 0})
+        return _json({"count": found.count, "generation": found.generation})
+
+    async def restart(self, request: Request) -> Response:
+        found = self._context.operator.workers
+        if found is None:
+            raise RefusedError("this bank is one process: stop it and start it again (server.workers makes several)")
+        found.restart()
+        return _json({"count": found.count, "generation": found.generation})
+
     async def stop(self, request: Request) -> Response:
         action = self._context.operator.stop
         if action is None:
@@ -245,6 +258,8 @@ def build_admin(context: ServerContext) -> Starlette:
         ("POST", "/play/mine", operator.mine),
         ("POST", "/play/reorganise", operator.reorganise),
         ("POST", "/play/replace", operator.replace),
+        ("GET", "/workers", operator.workers),
+        ("POST", "/restart", operator.restart),
         ("POST", "/stop", operator.stop),
     ]
     return Starlette(routes=[Route(path, guarded(path, handler), methods=[method]) for method, path, handler in table])

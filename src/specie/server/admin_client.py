@@ -94,6 +94,14 @@ class AdminClient:
         found: str | None = (await self._ask("POST", "/play/replace", {"txid": txid, "paid": paid}))["txid"]
         return found
 
+    async def workers(self) -> dict[str, Any]:
+        """How many processes the bank has (`count`), and how often that of this socket was replaced (`generation`)."""
+        return await self._ask("GET", "/workers")
+
+    async def restart(self) -> dict[str, Any]:
+        """Begin to replace every worker; `count` and `generation` as before that. RefusedError where there is one process."""
+        return await self._ask("POST", "/restart")
+
     async def stop(self) -> None:
         """Begin a graceful stop."""
         await self._ask("POST", "/stop")

@@ -44,6 +44,7 @@ __all__ = [
     "Reorganise",
     "Replace",
     "ServerContext",
+    "WorkerActions",
 ]
 
 
@@ -187,6 +188,17 @@ class PlayChainActions:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerActions:
+    """One of several processes of a bank, as its supervisor knows it, and what that supervisor may be asked."""
+
+    count: int
+    generation: int
+    """How often this seat was taken, from 1. The operator's socket is the last to change hands in a restart."""
+    restart: Callable[[], None]
+    """Have every worker replaced, one after another."""
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorActions:
     """Effects an operator may ask for through the unix socket. None where the bank cannot do it."""
 
@@ -196,6 +208,8 @@ class OperatorActions:
     """Have the play rail pay one of its own requests now, with an amount in millisatoshi where it names none."""
     stop: Callable[[], None] | None = None
     """Begin a graceful stop."""
+    workers: WorkerActions | None = None
+    """Ask whoever supervises this process."""
     chain: PlayChainActions | None = None
     """Move the chain of the on-chain play rail."""
 
