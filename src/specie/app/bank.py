@@ -28,6 +28,7 @@ from specie.mint import Auth, Mint
 from specie.mint.adapters.auth_sql import SqlAuthStore
 from specie.mint.adapters.liability_store import SqlLiabilityStore
 from specie.mint.adapters.openid import OpenIdKeySource
+from specie.mint.adapters.prune_sql import SqlPruneStore
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.ops.settings import BankSettings, RailKind, RailSettings, SealingSource
@@ -152,6 +153,7 @@ async def open_bank(
             version=f"specie/{__version__}",
             exclusive=embedded,
             liability_store=SqlLiabilityStore(),
+            prune_store=SqlPruneStore(),
             auth=auth,
         )
         await mint.start(serve=serve)

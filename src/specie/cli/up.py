@@ -110,11 +110,13 @@ async def _supervise(settings: BankSettings, screen: Screen) -> int:
     metrics = Metrics(make_logger(settings.log), SystemClock().now, version=__version__)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     server = settings.server
-    with bind_tcp_socket(server.host, server.port) as listener, bind_unix_socket(settings.admin_socket) as admin:
+    with bind_tcp_socket(server.host, server.port) as alone:  # taken by nobody, not even by sockets that would share it
+        port = int(alone.getsockname()[1])
+    with bind_unix_socket(settings.admin_socket) as admin:
         supervisor = Supervisor(
             (sys.executable, "-m", "specie", *sys.argv[1:]),
             server.workers,
-            listener=listener,
+            bind=lambda: bind_tcp_socket(server.host, port, shared=True),
             admin=admin,
             telemetry=metrics,
             drain_s=server.accept_s + server.drain_s + settings.mint.pay_deadline_s + 30.0,

@@ -56,6 +56,12 @@ class _Reorganise(msgspec.Struct, forbid_unknown_fields=True):
     drop: str | None = None
 
 
+class _Prune(msgspec.Struct, forbid_unknown_fields=True):
+    grace_s: int
+    act: bool = False
+    cursor: str | None = None
+
+
 class _Replace(msgspec.Struct, forbid_unknown_fields=True):
     txid: str
     paid: bool = True
@@ -117,6 +123,19 @@ class _Operator:
     async def audit(self, request: Request) -> Response:
         audited = await self._context.mint.audit()
         return _json({"balanced": True} | _books(audited))
+
+    async def prune(self, request: Request) -> Response:
+        asked = await _read(request, _Prune)
+        pruning = self._context.mint.pruning
+        if pruning is None:
+            raise RefusedError("this bank's store cannot drop rows")
+        expired = pruning.expired(asked.grace_s)
+        step = await pruning.step(grace_s=asked.grace_s, act=asked.act, cursor=asked.cursor)
+        rows = [
+            {"keyset": keyset, "side": side.value, "count": gone.count, "total": gone.total}
+            for (side, keyset), gone in step.found.items()
+        ]
+        return _json({"expired": expired, "rows": rows, "cursor": step.cursor})
 
     async def backup(self, request: Request) -> Response:
         asked = await _read(request, _Backup)
@@ -253,6 +272,7 @@ def build_admin(context: ServerContext) -> Starlette:
         ("POST", "/epochs/close", liabilities.close),
         ("POST", "/epochs/audit", liabilities.audit),
         ("GET", "/epochs/prove", liabilities.prove),
+        ("POST", "/prune", operator.prune),
         ("POST", "/backup", operator.backup),
         ("POST", "/play/settle", operator.settle),
         ("POST", "/play/mine", operator.mine),

@@ -73,6 +73,10 @@ class AdminClient:
         """The newest manifest and the inclusion proof of one B_ or Y, given in hex."""
         return await self._ask("GET", f"/epochs/prove?{urlencode({'item': item})}")
 
+    async def prune(self, grace_s: int, *, act: bool, cursor: str | None = None) -> dict[str, Any]:
+        """One step over rows of keysets that expired `grace_s` ago: what it found or (`act`) dropped, and the next cursor."""
+        return await self._ask("POST", "/prune", {"grace_s": grace_s, "act": act, "cursor": cursor})
+
     async def backup(self, path: Path) -> Path:
         """A consistent copy of the store in the new file `path`, which is absolute."""
         return Path((await self._ask("POST", "/backup", {"path": str(path)}))["path"])

@@ -28,7 +28,7 @@ from specie.ecash import (
 )
 from specie.kernel import Clock, Entropy, Limits, RailHealth
 from specie.ledger import Books
-from specie.mint import Liabilities, MeltRecord, MintRecord
+from specie.mint import Liabilities, MeltRecord, MintRecord, Pruning
 from specie.ops.health import Health
 from specie.ops.metrics import Metrics
 from specie.ops.settings import ServerSettings
@@ -79,6 +79,9 @@ class MintFace(Protocol):
 
     @property
     def liabilities(self) -> Liabilities | None: ...
+
+    @property
+    def pruning(self) -> Pruning | None: ...
 
     async def issue(self, request: MintRequest) -> Sequence[BlindSignature]: ...
 

@@ -46,8 +46,11 @@ class Listening:
         return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.port}"
 
 
-def bind_tcp_socket(host: str, port: int) -> socket.socket:
-    """A bound TCP socket. SocketInUseError if the port is taken; RefusedError if the host is not ours to listen on."""
+def bind_tcp_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A bound TCP socket, `shared` with others that are so too (the system spreads connections over those that listen).
+
+    SocketInUseError if the port is taken; RefusedError if the host is not ours to listen on.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
@@ -55,6 +58,8 @@ def bind_tcp_socket(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
     except OSError as error:
         listener.close()

@@ -1,9 +1,9 @@
 """Several processes behind one port: started, watched, replaced one by one, and stopped together.
 
-The supervisor opens no bank. It holds the sockets that listen, so nothing that waits in their queues is lost when a worker
-ends, and keeps one worker in each seat:
+The supervisor opens no bank. It keeps one worker in each seat, and holds the socket of each: the system spreads connections
+over them, and what waits in the queue of one is not lost when its worker is replaced.
 
-    a worker dies        its seat is taken again at once, then after pauses that grow
+    a worker dies        the other sockets get its connections; its seat is taken again at once, then after growing pauses
     restart (SIGHUP)     seat by seat: the new worker takes connections, then the old one drains
     stop (SIGTERM)       all drain; a second signal does not wait for them
     the supervisor dies  each worker sees its line to it closed, and drains
@@ -125,9 +125,10 @@ class _Worker:
 
 
 class Supervisor:
-    """Keeps `count` workers, each running `command`, behind `listener`; seat 0 has `admin` as well.
+    """Keeps `count` workers, each running `command` on a socket that `bind` makes; seat 0 has `admin` as well.
 
-    `drain_s` is how long a worker may take to end before it is killed. The sockets are the caller's to close.
+    `bind` gives sockets of one port that may be shared, bound and not yet listening. `drain_s` is how long a worker may take
+    to end before it is killed. `admin` is the caller's to close.
     """
 
     def __init__(
@@ -135,14 +136,15 @@ class Supervisor:
         command: Sequence[str],
         count: int,
         *,
-        listener: socket.socket,
+        bind: Callable[[], socket.socket],
         admin: socket.socket,
         telemetry: Telemetry,
         drain_s: float,
     ) -> None:
         self._command = tuple(command)
         self._count = count
-        self._listener = listener
+        self._bind = bind
+        self._listeners: dict[int, socket.socket] = {}
         self._admin = admin
         self._telemetry = telemetry
         self._drain_s = drain_s
@@ -172,16 +174,23 @@ class Supervisor:
 
         `announce` is given the facts of seat 0 once all take connections.
         """
-        code = await self._begin_all(announce)
-        if code is None:
-            tasks = [asyncio.create_task(self._keep(number)) for number in range(self._count)]
-            tasks.append(asyncio.create_task(self._restart_forever()))
-            await self._stop.wait()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        await self._end_all()
+        try:
+            code = await self._begin_all(announce)
+            if code is None:
+                await self._run()
+            await self._end_all()
+        finally:
+            for listener in self._listeners.values():
+                listener.close()
         return code or 0
+
+    async def _run(self) -> None:
+        tasks = [asyncio.create_task(self._keep(number)) for number in range(self._count)]
+        tasks.append(asyncio.create_task(self._restart_forever()))
+        await self._stop.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _begin_all(self, announce: Callable[[dict[str, Any]], None]) -> int | None:
         """Seat 0 first, for it makes what the others find (schema, keysets); None if all are up."""
@@ -209,6 +218,8 @@ class Supervisor:
         return None
 
     async def _begin(self, number: int) -> _Worker:
+        if number not in self._listeners:
+            self._listeners[number] = self._bind()
         ours, theirs = socket.socketpair()
         self._generation[number] += 1
         seat = Seat(
@@ -216,7 +227,7 @@ class Supervisor:
             generation=self._generation[number],
             count=self._count,
             supervisor=os.getpid(),
-            listener=self._listener.fileno(),
+            listener=self._listeners[number].fileno(),
             line=theirs.fileno(),
             admin=None if number else self._admin.fileno(),
         )
@@ -247,6 +258,8 @@ class Supervisor:
                 pause_s = 0.0
             self._telemetry.page("a worker died", seat=number, worker_pid=worker.process.pid, code=code, pause_s=pause_s)
             worker.writer.close()
+            if listener := self._listeners.pop(number, None):
+                listener.close()  # or the system would go on giving it connections
             await asyncio.sleep(pause_s)
             pause_s = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, pause_s * 2))
             if self._workers[number] is worker:
