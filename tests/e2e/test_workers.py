@@ -96,7 +96,7 @@ async def workers(tmp_path: Path, dsn: str, count: int = 3) -> AsyncIterator[Ban
     bank = BankProcess(tmp_path, tmp_path / "bank", dsn=dsn, arguments=("--workers", str(count)))
     await asyncio.to_thread(bank.start)
     try:
-        await until(lambda: len(worker_pids(bank)) == count)
+        await until(lambda: events(bank, "workers_ready") == 1)
         yield bank
         pids = worker_pids(bank)
         assert await asyncio.to_thread(bank.stop) == 0, bank.log()
@@ -212,7 +212,7 @@ async def test_workers_end_with_their_supervisor(tmp_path: Path, postgres_dsn: s
     bank = BankProcess(tmp_path, tmp_path / "bank", dsn=postgres_dsn, arguments=("--workers", "2"))
     await asyncio.to_thread(bank.start)
     try:
-        await until(lambda: len(worker_pids(bank)) == 2)
+        await until(lambda: events(bank, "workers_ready") == 1)
         pids = worker_pids(bank)
         bank.kill()
         await until(lambda: not any(_runs(pid) for pid in pids.values()))

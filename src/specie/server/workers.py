@@ -214,6 +214,7 @@ class Supervisor:
                     return code if 0 < code < 128 else 70
                 facts = facts or found
             stopping.cancel()
+        self._telemetry.event("workers_ready", workers=self._count)
         announce(facts | {"workers": self.pids, "supervisor": os.getpid()})
         return None
 
