@@ -11,7 +11,7 @@ import contextlib
 import errno
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ async def serve(
     this process, then none is made here; `lingering`, asked when a stop begins, is whether `accept_s` is to be waited for.
     SocketInUseError or RefusedError before anything is served.
     """
-    own = admin_listener is None
+    own = listener is None
     listener = listener or bind_tcp_socket(settings.host, settings.port)
     servers = [(_server(app, settings.drain_s, ws="websockets-sansio"), listener)]
     try:
@@ -119,7 +119,8 @@ async def serve(
             servers.append((_server(admin, settings.drain_s, ws="none"), bound))
         host, port = listener.getsockname()[:2]
         listening = Listening(host, port, admin_socket if len(servers) > 1 else None)
-        with _handled(stop, [server for server, _ in servers]) if signals else contextlib.nullcontext():
+        hurry = (signal.SIGINT, signal.SIGTERM) if own else (signal.SIGINT,)
+        with _handled(stop, [server for server, _ in servers], hurry) if signals else contextlib.nullcontext():
             await _run(servers, listening, stop, announce, draining, lambda: settings.accept_s if lingering() else 0.0)
     finally:
         for _, bound in servers:
@@ -153,18 +154,22 @@ async def _run(
 
 
 @contextlib.contextmanager
-def _handled(stop: asyncio.Event, servers: list[DrainingServer]) -> Iterator[None]:
+def _handled(stop: asyncio.Event, servers: list[DrainingServer], hurry: Sequence[int]) -> Iterator[None]:
+    """Begin a stop at the first signal; do not wait at a further one of `hurry`.
+
+    SIGTERM may reach a worker twice, from its supervisor and from whoever ends all processes of a service.
+    """
     loop = asyncio.get_running_loop()
 
-    def on_signal() -> None:
-        if stop.is_set():
+    def on_signal(number: int) -> None:
+        if stop.is_set() and number in hurry:
             for server in servers:
                 server.force_exit = True
         stop.set()
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        loop.add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, on_signal, number)
     try:
         yield
     finally:

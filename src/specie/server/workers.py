@@ -166,7 +166,7 @@ class Supervisor:
         """Drain all; called again, do not wait."""
         if self._stop.is_set():
             for worker in self._workers.values():
-                worker.send(signal.SIGTERM)
+                worker.send(signal.SIGINT)
         self._stop.set()
 
     async def run(self, announce: Callable[[dict[str, Any]], None]) -> int:
