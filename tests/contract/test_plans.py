@@ -5,7 +5,6 @@ Each statement is recorded as it runs and then explained by the very engine, on 
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -100,7 +99,7 @@ async def start_and_look(storage: RecordingStorage, bank: House) -> None:
 
 
 async def use(bank: House) -> None:
-    """Every hot verb: quotes, issue, batch, swap, states, restore, payments inside, outside, failed and repeated."""
+    """Every hot verb: quotes, issue, batch, swap, states, restore, payments inside and outside; and a step of pruning."""
     purse = Purse(bank)
     coins = await purse.swap(await purse.mint(64), [32, 16, 8, 4, 4])
     await bank.mint.check_state([coin.y for coin in coins])
@@ -119,7 +118,12 @@ async def use(bank: House) -> None:
     inside = await purse.melt_quote(own.request)
     assert (await purse.melt(inside, coins[1:2], blanks=2)).state is MeltState.PAID
     await bank.mint.issue(MintRequest("bolt11", own.quote, purse.outputs([16]).messages))
-    await asyncio.sleep(0)
+    await bank.mint.rotate_keyset("sat", final_expiry=bank.clock.now() + 1000)
+    await Purse(bank, "pruned").swap(await Purse(bank, "expiring").mint(4), [2, 2])
+    await bank.mint.rotate_keyset("sat")
+    bank.clock.skip(1000 + 2 * 86_400)
+    assert bank.mint.pruning is not None
+    await bank.mint.pruning.step(grace_s=86_400, act=True)
 
 
 def bad_scans_of_sqlite(plan: list[str], sql: str = "") -> list[str]:

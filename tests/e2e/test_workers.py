@@ -92,8 +92,11 @@ async def until(what: Callable[[], bool], timeout_s: float = 90.0) -> None:
 
 @contextlib.asynccontextmanager
 async def workers(tmp_path: Path, dsn: str, count: int = 3) -> AsyncIterator[BankProcess]:
-    """A bank of several workers; stopped at the end with exit code 0, and none of its workers lives on."""
-    bank = BankProcess(tmp_path, tmp_path / "bank", dsn=dsn, arguments=("--workers", str(count)))
+    """A bank of several workers, sealed by a passphrase; stopped at the end with code 0, and no worker lives on."""
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse battery staple")
+    sealed = ("--passphrase-file", str(passphrase))
+    bank = BankProcess(tmp_path, tmp_path / "bank", dsn=dsn, arguments=("--workers", str(count), *sealed))
     await asyncio.to_thread(bank.start)
     try:
         await until(lambda: events(bank, "workers_ready") == 1)
