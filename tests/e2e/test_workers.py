@@ -95,6 +95,7 @@ async def workers(tmp_path: Path, dsn: str, count: int = 3) -> AsyncIterator[Ban
     """A bank of several workers, sealed by a passphrase; stopped at the end with code 0, and no worker lives on."""
     passphrase = tmp_path / "passphrase"
     passphrase.write_text("correct horse battery staple")
+    passphrase.chmod(0o600)
     sealed = ("--passphrase-file", str(passphrase))
     bank = BankProcess(tmp_path, tmp_path / "bank", dsn=dsn, arguments=("--workers", str(count), *sealed))
     await asyncio.to_thread(bank.start)

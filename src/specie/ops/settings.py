@@ -56,7 +56,7 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RateSettings:
-    """Requests one peer may make. A peer is an IPv4 address or an IPv6 /64."""
+    """Requests one peer may make, counted by each process alone. A peer is an IPv4 address or an IPv6 /64."""
 
     requests_per_minute: int = field(default=1200, metadata=_between(0, 10_000_000))
     """Sustained requests of one peer to the Cashu API; 0 switches the limit off."""

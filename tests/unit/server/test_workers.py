@@ -23,7 +23,7 @@ from tests.support.house import Pages
 pytestmark = pytest.mark.network
 
 WORKER = """
-import json, os, signal, socket, sys, threading
+import json, os, select, signal, socket, sys, threading
 seat = json.loads(os.environ.pop("_SPECIE_SEAT"))
 mode = sys.argv[1]
 if mode == "broken" or (mode == "broken later" and seat["generation"] > 1) or (mode == "second" and seat["number"] == 1):
@@ -32,20 +32,28 @@ signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 listener = socket.socket(fileno=seat["listener"])
-listener.setblocking(True)
 listener.listen()
+retired = threading.Event()
 line = socket.socket(fileno=seat["line"])
 def serve():
-    while True:
-        peer, _ = listener.accept()
+    while not retired.is_set():
+        if not select.select([listener], [], [], 0.05)[0]:
+            continue
+        try:
+            peer, _ = listener.accept()
+        except BlockingIOError:
+            continue
         peer.sendall(f"{seat['number']} {seat['generation']} {os.getpid()}".encode())
         peer.close()
-threading.Thread(target=serve, daemon=True).start()
+thread = threading.Thread(target=serve, daemon=True)
+thread.start()
 if mode != "mute":
     line.sendall(json.dumps({"number": seat["number"], "admin": seat["admin"]}).encode() + b"\\n")
 line.recv(100)
 if mode == "stubborn":
     signal.pause()
+retired.set()
+thread.join()
 os._exit(0)
 """
 
