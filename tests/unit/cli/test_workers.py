@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from specie.app.bank import open_bank
+from specie.app.bank import _shard, open_bank
 from specie.kernel import NULL_TELEMETRY, UnavailableError
 from specie.ops.config import load_settings
 from specie.server import AdminClient, admin_client
@@ -182,3 +182,62 @@ def test_prune_counts_first(specie, home, monkeypatch) -> None:  # type: ignore[
         (2 * 86_400, True, None),
         (2 * 86_400, True, "spent:02"),
     ]
+
+
+class _Supervisor:
+    """A stand-in that says what it was given, hears a SIGHUP and two SIGTERMs, and ends."""
+
+    made: _Supervisor
+
+    def __init__(self, command, count, *, bind, admin, telemetry, drain_s) -> None:  # type: ignore[no-untyped-def]
+        self.command, self.count, self.drain_s = command, count, drain_s
+        with bind() as one, bind() as other:
+            self.ports = {one.getsockname()[1], other.getsockname()[1]}
+        self.heard: list[str] = []
+        _Supervisor.made = self
+
+    def restart(self) -> None:
+        self.heard.append("restart")
+
+    def stop(self) -> None:
+        self.heard.append("stop")
+
+    async def run(self, announce) -> int:  # type: ignore[no-untyped-def]
+        announce(FACTS | {"workers": [11, 12], "supervisor": os.getpid()})
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(0.05)
+        return 7 if self.count == 3 else 0
+
+
+FACTS = {"url": "http://127.0.0.1:1", "port": 1, "play": True, "sealing": "play-key", "sealing_key": "/k", "data_dir": "/d"}
+
+
+@pytest.mark.parametrize(("count", "code"), [(2, 0), (3, 7)])
+def test_a_supervisor_is_set_up(specie, home, monkeypatch, count: int, code: int) -> None:  # type: ignore[no-untyped-def]
+    """Its sockets share one port, signals reach it, its exit code is that of the program, and no socket file stays."""
+    monkeypatch.setattr(importlib.import_module("specie.server.workers"), "Supervisor", _Supervisor)
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        ran = specie(
+            *("up", "--workers", str(count), "--port", "0", "--database", "postgresql://nobody@127.0.0.1:9/none"),
+            *("--data", str(home / "bank")),
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    made = _Supervisor.made
+    assert ran.code == code
+    assert made.heard == ["restart", "stop", "stop"]
+    assert len(made.ports) == 1
+    assert made.drain_s > 20
+    assert made.command[1:3] == ("-m", "specie")
+    assert "2 processes" in ran.out
+    assert ("books are closed" in ran.err) == (code == 0)
+    assert not (home / "bank" / "admin.sock").exists()
+
+
+def test_processes_of_one_directory_have_balances_of_their_own(home: Path) -> None:
+    """Seat 0 keeps the name that a single process had; every other seat has another one, each the same at every start."""
+    names = [_shard(home, seat) for seat in (0, 1, 2, 0, 1)]
+    assert len(set(names)) == 3
+    assert names[:2] == names[3:]
