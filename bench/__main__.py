@@ -35,6 +35,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=None, help="length of a window (0.5; quick: 0.25)")
     parser.add_argument("--store", default=None, help="some of sqlite, rocksdb, postgres (sqlite,postgres; quick: sqlite)")
     parser.add_argument("--clients", type=int, default=1, help="client processes")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes of the bank on PostgreSQL")
     parser.add_argument("--budget", type=float, default=None, help="seconds of load, shared by the stores (150; quick: 35)")
     parser.add_argument("--no-parts", action="store_true", help="leave the micro-benchmarks out")
     parser.add_argument("--parts-seconds", type=float, default=None, help="for each micro-benchmark (0.4; quick: 0.15)")
@@ -53,6 +54,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.seconds = options.seconds or (0.25 if quick else 0.5)
     options.budget = options.budget or (35.0 if quick else 150.0)
     options.parts_seconds = options.parts_seconds or (0.15 if quick else 0.4)
+    if not 1 <= options.workers <= 64:
+        parser.error("workers from 1 to 64")
     if not 1 <= options.clients <= 16 or not 1 <= options.reps <= 100 or not 0 < options.seconds <= 60:
         parser.error("clients from 1 to 16, reps from 1 to 100, seconds to 60")
     return options
@@ -114,7 +117,8 @@ class _Run:
         options, home = self._options, self._directory / store
         with contextlib.ExitStack() as stack:
             server = stack.enter_context(_postgres(store))
-            bank = stack.enter_context(running_bank(home, server.dsn if server else None, rocksdb=store == "rocksdb"))
+            dsn = server.dsn if server else None
+            bank = stack.enter_context(running_bank(home, dsn, rocksdb=store == "rocksdb", workers=options.workers))
             clients = stack.enter_context(Clients(bank.host, bank.port, options.clients))
             load = Load(bank, clients, options.seconds, [server.pid] if server else [], say)
             skipped, deadline = 0, time.monotonic() + options.budget / len(options.store)
@@ -176,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "reps": options.reps,
                 "seconds": options.seconds,
                 "clients": options.clients,
+                "workers": options.workers,
             },
             "floor": run.floor,
             "floor_missing": run.floor_missing,

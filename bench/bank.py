@@ -65,13 +65,15 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running_bank(home: Path, dsn: str | None = None, *, rocksdb: bool = False, start_s: float = 60.0) -> Iterator[RunningBank]:
+def running_bank(
+    home: Path, dsn: str | None = None, *, rocksdb: bool = False, workers: int = 1, start_s: float = 60.0
+) -> Iterator[RunningBank]:
     """`specie up` on any free loopback port, its invoices paid at once; told to stop on the way out."""
     home.mkdir(mode=0o700, exist_ok=True)
     command = [sys.executable, "-m", "specie", "up", "--json", "--port", "0", "--autopay-delay", "0"]
     command += ["--log-format", "json", "--log-level", "warning", "--data", str(home / "bank")]
     if dsn is not None:
-        command += ["--database", dsn]
+        command += ["--database", dsn, "--workers", str(workers)]
     if rocksdb:
         command += ["--store", "rocksdb"]
     log = home / "bank.log"

@@ -36,6 +36,7 @@ from specie.lightning.adapters.play_requests import PlayRequestRail
 from specie.mint import Auth, KeySource, Mint, MintSettings
 from specie.mint.adapters.auth_sql import SqlAuthStore
 from specie.mint.adapters.liability_store import SqlLiabilityStore
+from specie.mint.adapters.prune_sql import SqlPruneStore
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.storage import Storage
@@ -165,7 +166,7 @@ async def house(
         clock=clock,
         entropy=entropy,
         telemetry=pages,
-        **{"liability_store": SqlLiabilityStore()} | mint,
+        **{"liability_store": SqlLiabilityStore(), "prune_store": SqlPruneStore()} | mint,
     )
     await running.start()
     try:

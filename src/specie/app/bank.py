@@ -29,6 +29,7 @@ from specie.mint import Auth, Mint
 from specie.mint.adapters.auth_sql import SqlAuthStore
 from specie.mint.adapters.liability_store import SqlLiabilityStore
 from specie.mint.adapters.openid import OpenIdKeySource
+from specie.mint.adapters.prune_sql import SqlPruneStore
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.ops.settings import BankSettings, RailKind, RailSettings, SealingSource, StoreEngine
@@ -119,9 +120,10 @@ def _seal_source(settings: BankSettings) -> SealSource:
     )
 
 
-def _shard(data_dir: Path) -> str:
+def _shard(data_dir: Path, seat: int) -> str:
     """Where this process keeps its running balances on a shared store: the same at each start, another on each machine."""
-    return hashlib.sha256(f"{socket.gethostname()}:{data_dir.resolve()}".encode()).hexdigest()[:12]
+    place = f"{socket.gethostname()}:{data_dir.resolve()}" + (f":{seat}" if seat else "")
+    return hashlib.sha256(place.encode()).hexdigest()[:12]
 
 
 @contextlib.asynccontextmanager
@@ -132,12 +134,14 @@ async def open_bank(
     clock: Clock | None = None,
     entropy: Entropy | None = None,
     serve: bool = True,
+    seat: int = 0,
     migrated: Callable[[int], None] = lambda count: None,
 ) -> AsyncIterator[Bank]:
     """Build and start everything the settings name; on the way out stop it in the opposite order.
 
-    An embedded store is owned by this process alone (DataDirectoryInUseError); one on PostgreSQL is shared. `migrated`
-    hears how many schema steps were applied. Without `serve` the bank is opened to be looked at: nothing runs by itself.
+    An embedded store is owned by this process alone (DataDirectoryInUseError); one on PostgreSQL is shared, and `seat` tells
+    the processes of one data directory apart. `migrated` hears how many schema steps were applied. Without `serve` the
+    bank is opened to be looked at: nothing runs by itself.
     """
     clock = clock or SystemClock()
     entropy = entropy or SystemEntropy()
@@ -170,7 +174,7 @@ async def open_bank(
             settings=settings.mint,
             storage=storage if auth is None else auth.storage,
             store=SqlMintStore(),
-            ledger=Ledger(SqlLedgerStore(shard="0" if embedded else _shard(settings.data_dir))),
+            ledger=Ledger(SqlLedgerStore(shard="0" if embedded else _shard(settings.data_dir, seat))),
             signer=signer,
             rails=rails,
             clock=clock,
@@ -179,6 +183,7 @@ async def open_bank(
             version=f"specie/{__version__}",
             exclusive=embedded,
             liability_store=SqlLiabilityStore(),
+            prune_store=SqlPruneStore(),
             auth=auth,
         )
         await mint.start(serve=serve)

@@ -31,6 +31,8 @@ __all__ = ["Bank", "app", "reach", "sentence"]
 app = App(name="mint", help="Look after a bank, running or not: keysets, quotes, books, backup.", help_epilogue="")
 _keysets = App(name="keysets", help="See keysets and start new ones.", help_epilogue="")
 app.command(_keysets)
+app.command("specie.cli.restart:restart", name="restart")
+app.command("specie.cli.prune:prune", name="prune")
 app.command("specie.cli.play:app", name="play", help="Move play money, and the blocks it is in, by hand.")
 app.command("specie.cli.play:settle", name="settle")
 

@@ -17,7 +17,7 @@ from specie.keys import SealKind
 from specie.lightning import decode_invoice
 from specie.ops.health import Health, rail_check, storage_check
 from specie.ops.metrics import Metrics
-from specie.server.ports import BankFacts, OperatorActions, PlayChainActions, RailFacts, ServerContext
+from specie.server.ports import BankFacts, OperatorActions, PlayChainActions, RailFacts, ServerContext, WorkerActions
 
 __all__ = ["bank_facts", "payment_id_of", "sealing_notice", "server_context"]
 
@@ -100,8 +100,10 @@ def _chain(bank: Bank) -> PlayChainActions | None:
     return None
 
 
-def server_context(bank: Bank, metrics: Metrics, stop: Callable[[], None] | None = None) -> ServerContext:
-    """Everything the faces of `bank` are built over; `stop` begins its graceful stop."""
+def server_context(
+    bank: Bank, metrics: Metrics, stop: Callable[[], None] | None = None, workers: WorkerActions | None = None
+) -> ServerContext:
+    """Everything the faces of `bank` are built over; `stop` begins its graceful stop, `workers` if it is one of several."""
     clock = SystemClock()
     health = Health(metrics, clock.now, clock.monotonic)
     health.add("store", storage_check(bank.storage))
@@ -118,7 +120,11 @@ def server_context(bank: Bank, metrics: Metrics, stop: Callable[[], None] | None
         clock=clock,
         entropy=SystemEntropy(),
         operator=OperatorActions(
-            backup=bank.storage.backup if embedded else None, settle=_settle(bank), stop=stop, chain=_chain(bank)
+            backup=bank.storage.backup if embedded else None,
+            settle=_settle(bank),
+            stop=stop,
+            workers=workers,
+            chain=_chain(bank),
         ),
         auth=bank.mint.auth,
     )

@@ -6,7 +6,7 @@ import asyncio
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from specie.app.bank import Bank
     from specie.ops.settings import BankSettings
     from specie.server.run import Listening
+    from specie.server.workers import Seat
 
 __all__ = ["up"]
 
@@ -31,6 +32,9 @@ _LOGS = Group("Logs", sort_key=6)
 class _Serving:
     host: Annotated[str | None, Parameter(group=_SERVING, help="Address to listen on; 127.0.0.1 unless given.")] = None
     port: Annotated[int | None, Parameter(group=_SERVING, help="Port to listen on; 3338 unless given, 0 for any.")] = None
+    workers: Annotated[
+        int | None, Parameter(group=_SERVING, help="Processes that serve the port, on PostgreSQL only; 1 unless given.")
+    ] = None
     allow_play_on_network: Annotated[
         bool,
         Parameter(group=_PLAY, negative="", show_default=False, help="Let other machines reach a bank in play money."),
@@ -50,13 +54,20 @@ class _Serving:
     ] = None
 
 
-def up(*, serving: _Serving | None = None, bank: BankOptions | None = None, screen: ScreenArgument) -> None:
+def up(*, serving: _Serving | None = None, bank: BankOptions | None = None, screen: ScreenArgument) -> int:
     """Start a bank: mint, API, books and start page. Ctrl-C drains and stops it."""
+    from specie.server.workers import Seat
+
+    seat = Seat.taken(os.environ)
+    settings = _settings(serving or _Serving(), bank or BankOptions())
+    if seat is None and settings.server.workers > 1:
+        with asyncio.Runner() as runner:
+            return runner.run(_supervise(settings, screen))
     import uvloop
 
-    settings = _settings(serving or _Serving(), bank or BankOptions())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, screen))
+        runner.run(_serve(settings, screen, seat))
+    return 0
 
 
 def _settings(serving: _Serving, bank: BankOptions) -> BankSettings:
@@ -65,6 +76,7 @@ def _settings(serving: _Serving, bank: BankOptions) -> BankSettings:
         **{
             "server.host": serving.host,
             "server.port": serving.port,
+            "server.workers": serving.workers,
             "server.allow_play_on_network": serving.allow_play_on_network or None,
             "log.format": serving.log_format,
             "log.level": serving.log_level,
@@ -82,7 +94,56 @@ def _settings(serving: _Serving, bank: BankOptions) -> BankSettings:
     return replace(settings, rails=rails)
 
 
-async def _serve(settings: BankSettings, screen: Screen) -> None:
+async def _supervise(settings: BankSettings, screen: Screen) -> int:
+    """Run several workers: the same command line, each with a seat in its environment."""
+    import signal
+    import sys
+
+    from specie._version import __version__
+    from specie.app.system import SystemClock
+    from specie.ops.logging import make_logger
+    from specie.ops.metrics import Metrics
+    from specie.server.run import bind_tcp_socket
+    from specie.server.unix_socket import bind_unix_socket, remove_unix_socket
+    from specie.server.workers import Supervisor
+
+    metrics = Metrics(make_logger(settings.log), SystemClock().now, version=__version__)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    server = settings.server
+    with bind_tcp_socket(server.host, server.port) as alone:  # taken by nobody, not even by sockets that would share it
+        port = int(alone.getsockname()[1])
+    with bind_unix_socket(settings.admin_socket) as admin:
+        supervisor = Supervisor(
+            (sys.executable, "-m", "specie", *sys.argv[1:]),
+            server.workers,
+            bind=lambda: bind_tcp_socket(server.host, port, shared=True),
+            admin=admin,
+            telemetry=metrics,
+            drain_s=server.accept_s + server.drain_s + settings.mint.pay_deadline_s + 30.0,
+        )
+
+        def stop() -> None:
+            screen.say("[dim]stopping: running requests may finish, Ctrl-C again does not wait for them[/dim]")
+            supervisor.stop()
+
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, supervisor.restart)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+        try:
+            code = await supervisor.run(lambda facts: _announce(screen, settings, facts))
+        finally:
+            remove_unix_socket(settings.admin_socket)
+    if not code:
+        screen.say("[dim]stopped; the books are closed[/dim]")
+    return code
+
+
+async def _serve(settings: BankSettings, screen: Screen, seat: Seat | None) -> None:
+    """Serve until told to stop: a whole bank, or one worker of it."""
+    import signal
+    import socket
+
     from specie._version import __version__
     from specie.app.bank import open_bank
     from specie.app.system import SystemClock, collect_seldom
@@ -91,37 +152,63 @@ async def _serve(settings: BankSettings, screen: Screen) -> None:
     from specie.ops.metrics import Metrics
     from specie.server.admin import build_admin
     from specie.server.app import build_app
+    from specie.server.ports import WorkerActions
     from specie.server.run import serve
 
     logger = make_logger(settings.log)
+    if seat is not None:
+        logger = logger.bind(seat=seat.number)
     metrics = Metrics(logger, SystemClock().now, version=__version__)
-    stop = asyncio.Event()
+    stop, replaced = asyncio.Event(), asyncio.Event()
+    following: list[asyncio.Task[None]] = []
     with capture(logger):
-        async with open_bank(settings, telemetry=metrics) as bank:
-            context = server_context(bank, metrics, stop.set)
-
-            def draining() -> None:
-                context.health.drain()
-                screen.say("[dim]stopping: running requests may finish, Ctrl-C again does not wait for them[/dim]")
+        async with open_bank(settings, telemetry=metrics, seat=seat.number if seat else 0) as bank:
+            if seat is None:
+                context = server_context(bank, metrics, stop.set)
+            else:
+                actions = WorkerActions(seat.count, seat.generation, lambda: seat.ask(signal.SIGHUP))
+                context = server_context(bank, metrics, lambda: seat.ask(signal.SIGTERM), actions)
 
             def announce(listening: Listening) -> None:
-                _announce(screen, bank, listening)
+                facts = _facts(bank, listening)
+                if seat is None:
+                    _announce(screen, settings, facts)
+                else:
+                    following.append(asyncio.get_running_loop().create_task(seat.follow(facts, retire)))
                 collect_seldom()
 
+            def retire(others: bool) -> None:
+                if others:
+                    replaced.set()
+                stop.set()
+
+            def draining() -> None:
+                if not replaced.is_set():
+                    context.health.drain()
+                if seat is None:
+                    screen.say("[dim]stopping: running requests may finish, Ctrl-C again does not wait for them[/dim]")
+
             app = build_app(context)
+            with_admin = seat is None or seat.admin is not None
             try:
                 await serve(
                     app,
                     settings.server,
-                    admin=build_admin(context),
-                    admin_socket=settings.admin_socket,
+                    admin=build_admin(context) if with_admin else None,
+                    admin_socket=settings.admin_socket if with_admin else None,
                     stop=stop,
                     announce=announce,
                     draining=draining,
+                    listener=None if seat is None else socket.socket(fileno=seat.listener),
+                    admin_listener=None if seat is None or seat.admin is None else socket.socket(fileno=seat.admin),
+                    lingering=lambda: not replaced.is_set(),
                 )
             finally:
+                for task in following:
+                    task.cancel()
                 await app.aclose()
-    screen.say("[dim]stopped; the books are closed[/dim]")
+    if seat is None:
+        screen.say("[dim]stopped; the books are closed[/dim]")
 
 
 def _program() -> str:
@@ -130,41 +217,50 @@ def _program() -> str:
     return "./specie" if launcher.is_file() and os.access(launcher, os.X_OK) else "specie"
 
 
-def _announce(screen: Screen, bank: Bank, listening: Listening) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
+def _facts(bank: Bank, listening: Listening) -> dict[str, Any]:
+    """What a program is told of a bank that takes connections."""
     settings = bank.settings
-    play = settings.play
-    url = settings.server.public_url or listening.url
-    facts = {
-        "url": url,
+    return {
+        "url": settings.server.public_url or listening.url,
         "host": listening.host,
         "port": listening.port,
         "data_dir": str(settings.data_dir),
         "admin_socket": str(listening.admin_socket) if listening.admin_socket else None,
         "store": settings.store.label,
-        "play": play,
+        "play": settings.play,
         "sealing": bank.sealed.kind.value,
         "sealing_key": bank.sealed.where,
         "created": bank.sealed.created,
         "curve": bank.curve,
         "keysets": [keyset.id for keyset in bank.mint.keysets() if keyset.active],
     }
+
+
+def _announce(screen: Screen, settings: BankSettings, facts: dict[str, Any]) -> None:
+    """Tell where the bank is: `facts` as `_facts`, and those of the supervisor where there are several workers."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from specie.keys import SealKind
+
+    sealing = SealKind(facts["sealing"])
     title = Text.assemble(("● ", "bold green"), ("specie", "bold"), " is up ")
-    if play:
+    if facts["play"]:
         title.append(" PLAY MONEY ", "bold black on yellow")
     lines = Table.grid(padding=(0, 2))
     lines.add_column(style="dim")
     lines.add_column(overflow="fold")
-    lines.add_row("  open", Text(url, "bold cyan"))
+    lines.add_row("  open", Text(facts["url"], "bold cyan"))
     lines.add_row("  data", Text(str(settings.data_dir)))
     if settings.store.label != "SQLite":
         lines.add_row("  store", Text(settings.store.label))
-    lines.add_row("  keys", Text(bank.sealed.kind.label))
-    if bank.sealed.kind.value == "play-key":
-        lines.add_row("", Text(bank.sealed.where, "dim"))
-    lines.add_row("  curve", Text("native batches" if bank.curve == "native" else f"Python, slower ({bank.curve})"))
+    if "workers" in facts:
+        lines.add_row("  workers", Text(f"{len(facts['workers'])} processes"))
+    lines.add_row("  keys", Text(sealing.label))
+    if sealing is SealKind.PLAY_KEY:
+        lines.add_row("", Text(facts["sealing_key"], "dim"))
+    curve = facts["curve"]
+    lines.add_row("  curve", Text("native batches" if curve == "native" else f"Python, slower ({curve})"))
     lines.add_row("  try", Text.assemble((f"{_program()} wallet mint 100", "green"), " in another terminal"))
     lines.add_row("  stop", Text("Ctrl-C"))
     screen.answer(facts, Text(), title, lines, Text())

@@ -4,7 +4,9 @@ from specie.mint.auth import AuthSettings, JwtAlgorithm
 from specie.mint.auth_ports import AuthStore, KeySource
 from specie.mint.engine import Auth, Change, Mint
 from specie.mint.engine.liabilities import ITEMS_A_QUESTION, Liabilities
+from specie.mint.engine.prune import Pruning
 from specie.mint.ports import LiabilityStore, MintStore
+from specie.mint.prune_ports import PruneStore
 from specie.mint.quotes import MeltRecord, MintRecord
 from specie.mint.settings import MintSettings
 
@@ -23,4 +25,6 @@ __all__ = [
     "MintRecord",
     "MintSettings",
     "MintStore",
+    "PruneStore",
+    "Pruning",
 ]

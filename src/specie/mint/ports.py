@@ -143,6 +143,10 @@ class LiabilityStore(Protocol):
         """How many leaves the mint's tables of coins do not bear out; 0 unless somebody tampered with them."""
         ...
 
+    async def unlogged_dropped(self, tx: Transaction, side: Side) -> dict[str, int]:
+        """For each keyset: sum of what was pruned before any log held it."""
+        ...
+
 
 class DepositState(StrEnum):
     """What an arrival is worth to its quote."""
@@ -227,7 +231,7 @@ class MintStore(Protocol):
         ...
 
     async def totals(self, tx: Transaction) -> dict[str, tuple[int, int, int]]:
-        """For each keyset: sum of signed outputs, of spent inputs, of pending inputs. Reads all rows: for audits."""
+        """For each keyset: sum of signed outputs, of spent and of pending inputs, with what was pruned. It reads all rows."""
         ...
 
     async def add_mint_quote(self, tx: Transaction, record: MintRecord) -> None:

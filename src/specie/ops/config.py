@@ -236,6 +236,8 @@ def _check_together(settings: BankSettings, values: Mapping[str, tuple[Any, str]
         problem("store.dsn", f"is given beside {other}; a bank has one store")
     if settings.store.dsn is not None and not settings.store.dsn.reveal().startswith(("postgresql://", "postgres://")):
         problem("store.dsn", "must begin with postgresql://")
+    if settings.server.workers > 1 and settings.store.dsn is None:
+        problem("server.workers", "needs PostgreSQL (store.dsn): an embedded store belongs to one process")
 
 
 def _check_keys(settings: BankSettings, problem: Any) -> None:

@@ -57,7 +57,7 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RateSettings:
-    """Requests one peer may make. A peer is an IPv4 address or an IPv6 /64."""
+    """Requests one peer may make, counted by each process alone. A peer is an IPv4 address or an IPv6 /64."""
 
     requests_per_minute: int = field(default=1200, metadata=_between(0, 10_000_000))
     """Sustained requests of one peer to the Cashu API; 0 switches the limit off."""
@@ -81,6 +81,8 @@ class ServerSettings:
     """Address to listen on. Anything but loopback needs allow_play_on_network while a rail is play money."""
     port: int = field(default=3338, metadata=_between(0, 65535))
     """TCP port; 0 takes any free one."""
+    workers: int = field(default=1, metadata=_between(1, 256))
+    """Processes that serve this port, on PostgreSQL only; each is started again if it dies."""
     public_url: str = ""
     """URL that wallets use, where it differs from http://host:port (behind a proxy). Shown as text and QR code."""
     allow_play_on_network: bool = False
@@ -93,6 +95,8 @@ class ServerSettings:
     """Seconds a peer may take to send a request's body."""
     drain_s: float = field(default=20.0, metadata=_between(0, 3600))
     """Seconds that running requests get to finish when the bank is stopped."""
+    accept_s: float = field(default=0.0, metadata=_between(0, 3600))
+    """Seconds that new connections are still taken after a stop began and /readyz says so, for a load balancer to notice."""
     sockets: int = field(default=2000, metadata=_between(0, 1_000_000))
     """WebSockets open at once (NUT-17)."""
     sockets_per_peer: int = field(default=50, metadata=_between(0, 1_000_000))

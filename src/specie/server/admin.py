@@ -56,6 +56,12 @@ class _Reorganise(msgspec.Struct, forbid_unknown_fields=True):
     drop: str | None = None
 
 
+class _Prune(msgspec.Struct, forbid_unknown_fields=True):
+    grace_s: int
+    act: bool = False
+    cursor: str | None = None
+
+
 class _Replace(msgspec.Struct, forbid_unknown_fields=True):
     txid: str
     paid: bool = True
@@ -118,6 +124,19 @@ class _Operator:
         audited = await self._context.mint.audit()
         return _json({"balanced": True} | _books(audited))
 
+    async def prune(self, request: Request) -> Response:
+        asked = await _read(request, _Prune)
+        pruning = self._context.mint.pruning
+        if pruning is None:
+            raise RefusedError("this bank's store cannot drop rows")
+        expired = pruning.expired(asked.grace_s)
+        step = await pruning.step(grace_s=asked.grace_s, act=asked.act, cursor=asked.cursor)
+        rows = [
+            {"keyset": keyset, "side": side.value, "count": gone.count, "total": gone.total}
+            for (side, keyset), gone in step.found.items()
+        ]
+        return _json({"expired": expired, "rows": rows, "cursor": step.cursor})
+
     async def backup(self, request: Request) -> Response:
         asked = await _read(request, _Backup)
         action = self._context.operator.backup
@@ -154,6 +173,19 @@ class _Operator:
     async def replace(self, request: Request) -> Response:
         asked = await _read(request, _Replace)
         return _json({"txid": await self._chain().replace(asked.txid, paid=asked.paid)})
+
+    async def workers(self, request: Request) -> Response:
+        found = self._context.operator.workers
+        if found is None:
+            return _json({"count": 1, "generation": 0})
+        return _json({"count": found.count, "generation": found.generation})
+
+    async def restart(self, request: Request) -> Response:
+        found = self._context.operator.workers
+        if found is None:
+            raise RefusedError("this bank is one process: stop it and start it again (server.workers makes several)")
+        found.restart()
+        return _json({"count": found.count, "generation": found.generation})
 
     async def stop(self, request: Request) -> Response:
         action = self._context.operator.stop
@@ -240,11 +272,14 @@ def build_admin(context: ServerContext) -> Starlette:
         ("POST", "/epochs/close", liabilities.close),
         ("POST", "/epochs/audit", liabilities.audit),
         ("GET", "/epochs/prove", liabilities.prove),
+        ("POST", "/prune", operator.prune),
         ("POST", "/backup", operator.backup),
         ("POST", "/play/settle", operator.settle),
         ("POST", "/play/mine", operator.mine),
         ("POST", "/play/reorganise", operator.reorganise),
         ("POST", "/play/replace", operator.replace),
+        ("GET", "/workers", operator.workers),
+        ("POST", "/restart", operator.restart),
         ("POST", "/stop", operator.stop),
     ]
     return Starlette(routes=[Route(path, guarded(path, handler), methods=[method]) for method, path, handler in table])

@@ -73,6 +73,10 @@ class AdminClient:
         """The newest manifest and the inclusion proof of one B_ or Y, given in hex."""
         return await self._ask("GET", f"/epochs/prove?{urlencode({'item': item})}")
 
+    async def prune(self, grace_s: int, *, act: bool, cursor: str | None = None) -> dict[str, Any]:
+        """One step over rows of keysets that expired `grace_s` ago: what it found or (`act`) dropped, and the next cursor."""
+        return await self._ask("POST", "/prune", {"grace_s": grace_s, "act": act, "cursor": cursor})
+
     async def backup(self, path: Path) -> Path:
         """A consistent copy of the store in the new file `path`, which is absolute."""
         return Path((await self._ask("POST", "/backup", {"path": str(path)}))["path"])
@@ -93,6 +97,14 @@ class AdminClient:
         """Replace a play transaction that no block has, by one that pays the same or (not `paid`) somebody else; its id."""
         found: str | None = (await self._ask("POST", "/play/replace", {"txid": txid, "paid": paid}))["txid"]
         return found
+
+    async def workers(self) -> dict[str, Any]:
+        """How many processes the bank has (`count`), and how often that of this socket was replaced (`generation`)."""
+        return await self._ask("GET", "/workers")
+
+    async def restart(self) -> dict[str, Any]:
+        """Begin to replace every worker; `count` and `generation` as before that. RefusedError where there is one process."""
+        return await self._ask("POST", "/restart")
 
     async def stop(self) -> None:
         """Begin a graceful stop."""

@@ -28,7 +28,7 @@ from specie.ecash import (
 )
 from specie.kernel import Clock, Entropy, Limits, RailHealth
 from specie.ledger import Books
-from specie.mint import Liabilities, MeltRecord, MintRecord
+from specie.mint import Liabilities, MeltRecord, MintRecord, Pruning
 from specie.ops.health import Health
 from specie.ops.metrics import Metrics
 from specie.ops.settings import ServerSettings
@@ -44,6 +44,7 @@ __all__ = [
     "Reorganise",
     "Replace",
     "ServerContext",
+    "WorkerActions",
 ]
 
 
@@ -78,6 +79,9 @@ class MintFace(Protocol):
 
     @property
     def liabilities(self) -> Liabilities | None: ...
+
+    @property
+    def pruning(self) -> Pruning | None: ...
 
     async def issue(self, request: MintRequest) -> Sequence[BlindSignature]: ...
 
@@ -187,6 +191,17 @@ class PlayChainActions:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerActions:
+    """One of several processes of a bank, as its supervisor knows it, and what that supervisor may be asked."""
+
+    count: int
+    generation: int
+    """How often this seat was taken, from 1. The operator's socket is the last to change hands in a restart."""
+    restart: Callable[[], None]
+    """Have every worker replaced, one after another."""
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorActions:
     """Effects an operator may ask for through the unix socket. None where the bank cannot do it."""
 
@@ -196,6 +211,8 @@ class OperatorActions:
     """Have the play rail pay one of its own requests now, with an amount in millisatoshi where it names none."""
     stop: Callable[[], None] | None = None
     """Begin a graceful stop."""
+    workers: WorkerActions | None = None
+    """Ask whoever supervises this process."""
     chain: PlayChainActions | None = None
     """Move the chain of the on-chain play rail."""
 

@@ -1,6 +1,6 @@
 """Runs the faces of one bank in one event loop, TCP and unix socket, until it is told to stop; then drains.
 
-A first SIGINT or SIGTERM stops taking new work and lets running requests end within `drain_s`; a second one does not
+A first SIGINT or SIGTERM begins a stop (`drain`) and lets running requests end within `drain_s`; a second one does not
 wait. WebSockets are told 1012 (service restart). Not here: what is served, and closing the bank behind it.
 """
 
@@ -11,16 +11,16 @@ import contextlib
 import errno
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from specie.kernel.errors import RefusedError
 from specie.ops.settings import ServerSettings
+from specie.server.drain import DrainingServer
 from specie.server.errors import SocketInUseError
 from specie.server.http import ASGIApp
 from specie.server.unix_socket import bind_unix_socket, remove_unix_socket
@@ -46,19 +46,11 @@ class Listening:
         return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.port}"
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without signal handlers of its own."""
+def bind_tcp_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A bound TCP socket, `shared` with others that are so too (the system spreads connections over those that listen).
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Never installed."""
-
-
-def bind_tcp_socket(host: str, port: int) -> socket.socket:
-    """A bound TCP socket. SocketInUseError if the port is taken; RefusedError if the host is not ours to listen on."""
+    SocketInUseError if the port is taken; RefusedError if the host is not ours to listen on.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
@@ -66,6 +58,8 @@ def bind_tcp_socket(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
     except OSError as error:
         listener.close()
@@ -76,7 +70,7 @@ def bind_tcp_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _server(app: ASGIApp, drain_s: float, **options: Any) -> _Server:
+def _server(app: ASGIApp, drain_s: float, **options: Any) -> DrainingServer:
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -92,7 +86,7 @@ def _server(app: ASGIApp, drain_s: float, **options: Any) -> _Server:
         ws_per_message_deflate=False,
         **options,
     )
-    return _Server(config)
+    return DrainingServer(config)
 
 
 async def serve(
@@ -105,34 +99,43 @@ async def serve(
     announce: Callable[[Listening], None],
     draining: Callable[[], None] = lambda: None,
     signals: bool = True,
+    listener: socket.socket | None = None,
+    admin_listener: socket.socket | None = None,
+    lingering: Callable[[], bool] = lambda: True,
 ) -> None:
     """Serve until `stop` is set or a signal comes, then drain and return.
 
     `announce` is called once, when connections are taken; `draining` when a stop begins. `signals`: whether SIGINT and
-    SIGTERM are handled here (only in the main thread). SocketInUseError or RefusedError before anything is served.
+    SIGTERM are handled here (only in the main thread). `listener` and `admin_listener` are sockets of whoever supervises
+    this process, then none is made here; `lingering`, asked when a stop begins, is whether `accept_s` is to be waited for.
+    SocketInUseError or RefusedError before anything is served.
     """
-    listener = bind_tcp_socket(settings.host, settings.port)
+    own = listener is None
+    listener = listener or bind_tcp_socket(settings.host, settings.port)
     servers = [(_server(app, settings.drain_s, ws="websockets-sansio"), listener)]
     try:
         if admin is not None and admin_socket is not None:
-            servers.append((_server(admin, settings.drain_s, ws="none"), bind_unix_socket(admin_socket)))
+            bound = admin_listener or bind_unix_socket(admin_socket)
+            servers.append((_server(admin, settings.drain_s, ws="none"), bound))
         host, port = listener.getsockname()[:2]
         listening = Listening(host, port, admin_socket if len(servers) > 1 else None)
-        with _handled(stop, [server for server, _ in servers]) if signals else contextlib.nullcontext():
-            await _run(servers, listening, stop, announce, draining)
+        hurry = (signal.SIGINT, signal.SIGTERM) if own else (signal.SIGINT,)
+        with _handled(stop, [server for server, _ in servers], hurry) if signals else contextlib.nullcontext():
+            await _run(servers, listening, stop, announce, draining, lambda: settings.accept_s if lingering() else 0.0)
     finally:
         for _, bound in servers:
             bound.close()
-        if len(servers) > 1 and admin_socket is not None:
+        if own and len(servers) > 1 and admin_socket is not None:
             remove_unix_socket(admin_socket)
 
 
 async def _run(
-    servers: list[tuple[_Server, socket.socket]],
+    servers: list[tuple[DrainingServer, socket.socket]],
     listening: Listening,
     stop: asyncio.Event,
     announce: Callable[[Listening], None],
     draining: Callable[[], None],
+    accept_s: Callable[[], float],
 ) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(server.serve(sockets=[bound])) for server, bound in servers]
@@ -146,23 +149,27 @@ async def _run(
         await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         draining()
-        for server, _ in servers:
-            server.should_exit = True
+        for number, (server, _) in enumerate(servers):
+            group.create_task(server.drain(0.0 if number else accept_s()))
 
 
 @contextlib.contextmanager
-def _handled(stop: asyncio.Event, servers: list[_Server]) -> Iterator[None]:
+def _handled(stop: asyncio.Event, servers: list[DrainingServer], hurry: Sequence[int]) -> Iterator[None]:
+    """Begin a stop at the first signal; do not wait at a further one of `hurry`.
+
+    SIGTERM may reach a worker twice, from its supervisor and from whoever ends all processes of a service.
+    """
     loop = asyncio.get_running_loop()
 
-    def on_signal() -> None:
-        if stop.is_set():
+    def on_signal(number: int) -> None:
+        if stop.is_set() and number in hurry:
             for server in servers:
                 server.force_exit = True
         stop.set()
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        loop.add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, on_signal, number)
     try:
         yield
     finally:

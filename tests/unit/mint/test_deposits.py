@@ -12,10 +12,11 @@ import pytest
 from specie.ecash import MintQuote, MintQuoteRequest
 from specie.ecash import codes as refused
 from specie.ecash.quote import MintState
-from specie.kernel import IncomingPayment, MalformedError, RefusedError
+from specie.kernel import IncomingPayment, MalformedError, RefusedError, UnavailableError
 from specie.ledger import Books
 from specie.mint import MintSettings
 from specie.mint.engine import deposit as booking
+from specie.storage import Transaction
 from tests.support.house import House, house
 from tests.support.methods import PUBKEY, Teller
 from tests.support.play import virtual
@@ -296,3 +297,24 @@ async def test_a_quote_survives_a_restart_with_all_it_is() -> None:
             assert await seen(again, quote) == (5000, 4000)
             await Teller(again, "later").issue(quote, 1000)
             await again.mint.audit()
+
+
+@virtual
+async def test_a_quote_that_moves_is_looked_at_again() -> None:
+    """A body that lost to another change is run again; one that always loses says that nothing happened."""
+    async with house() as bank:
+        context, runs = bank.mint._context, 0
+
+        async def moving(tx: Transaction) -> int:
+            nonlocal runs
+            runs += 1
+            if runs < 3:
+                raise booking.QuoteMovedError
+            return runs
+
+        async def never(tx: Transaction) -> None:
+            raise booking.QuoteMovedError
+
+        assert await booking.transact_moving(context, moving) == 3
+        with pytest.raises(UnavailableError, match="same moment"):
+            await booking.transact_moving(context, never)

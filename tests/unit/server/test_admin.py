@@ -10,6 +10,7 @@ import pytest
 from specie.ecash import MintQuoteRequest
 from specie.kernel import InvariantError, PeerFaultError, RefusedError, UnavailableError, UncertainError
 from specie.server import AdminClient, OperatorActions, build_admin
+from specie.server.ports import WorkerActions
 
 
 @pytest.fixture
@@ -140,3 +141,46 @@ async def test_a_lost_answer_to_a_question_is_only_unavailable():
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(handle), base_url="http://bank") as client:
         with pytest.raises(UnavailableError):
             await AdminClient(client).books()
+
+
+async def test_workers_are_restarted_where_there_are_some(served, operator):
+    """One process has nothing to replace; one of several asks its supervisor."""
+    assert await operator.workers() == {"count": 1, "generation": 0}
+    with pytest.raises(RefusedError, match="one process"):
+        await operator.restart()
+    asked = []
+    served.rebuild(operator=OperatorActions(workers=WorkerActions(3, 7, lambda: asked.append(1))))
+    several = AdminClient(served.client(app=build_admin(served.context)))
+    assert await several.workers() == await several.restart() == {"count": 3, "generation": 7}
+    assert asked == [1]
+
+
+async def test_expired_keysets_are_pruned(served, operator):
+    """Counted first, dropped when told to; a grace below a day and a foreign cursor are refused."""
+    clock = served.house.clock
+    made = await operator.rotate("sat", final_expiry=clock.now() + 1000)
+    await served.purse.swap(await served.purse.mint(3), [2, 1])
+    await operator.rotate("sat")
+    clock.skip(1000 + 2 * 86_400)
+    seen = await operator.prune(86_400, act=False)
+    assert seen["expired"] == [made["id"]]
+    assert seen["cursor"] is None
+    assert sorted((row["side"], row["count"], row["total"]) for row in seen["rows"]) == [("issued", 4, 6), ("spent", 2, 3)]
+    assert (await operator.prune(86_400, act=True))["rows"] == seen["rows"]
+    assert (await operator.prune(86_400, act=True))["rows"] == []
+    assert (await operator.audit())["balanced"] is True
+    with pytest.raises(RefusedError, match="a day"):
+        await operator.prune(5, act=True)
+    with pytest.raises(RefusedError, match="cursor"):
+        await operator.prune(86_400, act=True, cursor="x")
+
+
+async def test_a_store_that_cannot_drop_rows_is_told(served):
+    """A mint without such a store refuses."""
+
+    class Without:
+        pruning = None
+
+    served.rebuild(mint=Without())
+    with pytest.raises(RefusedError, match="drop rows"):
+        await AdminClient(served.client(app=build_admin(served.context))).prune(86_400, act=True)

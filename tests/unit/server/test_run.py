@@ -224,3 +224,41 @@ def test_the_umask_of_the_process_is_left_as_it_was(tmp_path):
     after = os.umask(before)
     assert after == before
     assert stat.S_IMODE((tmp_path / "a.sock").stat().st_mode) == 0o600
+
+
+async def test_a_worker_is_patient_with_sigterm_and_not_with_sigint(served):
+    """SIGTERM reaches a worker from its supervisor and from a service manager as well: only SIGINT does not wait."""
+    entered = asyncio.Event()
+
+    class Stuck:
+        def __getattr__(self, name):
+            return getattr(served.house.mint, name)
+
+        async def check_state(self, ys):
+            entered.set()
+            await asyncio.Event().wait()
+
+    served.rebuild(mint=Stuck())
+    listener = bind_tcp_socket("127.0.0.1", 0, shared=True)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    up = asyncio.Event()
+    task = asyncio.create_task(
+        serve(
+            served.app,
+            ServerSettings(drain_s=600),
+            stop=asyncio.Event(),
+            announce=lambda _: up.set(),
+            listener=listener,
+        )
+    )
+    await up.wait()
+    async with httpx2.AsyncClient(base_url=url) as client:
+        request = asyncio.create_task(client.post("/v1/checkstate", content=b'{"Ys":[]}'))
+        await entered.wait()
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not (await asyncio.wait([task], timeout=0.5))[0]
+        while not (await asyncio.wait([task], timeout=0.3))[0]:
+            os.kill(os.getpid(), signal.SIGINT)
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)

@@ -28,10 +28,10 @@ _UNLOGGED = {
     "WHERE c.state = 2 AND l.item IS NULL",
 }
 _UNBACKED = {
-    Side.ISSUED: "SELECT COUNT(*) FROM mint_leaf l LEFT JOIN mint_output c ON c.b_ = l.item AND c.c_ IS NOT NULL "
-    "AND c.keyset = l.keyset AND c.amount = l.amount WHERE l.side = 'issued' AND c.b_ IS NULL",
-    Side.SPENT: "SELECT COUNT(*) FROM mint_leaf l LEFT JOIN mint_proof c ON c.y = l.item AND c.state = 2 "
-    "AND c.keyset = l.keyset AND c.amount = l.amount WHERE l.side = 'spent' AND c.y IS NULL",
+    Side.ISSUED: "SELECT l.keyset, COUNT(*) FROM mint_leaf l LEFT JOIN mint_output c ON c.b_ = l.item AND c.c_ IS NOT NULL "
+    "AND c.keyset = l.keyset AND c.amount = l.amount WHERE l.side = 'issued' AND c.b_ IS NULL GROUP BY l.keyset",
+    Side.SPENT: "SELECT l.keyset, COUNT(*) FROM mint_leaf l LEFT JOIN mint_proof c ON c.y = l.item AND c.state = 2 "
+    "AND c.keyset = l.keyset AND c.amount = l.amount WHERE l.side = 'spent' AND c.y IS NULL GROUP BY l.keyset",
 }
 
 
@@ -181,6 +181,13 @@ class SqlLiabilityStore:
         return {str(row[0]) for row in await tx.fetch("SELECT DISTINCT keyset FROM mint_output WHERE c_ IS NULL")}
 
     async def unbacked(self, tx: Transaction, side: Side) -> int:
-        """How many leaves the tables of coins do not bear out."""
-        row = await tx.fetch_one(_UNBACKED[side])
-        return 0 if row is None else cast(int, row[0])
+        """How many leaves the tables of coins do not bear out, beyond those whose coins were pruned."""
+        missing = {str(keyset): cast(int, count) for keyset, count in await tx.fetch(_UNBACKED[side])}
+        rows = await tx.fetch("SELECT keyset, logged_count FROM mint_pruned WHERE side = $1", side.value)
+        pruned = {str(keyset): cast(int, count) for keyset, count in rows}
+        return sum(abs(missing.get(keyset, 0) - pruned.get(keyset, 0)) for keyset in missing.keys() | pruned.keys())
+
+    async def unlogged_dropped(self, tx: Transaction, side: Side) -> dict[str, int]:
+        """For each keyset: sum of what was pruned before any log held it."""
+        rows = await tx.fetch("SELECT keyset, total, logged_total FROM mint_pruned WHERE side = $1", side.value)
+        return {str(keyset): int(str(total)) - int(str(logged)) for keyset, total, logged in rows}

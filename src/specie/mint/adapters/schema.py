@@ -179,6 +179,18 @@ CREATE TABLE mint_auth_output (
   at {integer} NOT NULL
 ){strict_keyed};
 """
+_PRUNED = """
+CREATE TABLE mint_pruned (
+  keyset TEXT NOT NULL,
+  side TEXT NOT NULL,
+  count {integer} NOT NULL,
+  total TEXT NOT NULL,
+  logged_count {integer} NOT NULL,
+  logged_total TEXT NOT NULL,
+  PRIMARY KEY (keyset, side)
+){strict_keyed};
+"""
+"""What was dropped of expired keysets, and of that what `mint_leaf` holds: audits add it to what is there."""
 
 
 def _migration(version: int, tables: str) -> Migration:
@@ -190,7 +202,7 @@ def _migration(version: int, tables: str) -> Migration:
     )
 
 
-_STEPS = (_TABLES, _LIABILITIES, _METHODS, _AUTH)
+_STEPS = (_TABLES, _LIABILITIES, _METHODS, _AUTH, _PRUNED)
 
 MIGRATIONS = tuple(_migration(number, tables) for number, tables in enumerate(_STEPS, 1))
 """Steps of the mint's schema, for `Storage.migrate`."""

@@ -265,7 +265,7 @@ class SqlMintStore:
         return [_signature(row) for row in rows]
 
     async def totals(self, tx: Transaction) -> dict[str, tuple[int, int, int]]:
-        """For each keyset: sum of signed outputs, of spent inputs, of pending inputs; exact, so grouped by amount."""
+        """For each keyset: sum of signed outputs, of spent inputs (dropped ones too), of pending inputs; grouped by amount."""
         signed: dict[str, int] = {}
         spent: dict[str, int] = {}
         pending: dict[str, int] = {}
@@ -277,6 +277,9 @@ class SqlMintStore:
         ):
             side = spent if state == _SPENT else pending
             side[str(keyset)] = side.get(str(keyset), 0) + int(str(amount)) * cast(int, count)
+        for keyset, name, total in await tx.fetch("SELECT keyset, side, total FROM mint_pruned"):
+            side = signed if name == "issued" else spent
+            side[str(keyset)] = side.get(str(keyset), 0) + int(str(total))
         return {
             keyset: (signed.get(keyset, 0), spent.get(keyset, 0), pending.get(keyset, 0))
             for keyset in signed.keys() | spent.keys() | pending.keys()

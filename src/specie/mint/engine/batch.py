@@ -29,7 +29,7 @@ from specie.kernel import InvariantError, MalformedError, RefusedError
 from specie.ledger import Posting
 from specie.mint.engine import checks
 from specie.mint.engine.context import Context
-from specie.mint.engine.deposit import change_quote
+from specie.mint.engine.deposit import change_quote, transact_moving
 from specie.mint.engine.issue import check_mintable, find_mint_quote, look_up
 from specie.mint.engine.swap import refuse_outputs, replay
 from specie.mint.quotes import MintRecord
@@ -147,5 +147,5 @@ async def _issue_once(
             await refuse_outputs(context, tx, request.outputs)
         await context.ledger.post(tx, at=now, kind="mint", reference=operation.hex()[:32], postings=postings)
 
-    await context.storage.transact(body)
+    await transact_moving(context, body)
     return signatures

@@ -14,6 +14,7 @@ quote is paid later, which as a rule is the same money confirmed again.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from specie.kernel import IncomingPayment, UnavailableError
 from specie.kernel.money import msat_from_amount
@@ -21,9 +22,11 @@ from specie.ledger import Posting
 from specie.mint.engine.context import CHANGES, Context
 from specie.mint.ports import Deposit, DepositState
 from specie.mint.quotes import MintRecord
-from specie.storage import Transaction
+from specie.storage import Body, Transaction
 
-__all__ = ["change_quote", "credit"]
+__all__ = ["QuoteMovedError", "change_quote", "credit", "transact_moving"]
+
+T = TypeVar("T")
 
 _UNASSIGNED = "liability:deposit/unassigned"
 """What came in for no quote, in sat."""
@@ -32,7 +35,15 @@ _UNCOUNTED = "liability:deposit/uncounted"
 _LOSS = "expense:withdrawn_deposits"
 """Ecash was issued for it, and then it was there no more."""
 
-_MOVED = "the quote changed at the same moment"
+_TRIES = 8
+"""Of one change of a quote, where somebody else moves it each time."""
+
+
+class QuoteMovedError(UnavailableError):
+    """A quote changed between our look and our change, and nothing happened: look again."""
+
+    def __init__(self) -> None:
+        super().__init__("the quote changed at the same moment", retry_after_s=0.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +108,7 @@ async def _book(
         if known is None or known.quote is not None or known.state is not DepositState.COUNTED or quote is None:
             return
         if not await context.store.change_deposit(tx, rail, payment.receipt_id, known, deposit):
-            raise UnavailableError(_MOVED, retry_after_s=0.05)
+            raise QuoteMovedError
         booked += [Posting(f"asset:rail/{rail}", "sat", -known.amount), Posting(_UNASSIGNED, "sat", known.amount)]
     if record is None or not counts:
         booked.append(Posting(_UNASSIGNED if record is None else _UNCOUNTED, unit, -amount))
@@ -126,7 +137,7 @@ async def _withdraw(
     if not await context.store.change_deposit(
         tx, rail, payment.receipt_id, known, replace(known, state=DepositState.WITHDRAWN)
     ):
-        raise UnavailableError(_MOVED, retry_after_s=0.05)
+        raise QuoteMovedError
     loss = 0
     if known.quote is None or record is None:
         unit = "sat"
@@ -153,5 +164,18 @@ async def _withdraw(
 async def change_quote(context: Context, tx: Transaction, old: MintRecord, new: MintRecord) -> None:
     """Compare and swap a mint quote and tell its subscribers; UnavailableError, so the body is undone, if it moved."""
     if not await context.store.change_mint_quote(tx, old, new):
-        raise UnavailableError(_MOVED, retry_after_s=0.05)
+        raise QuoteMovedError
     tx.notify(CHANGES, f"mint_quote:{old.quote}")
+
+
+async def transact_moving(context: Context, body: Body[T]) -> T:
+    """Run a body that moves quotes with `change_quote`, again where somebody else moved one first (a deposit, say).
+
+    QuoteMovedError if that goes on.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return await context.storage.transact(body)
+        except QuoteMovedError:  # whoever moved it has committed, so there is nothing to wait for
+            continue
+    return await context.storage.transact(body)

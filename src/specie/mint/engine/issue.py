@@ -37,7 +37,7 @@ from specie.kernel.money import msat_from_amount
 from specie.ledger import Posting
 from specie.mint.engine import checks
 from specie.mint.engine.context import Context
-from specie.mint.engine.deposit import change_quote, credit
+from specie.mint.engine.deposit import change_quote, credit, transact_moving
 from specie.mint.engine.swap import refuse_outputs, replay
 from specie.mint.quotes import MintRecord
 from specie.storage import Transaction
@@ -190,7 +190,7 @@ async def _issue_once(context: Context, record: MintRecord, request: MintRequest
             await refuse_outputs(context, tx, request.outputs)
         await context.ledger.post(tx, at=now, kind="mint", reference=record.quote, postings=postings)
 
-    await context.storage.transact(body)
+    await transact_moving(context, body)
     return signatures
 
 

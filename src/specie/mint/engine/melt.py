@@ -71,7 +71,7 @@ from specie.ledger import Posting
 from specie.mint.engine import checks
 from specie.mint.engine.checks import Inputs
 from specie.mint.engine.context import CHANGES, Context
-from specie.mint.engine.deposit import change_quote
+from specie.mint.engine.deposit import change_quote, transact_moving
 from specie.mint.engine.issue import unknown_quote
 from specie.mint.engine.swap import announce_proofs, refuse_inputs, refuse_outputs
 from specie.mint.ports import Claim, Promise, ProofRecord
@@ -348,7 +348,7 @@ async def _settle_inside(
         tx.notify(CHANGES, f"melt_quote:{record.quote}")
         return paid
 
-    return await context.storage.transact(body)
+    return await transact_moving(context, body)
 
 
 def _melt_postings(

@@ -50,7 +50,9 @@ from specie.mint.engine.auth import Auth
 from specie.mint.engine.catalogue import Catalogue
 from specie.mint.engine.context import CHANGES, Context
 from specie.mint.engine.liabilities import Liabilities
+from specie.mint.engine.prune import Pruning
 from specie.mint.ports import LiabilityStore, MintStore
+from specie.mint.prune_ports import PruneStore
 from specie.mint.quotes import MeltRecord, MintRecord
 from specie.mint.settings import MintSettings
 from specie.storage import Storage, Transaction
@@ -93,6 +95,7 @@ class Mint:
         version: str = "specie",
         exclusive: bool = True,
         liability_store: LiabilityStore | None = None,
+        prune_store: PruneStore | None = None,
         auth: Auth | None = None,
     ) -> None:
         self.auth = auth
@@ -117,6 +120,8 @@ class Mint:
         self._liability_store = liability_store
         self.liabilities: Liabilities | None = None
         """Epochs and proofs of what is owed, once started; None unless that is switched on."""
+        self.pruning = None if prune_store is None else Pruning(self._context, prune_store)
+        """Space of expired keysets; None without a store that can drop rows."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._paying: dict[str, asyncio.Task[MeltRecord]] = {}
         self._stopped: dict[str, str] = {}
