@@ -96,7 +96,11 @@ class _Run:
         """The floor on one thread and on all cores, in C if possible and through Python."""
         seconds = 0.4 if self._options.quick else 0.8
         for threads in sorted({1, self._cores}):
-            measured = [("C", self._program.measure(threads, seconds)), ("kernel.curve", python_floor(threads, seconds))]
+            measured = [
+                ("C", self._program.measure(threads, seconds)),
+                ("C, points", self._program.measure(threads, seconds, points_only=True)),
+                ("kernel.curve", python_floor(threads, seconds)),
+            ]
             for what, floor in measured:
                 if floor is not None:
                     self.floor.append({"what": what, "when": when, "threads": threads} | floor._asdict())

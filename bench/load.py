@@ -95,6 +95,10 @@ class Load:
             raise BenchError(f"{endpoint}: nothing was measured")
         return rows[-1]
 
+    def learns(self, endpoint: str) -> bool:
+        """Whether each request is prepared once, and a first round finds out how many are needed."""
+        return endpoint in self._rates
+
     def _count(self, check: str, amount: int = 1) -> None:
         self.checks[check] = self.checks.get(check, 0) + amount
 
@@ -214,15 +218,20 @@ class Load:
         quotes = self._melt_quotes.pop(concurrency)[: self._wanted("melt", concurrency)]
         if not quotes:
             return
+        requests = self._melt_requests(quotes)
+        for answer in self._good(self._measure("melt", concurrency, requests)).values():
+            paid = wire.melt_quote_from_json(answer.body).state is MeltState.PAID
+            self._count("melts_paid" if paid else "melts_not_paid")
+
+    def _melt_requests(self, quotes: Sequence[tuple[str, int, int]]) -> list[bytes]:
+        """Payments of melt quotes (id, amount, fee reserve) with coins minted for them."""
         amounts = [split_amount(amount + reserve, self.purse.keyset.keys) for _, amount, reserve in quotes]
         requests = []
         for (quote, _, reserve), inputs in zip(quotes, self.purse.minted(amounts), strict=True):
             blank = self.purse.outputs([1] * blank_count(reserve))
             body = wire.melt_request_to_json(MeltRequest("bolt11", quote, inputs, blank.messages))
             requests.append(request_bytes("POST", "/v1/melt/bolt11", body))
-        for answer in self._good(self._measure("melt", concurrency, requests)).values():
-            paid = wire.melt_quote_from_json(answer.body).state is MeltState.PAID
-            self._count("melts_paid" if paid else "melts_not_paid")
+        return requests
 
     def _checkstate(self, concurrency: int) -> None:
         unknown = [hash_to_curve(os.urandom(8)) for _ in range(_ARRAY)]

@@ -122,6 +122,12 @@ class Purse:
         taken, self._groups[coins] = stock[:count], stock[count:]
         return taken
 
+    def next(self, coins: int, count: int) -> list[tuple[Proof, ...]]:
+        """The groups that `take` will give; they stay here."""
+        taken = self.take(coins, count)
+        self._groups[coins] = taken + self._groups[coins]
+        return taken
+
     def give(self, group: tuple[Proof, ...]) -> None:
         """Put back coins that are unspent."""
         self._groups.setdefault(len(group), []).append(group)
