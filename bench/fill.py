@@ -167,7 +167,10 @@ def _fill_sqlite(path: Path, keyset: str, rows: int) -> None:
         connection.close()
 
 
-_PROOF_ROW = "INSERT INTO mint_proof (y, keyset, amount, state, operation, quote, witness, at) VALUES ($1, $2, $3, 2, $4, NULL, NULL, $5)"
+_PROOF_ROW = (
+    "INSERT INTO mint_proof (y, keyset, amount, state, operation, quote, witness, at) "
+    "VALUES ($1, $2, $3, 2, $4, NULL, NULL, $5)"
+)
 _OUTPUT_ROW = (
     "INSERT INTO mint_output (b_, keyset, amount, c_, dleq_e, dleq_s, operation, quote, position, at) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, 0, $8)"

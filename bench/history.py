@@ -116,19 +116,18 @@ def _rows(figures: dict[str, list[dict[str, Any]]]) -> list[list[object]]:
     for engine, runs in figures.items():
         for run in runs:
             swap, check = run["load"]["swap4"], run["load"]["checkstate"]
-            rows.append(
-                [f"{engine} {run['spent']:,}", run["start_s"], run["rss_at_start_mib"], run["store_bytes"] / 2**20]
-                + [swap["1"].get("p50_ms", 0.0), swap["1"]["rps"], swap["1"].get("server_cpu_us", 0.0)]
-                + [swap["64"]["rps"], swap["64"].get("p99_ms", 0.0), swap["64"].get("server_cpu_us", 0.0)]
-                + [check["1"].get("p99_ms", 0.0), check["64"].get("p99_ms", 0.0)]
-            )
+            row: list[object] = [f"{engine} {run['spent']:,}", run["start_s"], run["rss_at_start_mib"]]
+            row.append(run["store_bytes"] / 2**20)
+            row += [swap["1"].get("p50_ms", 0.0), swap["1"]["rps"], swap["1"].get("server_cpu_us", 0.0)]
+            row += [swap["64"]["rps"], swap["64"].get("p99_ms", 0.0), swap["64"].get("server_cpu_us", 0.0)]
+            rows.append([*row, check["1"].get("p99_ms", 0.0), check["64"].get("p99_ms", 0.0)])
     return rows
 
 
 _HEAD = (
-    ("history", "start s", "RSS MiB", "store MiB")
-    + ("swap4 p50 ms", "c=1 /s", "CPU us", "c=64 /s", "p99 ms", "CPU us")
-    + ("check p99 ms", "c=64 p99 ms")
+    *("history", "start s", "RSS MiB", "store MiB"),
+    *("swap4 p50 ms", "c=1 /s", "CPU us", "c=64 /s", "p99 ms", "CPU us"),
+    *("check p99 ms", "c=64 p99 ms"),
 )
 
 

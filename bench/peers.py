@@ -9,9 +9,7 @@ tests run it. Both are loaded by the same clients with the same requests.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
-import statistics
 import sys
 import tempfile
 import time
@@ -24,7 +22,7 @@ from bench import svg
 from bench.bank import BenchError, RunningBank, loopback_checked, running_bank
 from bench.client import Clients
 from bench.figures import median_of, names_checked, numbers_checked, table
-from bench.floor import FloorProgram
+from bench.floor_looks import FloorLooks
 from bench.load import Load
 from bench.machine import tree
 from bench.record import Record, options_parser
@@ -35,7 +33,6 @@ __all__ = ["ENDPOINTS", "main", "nutshell_environment", "nutshell_version", "run
 ENDPOINTS = ("swap4", "mint", "melt", "checkstate", "restore")
 _NEEDED = ("mint_quote", "mint", "swap4", "melt_quote", "melt", "checkstate", "restore")
 """Passed once before anything is measured, in an order in which each finds what it needs."""
-_FLOOR_WINDOWS = 3
 
 
 def nutshell_environment(home: Path, port: int) -> dict[str, str]:
@@ -81,41 +78,6 @@ def running_nutshell(home: Path) -> Iterator[RunningBank]:
             yield RunningBank(host, found, mint.pid, time.perf_counter() - began)
     except (RuntimeError, TimeoutError) as error:
         raise BenchError(f"Nutshell: {error}") from error
-
-
-class _Floor:
-    """The floor in C, looked at several times in a run; in 4/4 swaps a second on all cores, and on one."""
-
-    def __init__(self, record: Record, directory: Path, seconds: float) -> None:
-        self._record, self._seconds = record, seconds
-        self._program = FloorProgram(directory)
-        self._cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.looks: list[dict[str, Any]] = []
-        if self._program.missing:
-            record.note(f"no floor in C: {self._program.missing}")
-
-    def look(self, when: str) -> None:
-        """Both floors, in windows that alternate."""
-        for threads in sorted({1, self._cores}):
-            rates: dict[str, list[float]] = {"with DLEQ": [], "points alone": []}
-            for _ in range(_FLOOR_WINDOWS):
-                for what, rows in rates.items():
-                    floor = self._program.measure(threads, self._seconds, points_only=what == "points alone")
-                    if floor is None:
-                        return
-                    rows.append(floor.pairs_per_s / 4)
-            for what, rows in rates.items():
-                look = {"when": when, "what": what, "threads": threads}
-                self.looks.append(look | {"swaps_per_s": statistics.median(rows), "best_swaps_per_s": max(rows)})
-                self._record.say(
-                    f"  floor {when:<16} {what:<13} threads {threads}: {statistics.median(rows):>6.0f} 4/4 swaps/s"
-                    f" (best window {max(rows):.0f})"
-                )
-
-    def of(self, what: str) -> float | None:
-        """The median of all looks on all cores, or None."""
-        rates = [look["swaps_per_s"] for look in self.looks if (look["what"], look["threads"]) == (what, self._cores)]
-        return statistics.median(rates) if rates else None
 
 
 def _measured(
@@ -190,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="specie-bench-peers-", dir=options.dir) as name:
         directory = Path(name)
         record = Record("peers", options, directory)
-        floor = _Floor(record, directory, 0.3 if quick else 0.6)
+        floor = FloorLooks(record, directory, 0.3 if quick else 0.6)
         floor.look("before")
         try:
             with running_bank(directory / "specie") as bank:
