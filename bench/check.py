@@ -80,10 +80,9 @@ def compared(
             wrong.append(name)
             rows.append([name, then or "-", now or "-", "only here" if then is None else "gone"])
             continue
-        change = now / then - 1
-        if change > tolerance:
+        if now > then * (1 + tolerance):
             wrong.append(name)
-        rows.append([name, then, now, f"{change:+.1%}"])
+        rows.append([name, then, now, f"{now / then - 1:+.1%}"])
     return rows, wrong
 
 
