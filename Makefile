@@ -7,10 +7,10 @@ ARGS ?=
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
 PYTEST_ARGS ?=
 
-.PHONY: help up test check soak bench docs images format lock clean
+.PHONY: help up test check soak bench bench-check docs images format lock clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 $(VENV)/.run: requirements/run.lock pyproject.toml scripts/bootstrap.sh
 	@scripts/bootstrap.sh run
@@ -37,6 +37,12 @@ soak: $(VENV)/.dev ## the simulator over 10,000 seeds (SEEDS=100 for fewer)
 
 bench: $(VENV)/.dev ## measure requests a second, latencies and the crypto floor (see bench/README.md)
 	$(BIN)/python -m bench $(ARGS)
+
+bench-check: $(VENV)/.dev ## count instructions: fails where a part needs 10 % more than bench/baseline.json (needs valgrind)
+	$(BIN)/python -m bench.check $(ARGS)
+
+bench-%: $(VENV)/.dev ## one figure: bench-connections, -history, -flame, -mixed, -peers, -wallet, or bench-all
+	$(BIN)/python -m bench.$* $(ARGS)
 
 docs: $(VENV)/.dev ## build the documents into site/
 	rm -rf site

@@ -15,8 +15,8 @@ __all__ = ["LAYERS", "WAITING", "Sample", "by_layer", "layer_of", "parsed", "wit
 WAITING = "waiting"
 
 _KNOWN = (
-    ("curve work and its binding", ("btclib_secp256k1/", "kernel/curve", "kernel/native", "_curve", "secp256k1")),
-    ("store: SQL, driver and disk", ("storage/adapters/", "adapters/store_sql.py", "apsw")),
+    ("curve work and its binding", ("secp256k1", "kernel/curve", "keys/native/", "adapters/native_batch")),
+    ("store: SQL, driver and disk", ("specie/storage/", "adapters/store_sql.py", "apsw", "asyncpg/")),
     ("JSON and wire", ("ecash/wire/", "msgspec/")),
     ("HTTP server and event loop", ("uvicorn/", "httptools/", "uvloop/", "starlette/", "specie/server/", "asyncio/")),
     ("lightning rail", ("specie/lightning/",)),
@@ -29,6 +29,7 @@ LAYERS = (*(name for name, _ in _KNOWN), _OTHER)
 
 _WAITS = (
     re.compile(r"^run_thread \(.*storage/adapters/"),
+    re.compile(r"^(Lanes\.)?_run \(.*keys/adapters/lanes\.py"),
     re.compile(r"^_worker \(concurrent/futures/thread\.py"),
     re.compile(r"^(Runner\.run|run) \(asyncio/runners\.py"),
     re.compile(r"^(select|wait|_wait_for_tstate_lock|get) \((selectors|threading|queue)\.py"),
