@@ -23,6 +23,7 @@ TARGETS = {"wallet": SOURCE / "specie/app/sync_wallet.py", "parts": SOURCE / "sp
 LEFT_OUT: dict[str, str] = {
     "Wallet.close": "written by hand below: it ends the thread as well",
     "Requests.watch": "a stream without end would hold its thread for good: ask `list`, or watch in an asynchronous program",
+    "Exits.guard": "it never ends and would hold its thread for good: call `check_due` now and then",
     "Requests.close": "closing the wallet does it",
 }
 """Verbs that are not written, with the reason."""

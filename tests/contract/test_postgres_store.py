@@ -7,11 +7,13 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import asyncpg
 import pytest
 
 from specie.kernel import InvariantError, RefusedError, UnavailableError, UncertainError
 from specie.storage import Migration, Transaction
 from specie.storage.adapters.postgres import PostgresStorage
+from specie.storage.adapters.postgres_connection import PostgresServer
 from tests.support.postgres import PrivatePostgres
 
 pytestmark = [pytest.mark.postgres, pytest.mark.network]
@@ -414,3 +416,22 @@ async def test_a_database_that_does_not_exist(postgres_server: PrivatePostgres) 
     """The server answers, but does not let us in: refused."""
     with pytest.raises(RefusedError):
         await PostgresStorage.connect(postgres_server.dsn("nowhere"))
+
+
+async def test_an_opening_that_is_cancelled_leaves_no_connection(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled between the connection and its first answer, nothing stays open at the server's expense."""
+    connected: list[Any] = []
+    connect = asyncpg.connect
+
+    async def connect_and_be_cancelled(*arguments: Any, **settings: Any) -> Any:
+        connected.append(await connect(*arguments, **settings))
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        return connected[0]
+
+    monkeypatch.setattr(asyncpg, "connect", connect_and_be_cancelled)
+    opening = asyncio.create_task(PostgresServer(postgres_dsn, 5.0, 5.0).open())
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert connected[0].is_closed()

@@ -17,6 +17,7 @@ from specie.storage.adapters.sqlite import SqliteStorage
 from specie.wallet.adapters.store_sql import MIGRATIONS, SqlWalletStore
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import (
+    Balance,
     KnownKeyset,
     MintRecord,
     SentToken,
@@ -169,6 +170,24 @@ async def test_coins_survive_whole(bench: Bench) -> None:
     assert await bench.proofs(unit="sat") == [full]
     assert await bench.proofs(states=(CoinState.SPENT,)) == []
     assert await bench.proofs_by_y([bare.y, b"\x09" * 33]) == [bare]
+
+
+async def test_balances_are_exact_sums_by_mint_and_unit(bench: Bench) -> None:
+    """Each coin in the column of what holds it, spent ones nowhere, and sums beyond 2^64 exact."""
+    coins = [coin(1, MAX_U64), coin(2, MAX_U64), coin(3, 4, unswapped=True), coin(4, 8, state=CoinState.PENDING)]
+    coins.append(replace(coin(5, 16), unit="usd"))
+    coins.append(replace(coin(6, 32), mint=OTHER))
+    await bench.add_proofs([*coins, coin(7, 64), coin(8, 128), coin(9, 256)], NOW)
+    assert await bench.reserve([coin(7).y], "op")
+    await bench.move_proofs([coin(8).y], (CoinState.UNSPENT,), CoinState.PENDING, NOW, token="token")
+    await bench.move_proofs([coin(9).y], (CoinState.UNSPENT,), CoinState.PENDING, NOW)
+    await bench.move_proofs([coin(9).y], (CoinState.PENDING,), CoinState.SPENT, NOW)
+    here = Balance("sat", MINT, available=2 * MAX_U64, reserved=8 + 64, sent=128, unswapped=4)
+    cents, there = Balance("usd", MINT, available=16), Balance("sat", OTHER, available=32)
+    assert await bench.balances() == [here, cents, there]
+    assert await bench.balances(mint=MINT) == [here, cents]
+    assert await bench.balances(unit="sat") == [here, there]
+    assert await bench.balances(mint=OTHER, unit="usd") == []
 
 
 async def test_reservation_is_all_or_nothing_with_the_caller(bench: Bench) -> None:
@@ -519,8 +538,8 @@ async def test_operations_and_cost_of_a_quote(bench: Bench) -> None:
 async def test_marks_health_targets_and_policies(bench: Bench) -> None:
     """Each is replaced by what is saved again; a mark keeps its time; deleting is by what was named."""
     await bench.save_leaving(Leaving(MINT, (OTHER,), NOW))
-    await bench.save_leaving(Leaving(MINT, (), NOW + 5))
-    assert await bench.leaving() == [Leaving(MINT, (), NOW)]
+    await bench.save_leaving(Leaving(MINT, (), NOW + 5, 7, NOW + 9))
+    assert await bench.leaving() == [Leaving(MINT, (), NOW, 7, NOW + 9)]
     assert await bench.drop_leaving(MINT)
     assert not await bench.drop_leaving(MINT)
     await bench.save_health(MintHealth(MINT, 1, NOW, NOW, None))

@@ -8,7 +8,7 @@ by an error of the house's tree and keep what they had.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,26 +24,10 @@ from tests.support.house import House
 from tests.support.methods import Teller, foreign_address
 from tests.support.openid import blind_tokens
 from tests.support.orders import foreign_invoice, watch_orders
+from tests.support.races import Contestant, Race, check, late, nothing
 from tests.support.slow import Slow, two_banks
 from tests.support.virtual import run_virtual
 from tests.support.wallets import MINT_URL, World, memory_storage, world
-
-Contestant = Callable[[], Awaitable[Any]]
-
-
-@dataclass
-class Race:
-    """Contestants, of which `most` may succeed, and what must hold afterwards."""
-
-    contestants: list[Contestant]
-    most: int
-    judge: Callable[[list[Any]], Awaitable[None]]
-    least: int = 0
-    """How many succeed at least, whatever the order."""
-
-
-async def _nothing(results: list[Any]) -> None:
-    return None
 
 
 @dataclass
@@ -82,19 +66,19 @@ class Track:
 
 async def one_coin_two_swaps(t: Track) -> Race:
     """One is signed."""
-    return Race([t.swap(t.coins[:1], 0), t.swap(t.coins[:1], 1)], 1, _nothing)
+    return Race([t.swap(t.coins[:1], 0), t.swap(t.coins[:1], 1)], 1, nothing)
 
 
 async def overlapping_swaps(t: Track) -> Race:
     """A chain of swaps, each sharing a coin with the next, in opposite orders: no two neighbours, and no deadlock."""
     pairs = [[t.coins[0], t.coins[1]], [t.coins[2], t.coins[1]], [t.coins[2], t.coins[3]], [t.coins[0], t.coins[3]]]
-    return Race([t.swap(pair, n % 2) for n, pair in enumerate(pairs)], 2, _nothing)
+    return Race([t.swap(pair, n % 2) for n, pair in enumerate(pairs)], 2, nothing)
 
 
 async def a_swap_and_a_payment(t: Track) -> Race:
     """The coin is swapped or pays."""
     paying = await t.melt(t.coins[:1], 1, await t.invoice("a"))
-    return Race([t.swap(t.coins[:1], 0), paying], 1, _nothing)
+    return Race([t.swap(t.coins[:1], 0), paying], 1, nothing)
 
 
 async def two_payments_of_one_coin(t: Track) -> Race:
@@ -135,7 +119,7 @@ async def an_output_and_a_blank(t: Track) -> Race:
     """One blinded message asked for by a swap and promised as change."""
     messages = t.purse.outputs([16]).messages
     paying = await t.melt(t.coins[1:2], 1, await t.invoice("b"), messages)
-    return Race([t.swap(t.coins[:1], 0, messages), paying], 1, _nothing)
+    return Race([t.swap(t.coins[:1], 0, messages), paying], 1, nothing)
 
 
 async def one_quote_two_issues(t: Track) -> Race:
@@ -143,7 +127,7 @@ async def one_quote_two_issues(t: Track) -> Race:
     quote = await t.banks[0].mint.request_mint_quote(MintQuoteRequest("bolt11", "sat", 16))
     await t.banks[0].pay(quote)
     asked = [MintRequest("bolt11", quote.quote, t.purse.outputs([16]).messages) for _ in range(3)]
-    return Race([lambda r=r, n=n: t.banks[n % 2].mint.issue(r) for n, r in enumerate(asked)], 1, _nothing)  # type: ignore[misc]
+    return Race([lambda r=r, n=n: t.banks[n % 2].mint.issue(r) for n, r in enumerate(asked)], 1, nothing)  # type: ignore[misc]
 
 
 async def one_output_swap_and_issue(t: Track) -> Race:
@@ -473,29 +457,17 @@ def test_a_race_at_the_mint(make: Callable[[Track], Coroutine[Any, Any, Race]], 
             race = await make(track)
             store.awake = True
             results = await asyncio.gather(
-                *(_late(delay, run) for delay, run in zip(delays, race.contestants, strict=False)), return_exceptions=True
+                *(late(delay, run) for delay, run in zip(delays, race.contestants, strict=False)), return_exceptions=True
             )
             store.awake = False
             await asyncio.sleep(100)
-            _check(race, results)
+            check(race, results)
             await race.judge(results)
             for bank in banks:
                 await bank.mint.audit()
                 assert [page for page in bank.telemetry.pages if page[0] != _TOLD] == []
 
     run_virtual(main())
-
-
-async def _late(delay: int, run: Contestant) -> Any:
-    await asyncio.sleep(delay / 100)
-    return await run()
-
-
-def _check(race: Race, results: list[Any]) -> None:
-    for one in results:
-        assert not isinstance(one, BaseException) or isinstance(one, SpecieError), repr(one)
-    won = sum(not isinstance(one, BaseException) for one in results)
-    assert race.least <= won <= race.most, results
 
 
 # In wallets
@@ -655,10 +627,10 @@ def test_a_race_in_wallets(make: Callable[[World], Coroutine[Any, Any, Any]], pa
             wallets, contestants, most = await make(w)
             w.client.pauses = pauses
             results = await asyncio.gather(
-                *(_late(delay, run) for delay, run in zip(delays, contestants, strict=False)), return_exceptions=True
+                *(late(delay, run) for delay, run in zip(delays, contestants, strict=False)), return_exceptions=True
             )
             w.client.pauses = []
-            _check(Race(contestants, most, _nothing), results)
+            check(Race(contestants, most, nothing), results)
             await asyncio.sleep(100)
             for one in wallets:
                 await one.resume()

@@ -209,12 +209,16 @@ def openid_provider(tmp_path: Path) -> Iterator[OpenIdProvider]:
 
 
 @pytest.fixture
-def guarded_mint(openid_provider: OpenIdProvider, tmp_path: Path) -> Iterator[MintProcess]:
-    """Our mint for a provider's users alone, with blind tokens; its invoices are paid after SLOW_PAYMENT_S."""
+def guarded_mint(openid_provider: OpenIdProvider, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MintProcess]:
+    """Our mint for a provider's users alone, with blind tokens; its invoices are paid after SLOW_PAYMENT_S.
+
+    A test's parameter, if it has one, is how many blind tokens are minted at once.
+    """
     settings: dict[str, int | str] = {
         "auth_openid_discovery": openid_provider.discovery,
         "auth_audience": "urn:specie:mint",
         "auth_blind_endpoints": "POST /v1/swap,POST /v1/mint/*,POST /v1/melt/*,POST /v1/checkstate,GET /v1/ws",
+        "auth_bat_max_mint": getattr(request, "param", 50),
     }
     with _specie_mint(tmp_path / "mint", SLOW_PAYMENT_S, **settings) as running:
         yield running

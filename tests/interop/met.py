@@ -56,11 +56,13 @@ MET: dict[int, dict[str, str]] = {
     },
     21: {
         CASHU_TS: "test_auth::test_cashu_ts_with_a_login_and_blind_tokens",
+        NUTSHELL_WALLET: "test_auth::test_nutshell_with_a_login_and_blind_tokens",
         NUTSHELL_MINT: "test_auth::test_our_wallet_at_a_guarded_mint_of_nutshell",
         PROVIDER: "test_auth::test_our_wallet_with_a_browser",
     },
     22: {
         CASHU_TS: "test_auth::test_cashu_ts_with_a_login_and_blind_tokens",
+        NUTSHELL_WALLET: "test_auth::test_nutshell_with_a_login_and_blind_tokens",
         NUTSHELL_MINT: "test_auth::test_our_wallet_at_a_guarded_mint_of_nutshell",
     },
     23: _with(_ALL, "test_wallets::test_melts_a_strangers_invoice"),

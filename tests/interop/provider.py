@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ import httpx2
 
 from tests.interop.peers import HERE, START_TIMEOUT_S, _end, clean_environment, free_port, peers_directory
 
-__all__ = ["OpenIdProvider", "User", "missing_provider", "run_provider"]
+__all__ = ["OpenIdProvider", "User", "missing_provider", "redirect_port", "run_provider"]
 
 _FORM = re.compile(r'<form[^>]*action="([^"]+)"[^>]*>(.*?)</form>', re.S)
 _INPUT = re.compile(r"<input[^>]*>")
@@ -44,14 +46,14 @@ class OpenIdProvider:
     def discovery(self) -> str:
         return f"http://127.0.0.1:{self.port}/.well-known/openid-configuration"
 
-    def start(self, algorithm: str = "ES256", key: str = "one") -> None:
-        """Start, or start again, with a key of an algorithm."""
+    def start(self, algorithm: str = "ES256", key: str = "one", *, pkce: bool = True, token_s: int = 120) -> None:
+        """Start, or start again, with a key of an algorithm; `pkce`: codes are asked for with it, or may be."""
         self.stop()
         command = ["node", str(HERE / "openid" / "provider.mjs"), str(peers_directory() / "openid"), str(self.port)]
         log_path = self.home / "provider.log"
         with log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, algorithm, key],
+                [*command, algorithm, key, "required" if pkce else "optional", str(token_s)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=clean_environment(self.home),
@@ -79,6 +81,14 @@ def run_provider(home: Path) -> Iterator[OpenIdProvider]:
         yield provider
     finally:
         provider.stop()
+
+
+@contextlib.contextmanager
+def redirect_port() -> Iterator[None]:
+    """Port 33388, where browsers come back to every wallet (NUT-21), for one login at a time among tests that run together."""
+    with (Path(tempfile.gettempdir()) / "specie-tests-33388.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class User:

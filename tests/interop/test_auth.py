@@ -1,7 +1,4 @@
-"""Authentication with a certified OpenID provider: our wallet and cashu-ts at our mint, ours at Nutshell's (NUT-21, NUT-22).
-
-Nutshell's mint is met by our wallet; its wallet is not met with authentication (README.md).
-"""
+"""Authentication with a certified OpenID provider: every wallet at our mint, ours at Nutshell's too (NUT-21, NUT-22)."""
 
 from __future__ import annotations
 
@@ -27,8 +24,8 @@ from specie.ecash.codes import ClearAuthFailedError, error_from_code
 from specie.keys import SealSource
 from specie.wallet import DeviceCode
 from specie.wallet.errors import LoginRequiredError
-from tests.interop.peers import Driver, MintProcess, PeerWallet, fresh_words, our_environment
-from tests.interop.provider import OpenIdProvider, User
+from tests.interop.peers import Driver, MintProcess, PeerError, PeerWallet, fresh_words, our_environment
+from tests.interop.provider import OpenIdProvider, User, redirect_port
 
 PLAY = SealSource(play_key=True)
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
@@ -50,8 +47,9 @@ async def _log_in(wallet: Wallet, mint: MintProcess, name: str = "alice") -> Non
         browser[0].start()
 
     try:
-        await wallet.auth.login(await wallet.auth.offer(mint.url), show, timeout_s=60)
-        await asyncio.to_thread(browser[0].join, 20)
+        with redirect_port():
+            await wallet.auth.login(await wallet.auth.offer(mint.url), show, timeout_s=60)
+            await asyncio.to_thread(browser[0].join, 20)
     finally:
         user.close()
     assert "logged in" in pages[0]
@@ -197,24 +195,79 @@ def test_cashu_ts_with_a_login_and_blind_tokens(
     user = User("frank")
     user.enter(opened["visit"])
     user.close()
-    peer = PeerWallet.__new__(PeerWallet)
-    peer.driver, peer.mint_url, peer.handle, peer.balance, peer._privkeys = cashu_ts, guarded_mint.url, opened["wallet"], 0, []
+    peer = _guarded(cashu_ts, guarded_mint, opened["wallet"])
     assert cashu_ts.call("login", peer.handle)["pool"] == 10
     assert peer.mint(100) == 100
     assert cashu_ts.call("pool", peer.handle)["pool"] < 10
     for _ in range(6):  # more requests than one pool holds
         peer.swap()
+    asyncio.run(_trade(peer, guarded_mint, tmp_path))
 
-    async def story() -> None:
-        async with _opened(tmp_path, "grace", guarded_mint) as grace:
-            await _log_in(grace, guarded_mint)
-            await grace.receive(await asyncio.to_thread(peer.send, 33))
-            assert await asyncio.to_thread(peer.receive, (await grace.send(12)).text) == 12
-            quote = await grace.mint_quote(7)
-            assert (await asyncio.to_thread(peer.melt, quote.request))["state"] == "PAID"
-            assert await grace.claim(await grace.wait(quote, timeout_s=30)) == 7
 
-    asyncio.run(story())
+def _guarded(driver: Driver, mint: MintProcess, handle: int) -> PeerWallet:
+    """The wallet that the driver opened with `open_auth`, without money."""
+    peer = PeerWallet.__new__(PeerWallet)
+    peer.driver, peer.mint_url, peer.handle, peer.balance, peer._privkeys = driver, mint.url, handle, 0, []
+    return peer
+
+
+async def _trade(peer: PeerWallet, mint: MintProcess, tmp_path: Path) -> None:
+    """Tokens of a peer's wallet and of ours change hands, and the peer pays our invoice."""
+    async with _opened(tmp_path, "grace", mint) as grace:
+        await _log_in(grace, mint)
+        await grace.receive(await asyncio.to_thread(peer.send, 33))
+        assert await asyncio.to_thread(peer.receive, (await grace.send(12)).text) == 12
+        quote = await grace.mint_quote(7)
+        assert (await asyncio.to_thread(peer.melt, quote.request))["state"] == "PAID"
+        assert await grace.claim(await grace.wait(quote, timeout_s=30)) == 7
+
+
+@pytest.mark.parametrize("flow", ["code", "device"])
+@pytest.mark.parametrize("guarded_mint", [12], indirect=True)
+def test_nutshell_with_a_login_and_blind_tokens(
+    nutshell: Driver, openid_provider: OpenIdProvider, guarded_mint: MintProcess, tmp_path: Path, flow: str
+) -> None:
+    """Without a token Nutshell is refused; by either flow it logs in, mints a pool, spends all of it, and mints another."""
+    openid_provider.start(pkce=flow == "device", token_s=60)  # Nutshell renews what ends within a minute, so each time
+    stranger = PeerWallet(nutshell, guarded_mint.url, fresh_words())
+    nutshell.call("unaware", stranger.handle)
+    with pytest.raises(PeerError) as refused:
+        stranger.mint_quote(8)
+    assert refused.value.code == 31001
+
+    about = {"mint": guarded_mint.url, "unit": "sat", "words": fresh_words(), "directory": str(tmp_path / "nutshell")}
+    user = User("judy")
+    with redirect_port():
+        opened = nutshell.call("open_auth", **about, device=flow == "device")
+        if flow == "device":
+            user.enter(opened["visit"])
+        else:
+            assert "Authentication Successful" in user.visit(opened["visit"])
+        first = nutshell.call("login", opened["wallet"])
+    user.close()
+    peer = _guarded(nutshell, guarded_mint, opened["wallet"])
+    assert first["pool"] == 12
+    assert peer.mint(100) == 100
+    peer.swap()
+    assert nutshell.call("pool", peer.handle)["pool"] == 12 - 3  # the quote, the coins, the swap
+    asyncio.run(_trade(peer, guarded_mint, tmp_path))
+
+    token = nutshell.call("take", peer.handle)
+    assert _ask_for_states(guarded_mint, token).json() == {"states": []}
+    assert _ask_for_states(guarded_mint, token).json()["code"] == 31002
+    for _ in range(nutshell.call("pool", peer.handle)["pool"]):
+        peer.swap()
+    with pytest.raises(PeerError, match="no blind auth tokens"):
+        peer.swap()
+    second = nutshell.call("top_up", peer.handle)
+    assert second["pool"] == 12
+    assert second["login"] != first["login"]
+    peer.swap()
+
+
+def _ask_for_states(mint: MintProcess, token: str) -> httpx2.Response:
+    with httpx2.Client(trust_env=False) as client:
+        return client.post(f"{mint.url}/v1/checkstate", content=b'{"Ys":[]}', headers={"blind-auth": token})
 
 
 def test_the_socket_of_a_guarded_mint(openid_provider: OpenIdProvider, guarded_mint: MintProcess, tmp_path: Path) -> None:

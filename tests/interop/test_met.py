@@ -35,7 +35,7 @@ def _meets(function: Any, peer: str) -> bool:
     mints = {value for name, value in cases if name in MINT_ARGUMENTS}
     return {
         CASHU_TS: "cashu-ts" in wallets or "cashu_ts" in arguments or '"cashu-ts"' in _source(function),
-        NUTSHELL_WALLET: "nutshell" in wallets,
+        NUTSHELL_WALLET: "nutshell" in wallets or "nutshell" in arguments,
         NUTSHELL_MINT: "nutshell" in mints or bool({"nutshell_mint", "nutshell_runs"} & arguments),
         UR_LIBRARY: "cashu_ts" in arguments and "ur_" in _source(function),
         PROVIDER: "openid_provider" in arguments,

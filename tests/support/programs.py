@@ -49,13 +49,16 @@ class RunningBank:
 
 @contextlib.contextmanager
 def running_bank(
-    home: Path, *arguments: str, environment: Mapping[str, str] | None = None, start_s: float = 60
+    home: Path, *arguments: str, environment: Mapping[str, str] | None = None, start_s: float = 60, port: str = "0"
 ) -> Iterator[RunningBank]:
-    """`specie up --json --port 0` and `arguments`, once it takes connections; killed on the way out if it still runs."""
+    """`specie up --json --port 0` and `arguments`, once it takes connections; killed on the way out if it still runs.
+
+    `port`: that of a bank which ran before, for one that is started again.
+    """
     log = Path(tempfile.mkstemp(dir=home, suffix=".log")[1])
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [*SPECIE, "up", "--json", "--port", "0", *arguments],
+            [*SPECIE, "up", "--json", "--port", port, *arguments],
             env=dict(environment or home_environment(home)),
             stdout=subprocess.PIPE,
             stderr=errors,

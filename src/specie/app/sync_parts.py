@@ -11,8 +11,9 @@ from specie.app.loop_thread import LoopThread
 from specie.ecash.payload import PaymentPayload
 from specie.ecash.requests import LockOption, PaymentMethod, PaymentRequest
 from specie.wallet.engine.allowance import Allowance
+from specie.wallet.engine.departure import Departure, Stuck
 from specie.wallet.engine.deposits import DepositClaim, Deposits
-from specie.wallet.engine.exits import Departure, Exits, Stuck, WatchReport
+from specie.wallet.engine.exits import Exits, WatchReport
 from specie.wallet.engine.kept_secrets import KeptSecrets
 from specie.wallet.engine.liabilities import MintLiabilities
 from specie.wallet.engine.mint_list import MintBackup, MintList
@@ -321,9 +322,17 @@ class SyncExits:
         """As `Exits.policy`."""
         return self._thread.run(self._inner.policy())
 
-    def check(self, *, force: bool = False) -> list[WatchReport]:
+    def check(self, *, force: bool = False, wait_s: float | None = None) -> list[WatchReport]:
         """As `Exits.check`."""
-        return self._thread.run(self._inner.check(force=force))
+        return self._thread.run(self._inner.check(force=force, wait_s=wait_s))
+
+    def is_due(self) -> bool:
+        """As `Exits.is_due`."""
+        return self._thread.run(self._inner.is_due())
+
+    def check_due(self, *, within_s: float = 20.0) -> list[WatchReport]:
+        """As `Exits.check_due`."""
+        return self._thread.run(self._inner.check_due(within_s=within_s))
 
     def note(self) -> None:
         """As `Exits.note`."""

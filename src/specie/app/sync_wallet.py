@@ -30,7 +30,7 @@ from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.keys import OpenedSeed, SealSource
-from specie.wallet import MintClient, WalletSettings
+from specie.wallet import MintClient, WalletSettings, WatchReport
 from specie.wallet.engine.auth import WalletAuth
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
@@ -114,6 +114,7 @@ class SyncWallet:
         mint: str | None = None,
         create: bool = True,
         resume: bool = True,
+        watch: bool = True,
         encrypt: bool | None = None,
         settings: WalletSettings | None = None,
         telemetry: Telemetry = NULL_TELEMETRY,
@@ -133,6 +134,7 @@ class SyncWallet:
                 mint=mint,
                 create=create,
                 resume=resume,
+                watch=watch,
                 encrypt=encrypt,
                 settings=settings,
                 telemetry=telemetry,
@@ -182,6 +184,11 @@ class SyncWallet:
     def vault(self) -> Vault:
         """As `Wallet.vault`."""
         return self._wallet.vault
+
+    @property
+    def watched(self) -> tuple[WatchReport, ...]:
+        """As `Wallet.watched`."""
+        return self._wallet.watched
 
     def words(self) -> str:
         """As `Wallet.words`."""

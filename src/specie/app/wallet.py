@@ -7,6 +7,7 @@
 
 A wallet is a directory: `wallet.seed` (the words' entropy, sealed) and `wallet.db` (coins, journal, history). The words
 restore what the mint knows of; locked coins and unswapped receipts live in `wallet.db` alone, so make backups as well.
+Logins at mints lie in the keyring if it seals the wallet, else sealed in `wallet.db`.
 Nothing here loads a server.
 """
 
@@ -25,6 +26,7 @@ from specie.app.wallet_files import (
     convert_database,
     database_key,
     open_seed,
+    seed_store,
     wallet_directory,
     wallet_names,
 )
@@ -34,12 +36,12 @@ from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
 from specie.kernel.hd import seed_from_words, words_from_entropy
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
-from specie.keys import MessageSigner, OpenedSeed, SealKind, SealSource, SealTooWeakError
+from specie.keys import MessageSigner, OpenedSeed, SealKind, SealSource, SealTooWeakError, SecretShelf
 from specie.keys.adapters.software import SoftwareSigner
 from specie.storage import Storage
 from specie.storage.adapters.sqlite import SqliteStorage
 from specie.storage.adapters.sqlite_file import is_encrypted
-from specie.wallet import MintClient, NostrRelays, Transports, WalletAuth, WalletSettings
+from specie.wallet import MintClient, NostrRelays, Transports, WalletAuth, WalletSettings, WatchReport
 from specie.wallet import Wallet as WalletEngine
 from specie.wallet.adapters.auth_store import SqlBlindTokenStore
 from specie.wallet.adapters.callback import LoopbackListener
@@ -48,6 +50,7 @@ from specie.wallet.adapters.openid import HttpOpenIdClient
 from specie.wallet.adapters.post import HttpPaymentPost
 from specie.wallet.adapters.store_sql import MIGRATIONS, SqlWalletStore
 from specie.wallet.engine.kept_secrets import KeptSecrets
+from specie.wallet.engine.moved_secrets import MovedSecrets
 from specie.wallet.play import announces_play_money
 
 __all__ = ["Opening", "Wallet", "play_only", "wallet_directory", "wallet_names"]
@@ -62,6 +65,7 @@ class Wallet(WalletEngine):
         sealed: how its seed is kept; holds no seed.
         encrypted: whether its database is encrypted at rest.
         vault: its backups: making, proving and merging them.
+        watched: what this opening's check of the mints has found; nothing where none was due.
     """
 
     directory: Path
@@ -69,7 +73,9 @@ class Wallet(WalletEngine):
     sealed: OpenedSeed
     encrypted: bool
     vault: Vault
+    watched: tuple[WatchReport, ...]
     _entropy_bytes: bytes
+    _moved: MovedSecrets | None
     _exit: contextlib.AsyncExitStack
 
     @classmethod
@@ -82,6 +88,7 @@ class Wallet(WalletEngine):
         mint: str | None = None,
         create: bool = True,
         resume: bool = True,
+        watch: bool = True,
         encrypt: bool | None = None,
         settings: WalletSettings | None = None,
         telemetry: Telemetry = NULL_TELEMETRY,
@@ -98,7 +105,9 @@ class Wallet(WalletEngine):
         how the seed is sealed; unless given, by a keyring that is known to be safe, and SealSourceError where there is none
         (a key file, for play money, has to be asked for: `SealSource(play_key=True)`; such a wallet takes no mint that does
         not announce play money, SealTooWeakError). `mint`: a mint to trust from the start. With `create` False a missing
-        wallet is SeedMissingError. With `resume` interrupted operations are taken up at once. `encrypt`: whether the
+        wallet is SeedMissingError. With `resume` interrupted operations are taken up at once. With `watch`, and a
+        watch policy that moves money or a mint that is being left, the mints are checked if it is time (`exits.check_due`: at
+        most 20 seconds, no error; `watched` has the reports). `encrypt`: whether the
         database is encrypted at rest, by a key derived from the words; None leaves it as it is. `private_payees`: payments
         of requests may go to addresses on this machine or a private network, and by plain http. MalformedError for wrong
         words; SeedExistsError for words of another wallet; errors of sealing.
@@ -119,7 +128,8 @@ class Wallet(WalletEngine):
                 transports = _transports(signer, private_payees)
                 admit = play_only if opened.kind is SealKind.PLAY_KEY else None
                 chosen = settings or WalletSettings()
-                wallet = cls._assembled(storage, signer, plugs, telemetry, chosen, clients, transports, admit)
+                keyring = seed_store(directory, plugs[1], config_home).secrets(opened, signer)
+                wallet = cls._assembled(storage, signer, plugs, telemetry, chosen, clients, transports, admit, keyring)
                 stack.push_async_callback(WalletEngine.close, wallet)
                 wallet.directory = directory
                 wallet.created = opened.created
@@ -128,10 +138,13 @@ class Wallet(WalletEngine):
                 wallet._entropy_bytes = opened.seed
                 wallet.vault = Vault(wallet, directory, opened.seed, plugs[1])
                 wallet._exit = stack
+                wallet.watched = ()
                 if mint is not None and mint_url_checked(mint) not in {view.url for view in await wallet.mints()}:
                     await wallet.add_mint(mint)
                 if resume and await wallet.unfinished():
                     await wallet.resume()
+                if watch:
+                    wallet.watched = tuple(await wallet.exits.check_due())
             except BaseException:
                 await stack.aclose()
                 raise
@@ -150,15 +163,18 @@ class Wallet(WalletEngine):
         clients: Callable[[str], MintClient] | None,
         transports: Transports,
         admit: Callable[[str, MintInfo], None] | None,
+        keyring: SecretShelf | None,
     ) -> Wallet:
         def over_http(url: str) -> MintClient:
             return HttpMintClient(url, limits=settings.limits, auth=auth)
 
         store = SqlWalletStore()
+        kept = KeptSecrets(storage, store, signer, plugs[0])
+        moved = None if keyring is None else MovedSecrets(keyring, kept)
         auth = WalletAuth(
             storage=storage,
             store=store,
-            tokens=KeptSecrets(storage, store, signer, plugs[0]),
+            tokens=moved or kept,
             pool=SqlBlindTokenStore(),
             openid=HttpOpenIdClient(),
             listener=LoopbackListener(),
@@ -168,7 +184,7 @@ class Wallet(WalletEngine):
             telemetry=telemetry,
             limits=settings.limits,
         )
-        return cls(
+        wallet = cls(
             storage=storage,
             store=store,
             signer=signer,
@@ -181,6 +197,8 @@ class Wallet(WalletEngine):
             admit=admit,
             auth=auth,
         )
+        wallet._moved = moved
+        return wallet
 
     def words(self) -> str:
         """The BIP 39 words that restore this wallet: show them to its owner and to nobody else."""

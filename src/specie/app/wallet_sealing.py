@@ -51,16 +51,24 @@ async def reseal_wallet(
 ) -> SealForm:
     """Seal a wallet's words in another way, at once or not at all; the way they are sealed now.
 
-    SealTooWeakError for a key file where any of its mints does not say that its money is play money; errors of sealing.
+    SealTooWeakError for a key file where any of its mints does not say that its money is play money; errors of sealing. No
+    other command of this wallet may run.
+
+    Logins come along. Those in the keyring step back into the wallet's database first, sealed by a key of the words, for
+    their entries are named after the seal; then the words are sealed anew. Under a keyring each moves there when it is first
+    used again, as after a crash in between. So no step loses a login, none lies in the open, and no entry is left over.
     """
     seeds = seed_store(wallet_directory(name, home=home), entropy or SystemEntropy(), config_home)
     if not old.given and seeds.form() is SealForm.KEYRING:
         old = SealSource(keyring=True)
-    if new.play_key or not new.given:
+    weak = new.play_key or not new.given
+    if weak or seeds.form() is SealForm.KEYRING:
         opening = Wallet.open(name, sealed=old, create=False, resume=False, home=home, config_home=config_home)
         async with opening as wallet:
-            for view in await wallet.mints():
+            for view in await wallet.mints() if weak else ():
                 play_only(view.url, view.info)
+            if wallet._moved is not None:
+                await wallet._moved.move_back()
     await asyncio.to_thread(seeds.reseal, old, new, all_play=new.play_key)
     form = seeds.form()
     assert form is not None

@@ -61,7 +61,7 @@ def blind_key(key: bytes, ephemeral_secret: bytes, slot: int) -> bytes:
     """
     r = blinding_scalar(shared_x(key, ephemeral_secret), slot)
     try:
-        return curve.tweak_add_public(key, r)
+        return curve.add((key, curve.public_key(r)))  # in constant time: r tells whose key it is
     except ValueError as error:
         raise MalformedError("blinding gives the identity") from error
 

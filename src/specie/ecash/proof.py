@@ -29,6 +29,10 @@ class ProofDleq(msgspec.Struct, frozen=True, gc=False):
     s: bytes
     r: bytes
 
+    def __repr__(self) -> str:
+        """Without the blinding factor, which tells the mint whose coin it is."""
+        return f"ProofDleq(e={self.e.hex()!r}, s={self.s.hex()!r}, r=...)"
+
 
 class Proof(msgspec.Struct, frozen=True, gc=False):
     """A coin (NUT-00). `secret` is hashed and signed as this very text; `witness` is JSON text (NUT-11, NUT-14)."""

@@ -86,6 +86,9 @@ class _DleqV4(msgspec.Struct):
     s: bytes
     r: bytes
 
+    def __repr__(self) -> str:
+        return f"_DleqV4(e={self.e.hex()!r}, s={self.s.hex()!r}, r=...)"
+
 
 class _ProofV4(msgspec.Struct):
     a: int
@@ -94,6 +97,9 @@ class _ProofV4(msgspec.Struct):
     d: _DleqV4 | None = None
     w: str | None = None
     pe: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"_ProofV4(a={self.a}, s=..., c={self.c.hex()!r})"
 
 
 class _KeysetV4(msgspec.Struct):

@@ -92,7 +92,9 @@ def is_scalar(data: bytes) -> bool:
 
 
 def scalar_from_bytes_wrapping(data: bytes) -> bytes:
-    """Big-endian `data` modulo n; MalformedError if that is 0."""
+    """Big-endian `data` modulo n; MalformedError if that is 0. What is a scalar already comes back without arithmetic."""
+    if is_scalar(data):
+        return data
     value = int.from_bytes(data, "big") % ORDER
     if not value:
         raise MalformedError("scalar is zero")

@@ -7,7 +7,7 @@ A `KeyRef` is a path below the signer's seed, given as text: `mint/sat/0/64` (ke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "KeysetRef",
     "MessageSigner",
     "ProofToVerify",
+    "SecretShelf",
     "SecretStore",
     "Signer",
     "ToBlindSign",
@@ -71,8 +72,8 @@ class DerivedSecret:
     """NUT-13: the secret's text and the blinding factor r (32 bytes) of one counter."""
 
     counter: int
-    secret: str
-    r: bytes
+    secret: str = field(repr=False)
+    r: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,4 +196,12 @@ class SecretStore(Protocol):
 
     async def delete(self, name: str) -> None:
         """Forget the secret of this name; nothing happens where there is none."""
+        ...
+
+
+class SecretShelf(SecretStore, Protocol):
+    """A `SecretStore` that knows the names of what it keeps."""
+
+    async def names(self) -> frozenset[str]:
+        """Names of all secrets; some may be of none, after a crash."""
         ...

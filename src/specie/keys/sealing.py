@@ -167,6 +167,8 @@ class OpenedSeed:
     kind: SealKind
     created: bool
     where: str
+    key_name: str = ""
+    """`SealedSeed.key_name`: the seed's own name for what is kept beside its key; new with each sealing."""
 
 
 def seal_choice(source: SealSource, *, all_play: bool) -> SealKind:

@@ -6,7 +6,7 @@ Not here: who is asked (`auth_ports`), and what becomes of a token (`engine.auth
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 from urllib.parse import urlencode, urlsplit
@@ -116,10 +116,10 @@ class BlindTokenState(StrEnum):
 class BlindToken:
     """One blind token of the pool. SECRET, though it is no money. `C` is None until it is signed."""
 
-    secret: str
+    secret: str = field(repr=False)
     mint: str
     keyset_id: str
-    r: bytes
+    r: bytes = field(repr=False)
     batch: str
     position: int
     C: bytes | None

@@ -230,3 +230,14 @@ class Balance:
     def total(self) -> int:
         """All of it that is still ours if nobody redeems what was sent: available, reserved, unswapped and sent."""
         return self.available + self.reserved + self.sent + self.unswapped
+
+    def plus(self, other: Balance) -> Balance:
+        """Both together, of this one's unit and mint."""
+        return Balance(
+            self.unit,
+            self.mint,
+            available=self.available + other.available,
+            reserved=self.reserved + other.reserved,
+            sent=self.sent + other.sent,
+            unswapped=self.unswapped + other.unswapped,
+        )

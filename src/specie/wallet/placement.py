@@ -12,19 +12,37 @@ from enum import StrEnum
 from specie.ecash.info import MintInfo
 from specie.wallet.holding import KnownKeyset
 
-__all__ = ["Advice", "HealthTally", "Leaving", "MintHealth", "Reason", "WatchPolicy", "advice", "next_probe_at"]
+__all__ = [
+    "LEAVING_COST_PPM",
+    "Advice",
+    "HealthTally",
+    "Leaving",
+    "MintHealth",
+    "Reason",
+    "WatchPolicy",
+    "advice",
+    "next_probe_at",
+]
 
+LEAVING_COST_PPM = 200_000
 _FIRST_PROBE_S = 60
 _LONGEST_PROBE_S = 6 * 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The owner wants to have nothing at `mint` any more; its money goes to `destinations` (none: wherever targets say)."""
+    """Nothing shall be at `mint` any more; its money goes to `destinations` (none: wherever targets say).
+
+    Attributes:
+        cost_ppm: the most that moving may cost, in millionths of what is moved.
+        again_at: before this time no check moves: another one is at it, or what is left is not worth it for now.
+    """
 
     mint: str
     destinations: tuple[str, ...]
     since: int
+    cost_ppm: int = LEAVING_COST_PPM
+    again_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +99,8 @@ class WatchPolicy:
         move: whether money is moved out by itself (as soon as the mint answers); else there is only advice.
         destinations: where to; none: wherever targets and limits say.
         cost_ppm: the most that moving may cost, in millionths of what is moved.
+        keep: mints that are never left by themselves.
+        every_s: checks that nobody asked for are made at most once in so many seconds.
     """
 
     failures: int = 10
@@ -89,6 +109,8 @@ class WatchPolicy:
     move: bool = False
     destinations: tuple[str, ...] = ()
     cost_ppm: int = 50_000
+    keep: tuple[str, ...] = ()
+    every_s: int = 3600
 
 
 class Reason(StrEnum):

@@ -45,7 +45,7 @@ class PlacementStore(Protocol):
         ...
 
     async def save_leaving(self, tx: Transaction, leaving: Leaving) -> None:
-        """Mark a mint as being left; again renews its destinations and keeps `since`."""
+        """Mark a mint as being left; again renews all but `since`."""
         ...
 
     async def drop_leaving(self, tx: Transaction, mint: str) -> bool:

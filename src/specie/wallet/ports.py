@@ -17,6 +17,7 @@ from specie.ecash.requests import NostrProfile
 from specie.storage.ports import Transaction
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import (
+    Balance,
     KnownKeyset,
     MintRecord,
     SentToken,
@@ -335,6 +336,10 @@ class WalletStore(RequestStore, PaidStore, PlacementStore, Protocol):
         """Coins, filtered; no `states` means all but SPENT."""
         ...
 
+    async def balances(self, tx: Transaction, *, mint: str | None = None, unit: str | None = None) -> list[Balance]:
+        """What is held, filtered, by mint and unit: a line for each that has any coin but SPENT ones."""
+        ...
+
     async def proofs_by_y(self, tx: Transaction, ys: Sequence[bytes]) -> list[StoredProof]:
         """Those of the coins that are ours, in any state."""
         ...
@@ -387,8 +392,8 @@ class WalletStore(RequestStore, PaidStore, PlacementStore, Protocol):
 
     # quotes, tokens, history
 
-    async def save_mint_quote(self, tx: Transaction, quote: WalletMintQuote) -> None:
-        """Insert, or renew amounts unless a later `updated_at` is stored."""
+    async def save_mint_quote(self, tx: Transaction, quote: WalletMintQuote, *, older: bool = False) -> None:
+        """Insert, or renew amounts unless a later `updated_at` is stored; with `older` even then."""
         ...
 
     async def mint_quotes(self, tx: Transaction) -> list[WalletMintQuote]:

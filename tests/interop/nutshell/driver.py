@@ -14,25 +14,33 @@ import os
 import re
 import sys
 import time
+import webbrowser
 from collections.abc import Callable
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 _answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)  # whatever the wallet prints goes to stderr
 
+import cashu  # noqa: E402
 from bolt11 import Bolt11, MilliSatoshi, TagChar, Tags, encode  # noqa: E402
-from cashu.core.base import PaymentRequest, Proof, TokenV3, TokenV3Token, TokenV4  # noqa: E402
+from cashu.core.base import AuthProof, PaymentRequest, Proof, TokenV3, TokenV3Token, TokenV4  # noqa: E402
 from cashu.core.helpers import sum_proofs  # noqa: E402
 from cashu.core.json_rpc.base import JSONRPCSubscriptionKinds  # noqa: E402
 from cashu.core.models import PostMeltQuoteResponse  # noqa: E402
 from cashu.core.nuts import nut18, nut26  # noqa: E402
 from cashu.core.secret import Tags as LockTags  # noqa: E402
+from cashu.wallet.auth.auth import WalletAuth  # noqa: E402
+from cashu.wallet.auth.openid_connect.openid_client import AuthorizationFlow  # noqa: E402
+from cashu.wallet.crud import get_proofs, invalidate_proof  # noqa: E402
 from cashu.wallet.helpers import deserialize_token_from_string  # noqa: E402
 from cashu.wallet.subscriptions import SubscriptionManager  # noqa: E402
 from cashu.wallet.wallet import Wallet  # noqa: E402
 
 _CODE = re.compile(r"\(Code: (\d+)\)")
+
+os.chdir(Path(cashu.__file__).parents[1])  # the page it shows after a login is looked for below the working directory
 
 
 class Peer:
@@ -60,6 +68,10 @@ class Peer:
             "name": wallet.mint_info.name,
             "balance": self.balance,
         }
+
+    async def unaware(self) -> None:
+        """From now on it does not know what the mint asks for, as a wallet that saw the mint before a change."""
+        self.wallet.mint_info = None
 
     async def mint_quote(self, amount: int, locked: bool = True) -> dict[str, Any]:
         del locked  # Nutshell signs every quote (NUT-20)
@@ -129,7 +141,7 @@ class Peer:
 
     async def swap(self) -> dict[str, Any]:
         before = self.balance
-        fresh, _ = await self.wallet.split(list(self.wallet.proofs), 0)
+        fresh, _ = await self.wallet.split([proof for proof in self.wallet.proofs if not proof.reserved], 0)
         return {"paid": before - sum_proofs(fresh), **self._kept(fresh)}
 
     async def send(
@@ -287,17 +299,83 @@ class Peer:
         return [str(state.state.value).upper() for state in (await self.wallet.check_proof_state(proofs)).states]
 
 
+class AuthPeer(Peer):
+    """A wallet at a mint that asks for a login (NUT-21) and for blind tokens (NUT-22), which Nutshell mints and spends.
+
+    The browser alone is not Nutshell's: what it would show is the test's to visit.
+    """
+
+    async def ask(self, device: bool) -> str:
+        """Starts a login, by its own redirect or by a device code: the address that the browser is sent to."""
+        asked = asyncio.get_running_loop().create_future()
+        webbrowser.open = asked.set_result
+        self.auth = await self._auth()
+        if device:
+            self.auth.auth_flow = AuthorizationFlow.DEVICE_CODE  # no command of Nutshell's chooses it yet
+        self.logging_in = asyncio.create_task(self.auth.init_auth_wallet(self.wallet.mint_info))
+        await asyncio.wait({asked, self.logging_in}, return_when=asyncio.FIRST_COMPLETED)
+        while not (self.logging_in.done() or device or self._listens()):
+            await asyncio.sleep(0.01)
+        if self.logging_in.done():
+            await self.logging_in
+        return str(await asked)
+
+    def _listens(self) -> bool:
+        """Whether its port for the redirect is open."""
+        return hasattr(self.auth.oidc_client, "server") and self.auth.oidc_client.server.started
+
+    async def _auth(self) -> WalletAuth:
+        return await WalletAuth.with_db(url=self.wallet.url, db=self.wallet.db.db_location)
+
+    async def login(self) -> dict[str, Any]:
+        await self.logging_in
+        self.wallet.auth_db, self.wallet.auth_keyset_id = self.auth.db, self.auth.keyset_id
+        self.wallet.mint_info = self.auth.mint_info
+        return await self.pool()
+
+    async def top_up(self) -> dict[str, Any]:
+        """What each command of Nutshell does first: take up the login and mint blind tokens if there are too few."""
+        self.auth = await self._auth()
+        await self.auth.init_auth_wallet(self.wallet.mint_info)
+        return await self.pool()
+
+    async def _tokens(self) -> list[Proof]:
+        return await get_proofs(db=self.auth.db, id=self.auth.keyset_id)
+
+    async def pool(self) -> dict[str, Any]:
+        tokens = await self._tokens()
+        if any(token.dleq is None for token in tokens):
+            raise ValueError("blind tokens without DLEQ")
+        return {"pool": len(tokens), "login": self.auth.oidc_client.access_token}
+
+    async def take(self) -> str:
+        """One blind token out of the pool, as a header has it."""
+        token = (await self._tokens())[0]
+        await invalidate_proof(proof=token, db=self.auth.db)
+        return AuthProof.from_proof(token).to_base64()
+
+
 _peers: list[Peer] = []
 
 
-async def _open(mint: str, unit: str, words: str, directory: str) -> dict[str, Any]:
+async def _wallet(mint: str, unit: str, words: str, directory: str) -> Wallet:
     wallet = await Wallet.with_db(mint, directory, unit=unit, skip_db_read=True)
     await wallet._init_private_key(words)
     await wallet.load_mint()
     await wallet.load_proofs(reload=True)
-    peer = Peer(wallet)
+    return wallet
+
+
+async def _open(mint: str, unit: str, words: str, directory: str) -> dict[str, Any]:
+    peer = Peer(await _wallet(mint, unit, words, directory))
     _peers.append(peer)
     return {"wallet": len(_peers) - 1, **await peer.info()}
+
+
+async def _open_auth(mint: str, unit: str, words: str, directory: str, device: bool) -> dict[str, Any]:
+    peer = AuthPeer(await _wallet(mint, unit, words, directory))
+    _peers.append(peer)
+    return {"wallet": len(_peers) - 1, "visit": await peer.ask(device)}
 
 
 async def _invoice(amount_msat: int | None, currency: str) -> dict[str, Any]:
@@ -329,6 +407,7 @@ async def _request_decode(text: str) -> dict[str, Any]:
 
 _calls = {
     "open": _open,
+    "open_auth": _open_auth,
     "invoice": _invoice,
     "pay_parts": _pay_parts,
     "request_encode": _request_encode,

@@ -1,7 +1,8 @@
 // A certified OpenID provider (npm oidc-provider) for the interop tests: one public client, development login pages.
 //
-//   node provider.mjs DIR PORT ALGORITHM KEY      DIR holds node_modules; ALGORITHM is ES256, RS256 or EdDSA
+//   node provider.mjs DIR PORT ALGORITHM KEY PKCE SECONDS
 //
+// DIR holds node_modules; ALGORITHM is ES256, RS256 or EdDSA; PKCE is required or optional; access tokens last SECONDS.
 // KEY names the signing key: the same name on the same run directory gives the same key, so that a restart with another
 // name is a rotation. Prints "ready" when it listens. Whoever logs in is who they say they are: it is nobody's provider.
 
@@ -10,7 +11,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-const [directory, port, algorithm, name] = process.argv.slice(2);
+const [directory, port, algorithm, name, pkce, seconds] = process.argv.slice(2);
 const { Provider } = await import(pathToFileURL(join(directory, 'node_modules/oidc-provider/lib/index.js')).href);
 
 const file = `${name}-${algorithm}.json`;
@@ -37,6 +38,7 @@ const provider = new Provider(issuer, {
   cookies: { keys: ['only for tests'] },
   jwks: { keys: [JSON.parse(readFileSync(file))] },
   findAccount: (_, sub) => ({ accountId: sub, claims: async () => ({ sub }) }),
+  pkce: { required: () => pkce === 'required' },
   issueRefreshToken: async (_, client) => client.grantTypeAllowed('refresh_token'),
   features: {
     devInteractions: { enabled: true },
@@ -48,7 +50,7 @@ const provider = new Provider(issuer, {
       getResourceServerInfo: () => ({
         scope: 'openid offline_access',
         audience,
-        accessTokenTTL: 120,
+        accessTokenTTL: Number(seconds),
         accessTokenFormat: 'jwt',
         jwt: { sign: { alg: algorithm } },
       }),

@@ -96,3 +96,15 @@ def test_keys_are_blinded_in_their_slots() -> None:
     assert blind_keys(keys, E, 4) == tuple(blind_key(key, E, 4 + place) for place, key in enumerate(keys))
     with pytest.raises(MalformedError):
         blind_keys(keys, E, 9)
+
+
+def test_blinding_takes_no_shortcut_with_the_scalar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """r tells whose key it is, so what is multiplied by it is multiplied in constant time, on both sides."""
+
+    def refuse(*_: bytes) -> bytes:
+        raise AssertionError("variable time")
+
+    for name in ("tweak_add_public", "tweak_add_public_uncompressed", "multiply_public", "multiply_public_uncompressed"):
+        monkeypatch.setattr(curve, name, refuse)
+    blinded = blind_key(public_key("bob"), E, 2)
+    assert unblinded_secret(blinded, secret_key("bob"), shared_x(public_key("e"), secret_key("bob")), 2) is not None

@@ -59,6 +59,7 @@ def test_the_reserve_of_an_option() -> None:
     "change",
     [
         {"fee_options": [{"fee_index": 1, "fee_reserve": 1, "estimated_blocks": 1}] * 2},
+        {"fee_options": [{"fee_index": 2**32, "fee_reserve": 1, "estimated_blocks": 1}]},
         {"fee_options": [{"fee_index": n, "fee_reserve": 1, "estimated_blocks": 1} for n in range(33)]},
         {"fee_options": [{"fee_index": 0, "fee_reserve": -1, "estimated_blocks": 1}]},
         {"selected_fee_index": 3},

@@ -134,7 +134,7 @@ def test_first_start_and_restart(store: SeedStore, passphrase_file: Path, kind: 
     again = store.open_or_create(source, all_play=True)
     assert len(first.seed) == 32
     assert (first.kind, first.created, again.created) == (kind, True, False)
-    assert again == OpenedSeed(first.seed, kind, False, first.where)
+    assert again == OpenedSeed(first.seed, kind, False, first.where, first.key_name)
     assert first.seed.hex() not in repr(first)
 
 

@@ -7,20 +7,22 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import specie
 from specie.app import sync_parts
 from specie.app.sync_wallet import SyncWallet
-from specie.app.wallet import Wallet, wallet_directory, wallet_names
-from specie.kernel import MalformedError
+from specie.app.wallet import Opening, Wallet, wallet_directory, wallet_names
+from specie.kernel import MalformedError, UnavailableError
 from specie.keys import SealSource
 from specie.keys.errors import PassphraseWrongError, SeedExistsError, SeedMissingError
 from specie.wallet import Wallet as Engine
 from specie.wallet.engine import wallet as engine
 from tests.support.direct_client import DirectClient
 from tests.support.house import House, house
+from tests.support.two_mints import OTHER_URL, network
 from tests.support.wallets import MINT_URL, SETTINGS
 
 KEY_FILE, PASSPHRASE = SealSource(play_key=True), SealSource(passphrase="correct horse")
@@ -93,8 +95,8 @@ async def test_sealed_by_a_passphrase(tmp_path: Path) -> None:
         assert wallet.words() == words
 
 
-LEFT_OUT = {"Requests.watch", "Requests.close"}
-"""A stream without end, and what closing the wallet does."""
+LEFT_OUT = {"Exits.guard", "Requests.watch", "Requests.close"}
+"""What never ends, and what closing the wallet does."""
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a" * 65, "a b", "é"])
@@ -166,3 +168,29 @@ def test_synchronous_wallet_end_to_end(tmp_path: Path) -> None:
     alice.close()
     assert (tmp_path / "copy.db").stat().st_size > 0
     assert alice.balance is not None
+
+
+async def test_opening_looks_after_the_mints(tmp_path: Path) -> None:
+    """With a policy that moves money an opening checks when it is due and has the reports; `watch=False` asks nobody."""
+    async with network() as w:
+
+        def opened(**options: Any) -> Opening:
+            options |= {"clients": w.clients.__getitem__, "clock": w.clock, "settings": SETTINGS}
+            return Wallet.open(tmp_path / "alice", sealed=PASSPHRASE, **options)
+
+        async with opened() as wallet:
+            for url in (MINT_URL, OTHER_URL):
+                await wallet.add_mint(url)
+            await w.fund(wallet, 500)
+            w.by_mint[MINT_URL].plant("before", "request_melt_quote", UnavailableError("no connection"))
+            assert (await wallet.exits.leave(MINT_URL)).transfers == []
+            assert wallet.watched == ()
+        w.clock.skip(3700)
+        async with opened(watch=False) as wallet:
+            assert wallet.watched == ()
+            assert (await wallet.balance(mint=MINT_URL)).available == 500
+        async with opened() as wallet:
+            assert [one.health.mint for one in wallet.watched if one.departure is not None] == [MINT_URL]
+            assert (await wallet.balance(mint=OTHER_URL)).available > 450
+        async with opened() as wallet:
+            assert wallet.watched == ()

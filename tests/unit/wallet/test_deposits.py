@@ -71,7 +71,7 @@ async def test_words_bring_deposits_back() -> None:
         new = await w.wallet(words=WORDS)
         await new.restore([MINT_URL])
         report = await new.check_pending()
-        assert report.minted == 147
+        assert report.minted == {"sat": 147}
         assert (await new.balance()).available == 147
         assert await new.deposits.key() not in keys
         late = await new.mint_quote(5)

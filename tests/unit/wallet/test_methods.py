@@ -155,11 +155,29 @@ async def test_an_old_answer_is_ignored() -> None:
         wallet = await m.wallet()
         quote = await wallet.mint_quote(method="bolt12")
         mint.deposit(quote.quote, 50)
+        now = m.clock.now()
+        old = mint.quotes[quote.quote] = msgspec.structs.replace(mint.quotes[quote.quote], updated_at=now)
         await wallet.wait(quote, timeout_s=5)
-        old = mint.quotes[quote.quote]
-        mint.quotes[quote.quote] = msgspec.structs.replace(old, amount_paid=7, updated_at=old.updated_at - 1)
+        mint.quotes[quote.quote] = msgspec.structs.replace(old, amount_paid=7, updated_at=now - 1)
         await wallet.wait(quote, timeout_s=0)
         assert (await wallet.mint_quotes())[0].amount_paid == 50
+
+
+@virtually
+@pytest.mark.parametrize("ahead", [1, 2**40])
+async def test_a_mint_that_told_a_wrong_time_is_believed_again(ahead: int) -> None:
+    """A time that lies far ahead, or some minutes back, proves no answer to be old: what is paid is claimed all the same."""
+    async with method_mints() as m:
+        (mint,) = m.mints
+        wallet = await m.wallet()
+        quote = await wallet.mint_quote(method="bolt12")
+        honest = mint.quotes[quote.quote]
+        mint.quotes[quote.quote] = msgspec.structs.replace(honest, updated_at=m.clock.now() + ahead)
+        await wallet.wait(quote, timeout_s=0)
+        mint.quotes[quote.quote] = msgspec.structs.replace(honest, amount_paid=50, updated_at=m.clock.now())
+        await m.clock.sleep(400)
+        assert await wallet.claim_all() == {"sat": 50}
+        await m.books_hold(wallet)
 
 
 @virtually

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from specie.ecash import MeltState
+from specie.ecash import MeltQuote, MeltState
 from specie.ecash import codes as refused
 from specie.kernel import PeerFaultError, RefusedError, UnavailableError, UncertainError
 from specie.lightning.adapters.play import Answer, Fault, PlayFaults
@@ -212,4 +212,45 @@ async def test_wait_sees_the_end() -> None:
         payment = await wallet.pay(await w.foreign_invoice(21_000), wait_s=300)
         assert payment.state == MeltState.PAID
         assert payment.preimage
+        await w.books_hold(wallet)
+
+
+@virtually
+@pytest.mark.parametrize("given", [0, 1, None])
+async def test_change_that_is_kept_back_is_fetched(given: int | None) -> None:
+    """A mint that tells of less change than the agreed reserve leaves over is asked by NUT-09 for the rest of it."""
+    async with world() as w:
+        wallet = await w.wallet()
+        await w.fund(wallet, 1000)
+
+        def lie(verb: str, answer: object) -> object:
+            if isinstance(answer, MeltQuote) and answer.change:
+                return msgspec.structs.replace(answer, change=None if given is None else answer.change[:given])
+            return answer
+
+        w.faults.change = lie
+        paid = await wallet.pay(await w.foreign_invoice(40_000))
+        assert (await wallet.balance()).available == 1000 - 40 - paid.fee
+        assert w.pages.pages == []
+        await w.books_hold(wallet)
+
+
+@virtually
+async def test_change_that_is_never_given_is_told() -> None:
+    """A mint that keeps more than the agreed reserve, and shows no signature for it, is told of; what it gave is kept."""
+    async with world() as w:
+        wallet = await w.wallet()
+        await w.fund(wallet, 1000)
+
+        def lie(verb: str, answer: object) -> object:
+            if isinstance(answer, MeltQuote) and answer.change:
+                return msgspec.structs.replace(answer, change=answer.change[:1])
+            return [] if verb == "restore" else answer
+
+        w.faults.change = lie
+        paid = await wallet.pay(await w.foreign_invoice(40_000), wait_s=1)
+        assert (await wallet.balance()).available == 1000 - 40 - paid.fee
+        assert [reason for reason, _ in w.pages.pages] == ["wallet: a mint kept more of a payment than it had agreed to"]
+        w.faults.change = None
+        await wallet.restore()
         await w.books_hold(wallet)

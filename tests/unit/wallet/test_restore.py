@@ -105,7 +105,7 @@ async def test_coins_of_a_running_payment_come_back_locked() -> None:
         assert (await new.balance()).reserved == restored.pending
         await old.resume(wait_s=2000)
         report = await new.check_pending()
-        assert report.released == restored.pending
+        assert report.released == {"sat": restored.pending}
         assert (await new.balance()).available == 100
 
 

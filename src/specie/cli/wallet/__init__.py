@@ -7,7 +7,7 @@ from typing import Any
 
 from cyclopts import App, Group
 
-from specie.cli.wallet import audits, auth, care, claim, deposits, income, money, paid, payment, placing, safety
+from specie.cli.wallet import audits, auth, care, claim, deposits, income, money, paid, payment, placing, safety, watching
 from specie.cli.wallet.frames import frames
 from specie.cli.wallet.mints import app as mints
 from specie.cli.wallet.offline import app as offline
@@ -47,7 +47,7 @@ for _row, (_group, _commands) in enumerate(_GROUPS):
         app.command(_command, name="list" if _command is care.names else None, group=_group, sort_key=20 * _row + _place)
 request.group = (_MONEY,)
 app.command(request)
-for _command in (placing.remove, placing.stay, placing.health):
+for _command in (placing.remove, placing.stay, watching.health, watching.policy, watching.watch):
     mints.command(_command)
 placing.targets.group = (_PLACES,)
 app.command(placing.targets)

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = App(name="mints", help="The mints this wallet trusts: list, add, health, remove, backup, restore.", help_epilogue="")
+app = App(
+    name="mints",
+    help="The mints this wallet trusts, how they do, and what is done about it.",
+    help_epilogue="",
+)
 app.command(backup)
 app.command(restore)
 

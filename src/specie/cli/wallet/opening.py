@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -193,10 +194,13 @@ async def opened(
 ) -> AsyncIterator[Wallet]:
     """The wallet, made if there is none yet (a notice says so); what a crash interrupted is taken up on the way.
 
+    Once the command is done, also if a mint was unavailable, mints are checked if that is due: money moves after the command,
+    never under it.
+
     `mint`: the one that a new wallet begins with; `play`: whether all its money will be play money, where that is known.
     """
     from specie.app.wallet import Wallet, wallet_names
-    from specie.kernel.errors import UnavailableError
+    from specie.kernel.errors import SpecieError, UnavailableError
     from specie.wallet import WalletSettings
 
     source = existing_source(choice, screen)
@@ -211,6 +215,7 @@ async def opened(
         encrypt=encrypt,
         settings=settings,
         private_payees=private_payees,
+        watch=False,
     ) as wallet:
         await _warn(wallet, screen, choice)
         if wallet.created and not quiet:
@@ -220,10 +225,25 @@ async def opened(
             )
         try:
             yield wallet
-        except UnavailableError:
-            if any(_is_here(view.url) for view in await wallet.mints()) or _is_here(default_mint()):
-                screen.say(_TIP)
+        except SpecieError as error:
+            if isinstance(error, UnavailableError):
+                if any(_is_here(view.url) for view in await wallet.mints()) or _is_here(default_mint()):
+                    screen.say(_TIP)
+                await _checked(wallet, screen)
             raise
+        await _checked(wallet, screen)
+
+
+async def _checked(wallet: Wallet, screen: Screen) -> None:
+    """Check the mints if that is due, and say what was moved."""
+    if await wallet.exits.is_due():
+        from specie.cli.wallet.moved import say_moved
+
+        sys.stdout.flush()  # the command is done: who reads its answer does not wait
+        with screen.progress("looking after the mints"):
+            found = await wallet.exits.check_due()
+        for one in found:
+            say_moved(screen, one)
 
 
 async def _warn(wallet: Wallet, screen: Screen, choice: WalletChoice) -> None:
@@ -306,7 +326,8 @@ async def look(wallet: Wallet, screen: Screen) -> None:
     with screen.progress("looking at invoices and tokens"):
         report = await wallet.check_pending()
     if report.minted:
-        screen.say(f"[green]✓[/green] claimed {format_amount(report.minted, 'sat')} of what was paid")
+        sums = ", ".join(format_amount(amount, unit) for unit, amount in sorted(report.minted.items()))
+        screen.say(f"[green]✓[/green] claimed {sums} of what was paid")
     if report.unreachable:
         screen.say(f"[yellow]![/yellow] not reachable now: {', '.join(report.unreachable)}")
 

@@ -14,6 +14,7 @@ from specie.cli.arguments import ScreenArgument
 from specie.cli.errors import UsageError
 from specie.cli.screen import Screen, shown, table
 from specie.cli.wallet.opening import UnitArgument, WalletChoice, opened, trusted
+from specie.cli.wallet.watching import guarded
 
 if TYPE_CHECKING:
     import httpx2
@@ -81,7 +82,8 @@ async def paywall(
     choice = wallet or WalletChoice()
     async with opened(choice, screen) as purse:
         await trusted(purse, mint, screen)
-        await _serve(screen, purse, choice, settings, target, prices, host, port)
+        async with guarded(purse, screen):
+            await _serve(screen, purse, choice, settings, target, prices, host, port)
     screen.say("[dim]stopped[/dim]")
 
 

@@ -8,54 +8,22 @@ from cyclopts import App, Parameter
 
 from specie.cli.arguments import ScreenArgument
 from specie.cli.errors import DeclinedError, UsageError
-from specie.cli.screen import Screen, shown, table
+from specie.cli.screen import Screen, table
+from specie.cli.wallet.moved import money, plain, stuck_facts, stuck_lines, transfer_facts, transfer_line
 from specie.cli.wallet.opening import UnitArgument, WalletChoice, opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from specie.wallet import Move, SentToken, Stuck, Transfer, WatchReport
+    from specie.wallet import Move, SentToken
 
-__all__ = ["health", "leave", "rebalance", "remove", "stay", "targets", "transfer"]
+__all__ = ["leave", "rebalance", "remove", "stay", "targets", "transfer"]
 
 Choice = WalletChoice | None
 """Which wallet; the default one if None."""
 _PPM = 1_000_000
 
 targets = App(name="targets", help="How money should lie over the mints: set, show, clear.", help_epilogue="")
-
-
-def _money(amount: int, unit: str) -> str:
-    from specie.kernel.money import format_amount
-
-    return format_amount(amount, unit)
-
-
-def _plain(text: str) -> str:
-    """Text that may come from a mint, bounded, and without meaning as markup."""
-    from rich.markup import escape
-
-    return escape(shown(text, 200))
-
-
-def _transfer_facts(one: Transfer) -> dict[str, object]:
-    return {
-        "id": one.transfer_id,
-        "source": one.source,
-        "destination": one.destination,
-        "amount": one.amount,
-        "fee": one.fee,
-        "unit": one.unit,
-        "state": str(one.state),
-        "error": one.error,
-    }
-
-
-def _transfer_line(one: Transfer) -> str:
-    word = {"DONE": "[green]✓[/green]"}.get(str(one.state), "[yellow]…[/yellow]")
-    why = f"  [dim]{_plain(one.error)}[/dim]" if one.error else ""
-    cost = f"cost {_money(one.fee, one.unit)}"
-    return f"{word} {_money(one.amount, one.unit)} from {_plain(one.source)} to {_plain(one.destination)}, {cost}{why}"
 
 
 async def transfer(
@@ -79,13 +47,11 @@ async def transfer(
             with screen.progress("asking both mints"):
                 told = await purse.transfers.quote(wanted, source=source, destination=to, unit=unit)
             facts = {"amount": told.amount, "fee": told.fee, "unit": told.unit, "dry_run": True}
-            screen.answer(
-                facts, f"{_money(told.amount, unit)} would arrive, at most {_money(told.fee, unit)} would be its cost"
-            )
+            screen.answer(facts, f"{money(told.amount, unit)} would arrive, at most {money(told.fee, unit)} would be its cost")
             return
         with screen.progress("moving money"):
             done = await purse.transfers.move(wanted, source=source, destination=to, unit=unit, max_fee=max_fee)
-    screen.answer(_transfer_facts(done), _transfer_line(done))
+    screen.answer(transfer_facts(done), transfer_line(done))
 
 
 @targets.command(name="set")
@@ -105,8 +71,8 @@ async def targets_set(
         target = await purse.targets.set(mint, unit=unit, share_ppm=ppm, maximum=maximum)
     facts = {"mint": target.mint, "unit": target.unit, "share_ppm": target.share_ppm, "maximum": target.maximum}
     parts = [f"{_percent(target.share_ppm)} of all {unit}"] if target.share_ppm is not None else []
-    parts += [f"at most {_money(target.maximum, unit)}"] if target.maximum is not None else []
-    screen.answer(facts, f"[green]✓[/green] {_plain(target.mint)}: {', '.join(parts)}")
+    parts += [f"at most {money(target.maximum, unit)}"] if target.maximum is not None else []
+    screen.answer(facts, f"[green]✓[/green] {plain(target.mint)}: {', '.join(parts)}")
 
 
 def _percent(ppm: int) -> str:
@@ -130,10 +96,10 @@ async def targets_show(*, unit: UnitArgument = "sat", wallet: Choice = None, scr
         rows.append(
             (
                 one.mint,
-                _money(one.held, unit),
+                money(one.held, unit),
                 f"{100 * one.held / whole:.1f} %" if whole else "",
                 "leaving" if one.leaving else ("" if share is None else _percent(share)),
-                "" if maximum is None else _money(maximum, unit),
+                "" if maximum is None else money(maximum, unit),
             )
         )
     columns = ("mint", ("holds", "right"), ("share", "right"), ("target", "right"), ("at most", "right"))
@@ -178,41 +144,18 @@ async def rebalance(
         "unit": done.unit,
         "dry_run": dry_run,
         "moves": [_move_facts(one) for one in done.moves],
-        "transfers": [_transfer_facts(one) for one in done.transfers],
+        "transfers": [transfer_facts(one) for one in done.transfers],
         "refused": [{**_move_facts(one), "reason": reason} for one, reason in done.refused],
     }
     if not done.moves:
         screen.answer(facts, "[dim]nothing to move[/dim]")
     elif dry_run:
-        rows = [(one.source, one.destination, _money(one.amount, unit), _money(one.max_fee, unit)) for one in done.moves]
+        rows = [(one.source, one.destination, money(one.amount, unit), money(one.max_fee, unit)) for one in done.moves]
         screen.answer(facts, table(("from", "to", ("amount", "right"), ("costs at most", "right")), rows))
     else:
-        lines = [_transfer_line(one) for one in done.transfers]
-        lines += [
-            f"[yellow]![/yellow] not moved to {_plain(one.destination)}: {_plain(reason)}" for one, reason in done.refused
-        ]
+        lines = [transfer_line(one) for one in done.transfers]
+        lines += [f"[yellow]![/yellow] not moved to {plain(one.destination)}: {plain(reason)}" for one, reason in done.refused]
         screen.answer(facts, *lines)
-
-
-def _stuck_facts(one: Stuck) -> dict[str, object]:
-    return {
-        "unit": one.unit,
-        "available": one.available,
-        "unswapped": one.unswapped,
-        "reserved": one.reserved,
-        "sent": one.sent,
-    }
-
-
-def _stuck_lines(stuck: tuple[Stuck, ...]) -> list[str]:
-    """What is at a mint, in words."""
-    words = {"available": "free", "unswapped": "not swapped yet", "reserved": "on its way", "sent": "in tokens"}
-    lines = []
-    for one in stuck:
-        sums = {name: getattr(one, name) for name in words}
-        parts = [f"{_money(amount, one.unit)} {words[name]}" for name, amount in sums.items() if amount]
-        lines.append("  " + ", ".join(parts))
-    return lines
 
 
 async def leave(
@@ -241,7 +184,7 @@ async def leave(
     facts = {
         "mint": left.mint,
         "empty": left.empty,
-        "transfers": [_transfer_facts(one) for one in left.transfers],
+        "transfers": [transfer_facts(one) for one in left.transfers],
         "dust": [
             {
                 "unit": one.unit,
@@ -251,17 +194,17 @@ async def leave(
             }
             for one in left.dust
         ],
-        "stuck": [_stuck_facts(one) for one in left.stuck],
+        "stuck": [stuck_facts(one) for one in left.stuck],
         "problems": left.problems,
     }
-    lines = [_transfer_line(one) for one in left.transfers]
-    lines += [f"[yellow]![/yellow] {_plain(problem)}" for problem in left.problems]
+    lines = [transfer_line(one) for one in left.transfers]
+    lines += [f"[yellow]![/yellow] {plain(problem)}" for problem in left.problems]
     for one in left.dust:
-        lines.append(f"{_money(one.amount, one.unit)} is left: {_plain(one.reason)}")
+        lines.append(f"{money(one.amount, one.unit)} is left: {plain(one.reason)}")
     if left.empty:
         lines.append(f"[green]✓[/green] nothing is left at {left.mint}; specie wallet mints remove {left.mint} forgets it")
     elif left.stuck:
-        lines += [f"still at {left.mint}:", *_stuck_lines(tuple(left.stuck))]
+        lines += [f"still at {left.mint}:", *stuck_lines(tuple(left.stuck))]
     screen.answer(facts, *lines)
     _tokens(screen, [one.token for one in left.dust if one.token is not None])
 
@@ -301,38 +244,6 @@ async def remove(
     facts = {"mint": url, "tokens": [{"unit": one.unit, "amount": one.amount, "token": one.text} for one in tokens]}
     lines = [f"[green]✓[/green] {url} is forgotten"]
     for one in tokens:
-        lines.append(f"{_money(one.amount, one.unit)} was there; here it is as a token, keep it:")
+        lines.append(f"{money(one.amount, one.unit)} was there; here it is as a token, keep it:")
     screen.answer(facts, *lines)
     _tokens(screen, tokens)
-
-
-async def health(
-    *,
-    probe: Annotated[bool, Parameter(negative="", show_default=False, help="Ask the mints that may be asked now.")] = False,
-    wallet: Choice = None,
-    screen: ScreenArgument,
-) -> None:
-    """What was seen of each mint, what speaks against it, and what is there; works while a mint is gone."""
-    async with opened(wallet or WalletChoice(), screen) as purse:
-        with screen.progress("looking at the mints"):
-            reports = await purse.exits.check() if probe else await purse.exits.health()
-    facts = [_health_facts(one) for one in reports]
-    lines: list[str] = []
-    for one in reports:
-        seen = one.health
-        well = f"{seen.failures} calls without an answer" if seen.failures else "answers"
-        lines.append(f"[bold]{_plain(seen.mint)}[/bold]  {well}")
-        lines += [f"  [yellow]![/yellow] {_plain(advice.detail)}" for advice in one.advice]
-        lines += _stuck_lines(one.stuck)
-    screen.answer({"mints": facts}, *(lines or ["[dim]no mints yet[/dim]"]))
-
-
-def _health_facts(one: WatchReport) -> dict[str, object]:
-    return {
-        "mint": one.health.mint,
-        "failures": one.health.failures,
-        "failing_since": one.health.failing_since,
-        "answered_at": one.health.answered_at,
-        "advice": [{"reason": str(advice.reason), "detail": advice.detail} for advice in one.advice],
-        "held": [_stuck_facts(stuck) for stuck in one.stuck],
-    }

@@ -13,6 +13,7 @@ from specie.cli.arguments import ScreenArgument
 from specie.cli.errors import DeclinedError, UsageError
 from specie.cli.screen import Screen, shown, table
 from specie.cli.wallet.opening import MintArgument, UnitArgument, WalletChoice, look, opened, trusted
+from specie.cli.wallet.watching import guarded
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -378,7 +379,8 @@ async def watch(
     async with opened(wallet or WalletChoice(), screen, create=False) as purse:
         arrivals = purse.requests.watch(follow=not once) if listen is None else _posted(purse, *_address(listen))
         screen.say("[dim]waiting for payments[/dim]")
-        async with contextlib.aclosing(arrivals) as stream:
+        beside = contextlib.nullcontext() if once else guarded(purse, screen)
+        async with beside, contextlib.aclosing(arrivals) as stream:
             async for arrival in stream:
                 facts = _arrival_facts(arrival)
                 seen.append(facts)

@@ -18,11 +18,19 @@ from specie.ecash.conditions.secret import (
     parse_secret,
     parse_well_known_secret,
 )
-from specie.ecash.conditions.verify import Pathway, is_preimage, open_pathways, verify_spend
+from specie.ecash.conditions.verify import (
+    Pathway,
+    SignatureChecks,
+    is_preimage,
+    open_pathways,
+    signatures_by_key,
+    verify_spend,
+)
 
 __all__ = [
     "Pathway",
     "SigFlag",
+    "SignatureChecks",
     "SpendingCondition",
     "WellKnownSecret",
     "Witness",
@@ -39,6 +47,7 @@ __all__ = [
     "sig_all_message",
     "sig_inputs_digest",
     "sig_inputs_message",
+    "signatures_by_key",
     "verify_spend",
     "witness_text",
 ]

@@ -39,6 +39,10 @@ class Witness(msgspec.Struct, frozen=True):
     signatures: tuple[str, ...] = ()
     preimage: str | None = None
 
+    def __repr__(self) -> str:
+        """Without the preimage, which is money until it is shown, and the signatures."""
+        return f"Witness({len(self.signatures)} signatures, preimage={'...' if self.preimage is not None else None})"
+
 
 class _WitnessWire(msgspec.Struct, omit_defaults=True):
     preimage: str | None = None

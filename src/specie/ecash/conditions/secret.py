@@ -48,6 +48,10 @@ class WellKnownSecret(msgspec.Struct, frozen=True):
     data: str
     tags: tuple[tuple[str, ...], ...] = ()
 
+    def __repr__(self) -> str:
+        """Without the nonce, with which it would be the secret."""
+        return f"WellKnownSecret(kind={self.kind!r}, nonce=..., data={self.data!r}, tags={self.tags!r})"
+
 
 class SpendingCondition(msgspec.Struct, frozen=True):
     """Who may spend a coin, and when. Keys are 33 bytes, distinct by x coordinate within a pathway.
@@ -164,7 +168,8 @@ def condition_of(secret: WellKnownSecret) -> SpendingCondition:
 
     a known tag twice; a key that is no curve point, or twice in one pathway by its x coordinate; `n_sigs` or
     `n_sigs_refund` that is not one whole number from 1 to the number of keys; an unknown sigflag; HTLC data that is
-    not 32 bytes of hex. A locktime that is not one whole number below 2^64 is no time, so the lock is permanent.
+    not 32 bytes of hex; a refund tag without a key, lest it open the coin to everyone. A locktime that is not one whole
+    number below 2^64 is no time, so the lock is permanent.
     """
     tags: dict[str, tuple[str, ...]] = {}
     for name, *values in secret.tags:
@@ -173,6 +178,8 @@ def condition_of(secret: WellKnownSecret) -> SpendingCondition:
         tags[name] = tuple(values)
     more = tags.get("pubkeys", ())
     keys = _keys((secret.data, *more) if secret.kind == "P2PK" else more)
+    if tags.get("refund") == ():
+        raise ConditionMalformedError("tag refund names no key")
     refund = _keys(tags.get("refund", ()))
     return SpendingCondition(
         kind=secret.kind,

@@ -20,7 +20,7 @@ from specie.kernel.encoding import hex_checked
 from specie.kernel.errors import MalformedError
 from specie.kernel.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["Pathway", "is_preimage", "open_pathways", "verify_spend"]
+__all__ = ["Pathway", "SignatureChecks", "is_preimage", "open_pathways", "signatures_by_key", "verify_spend"]
 
 _CHECKS_BASE = 256
 _CHECKS_PER_INPUT = 16
@@ -34,13 +34,15 @@ class Pathway(msgspec.Struct, frozen=True):
     needs_preimage: bool = False
 
 
-class _Budget:
+class SignatureChecks:
     """Signature checks left in one request."""
 
     def __init__(self, inputs: int) -> None:
+        """Those of a request with so many inputs."""
         self.left = _CHECKS_BASE + _CHECKS_PER_INPUT * inputs
 
     def verify(self, signature: bytes, digest: bytes, key: bytes) -> bool:
+        """Whether a signature is valid, as `curve.schnorr_verify`; ConditionUnmetError once too many were checked."""
         self.left -= 1
         if self.left < 0:
             raise ConditionUnmetError("too many signatures to check; use fewer inputs, or order signatures as their keys")
@@ -73,15 +75,15 @@ def verify_spend(
     locked = [(proof, condition) for proof, condition in zip(inputs, conditions, strict=True) if condition is not None]
     if not locked:
         return
-    budget = _Budget(len(inputs))
+    checks = SignatureChecks(len(inputs))
     if not any(condition.sigflag is SigFlag.SIG_ALL for _, condition in locked):
         for proof, condition in locked:
-            _check(condition, proof, sig_inputs_digest, now, budget, limits)
+            _check(condition, proof, sig_inputs_digest, now, checks, limits)
         return
     first_proof, first = locked[0]
     if len(locked) != len(inputs) or not all(condition.same_terms(first) for _, condition in locked):
         raise ConditionUnmetError("SIG_ALL asks for the same kind, data and tags in every input")
-    _check(first, first_proof, lambda _: sig_all_digest(inputs, outputs, quote_id), now, budget, limits)
+    _check(first, first_proof, lambda _: sig_all_digest(inputs, outputs, quote_id), now, checks, limits)
 
 
 def _check(
@@ -89,7 +91,7 @@ def _check(
     proof: Proof,
     digest_of: Callable[[Proof], bytes],
     now: int,
-    budget: _Budget,
+    checks: SignatureChecks,
     limits: Limits,
 ) -> None:
     pathways = open_pathways(condition, now)
@@ -97,11 +99,10 @@ def _check(
         return
     witness = parse_witness(proof.witness, limits=limits)
     digest = digest_of(proof)
-    signatures = _signatures(witness)
     for pathway in pathways:
         if pathway.needs_preimage and not is_preimage(witness.preimage, condition.hash):
             continue
-        if _signed_by(pathway, signatures, digest, budget):
+        if len(signatures_by_key(pathway, witness, digest, checks)) == pathway.n_sigs:
             return
     raise ConditionUnmetError
 
@@ -117,19 +118,22 @@ def _signatures(witness: Witness) -> list[bytes]:
     return list(found)
 
 
-def _signed_by(pathway: Pathway, signatures: Sequence[bytes], digest: bytes, budget: _Budget) -> bool:
-    """Whether enough distinct keys signed: keys count, not signatures, of which one key can make many."""
-    unused = list(signatures)
-    missing = pathway.n_sigs
+def signatures_by_key(pathway: Pathway, witness: Witness, digest: bytes, checks: SignatureChecks) -> dict[bytes, bytes]:
+    """Valid signatures of a witness by the key of the pathway that made them, in the pathway's order; no more than it asks for.
+
+    Keys count, not signatures, of which one key can make many. ConditionUnmetError where `checks` does not allow as many.
+    """
+    unused = _signatures(witness)
+    found: dict[bytes, bytes] = {}
     for key in pathway.keys:
-        if not missing:
+        if len(found) == pathway.n_sigs:
             break
         for signature in unused:
-            if budget.verify(signature, digest, key):
+            if checks.verify(signature, digest, key):
                 unused.remove(signature)
-                missing -= 1
+                found[key] = signature
                 break
-    return not missing
+    return found
 
 
 def is_preimage(preimage: str | None, digest: bytes | None) -> bool:

@@ -29,6 +29,9 @@ class _AuthProofWire(msgspec.Struct):
     secret: str
     C: str
 
+    def __repr__(self) -> str:
+        return f"_AuthProofWire(id={self.id!r}, secret=..., C={self.C!r})"
+
 
 class _MintWire(msgspec.Struct):
     outputs: list[OutputWire]

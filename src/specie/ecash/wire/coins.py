@@ -72,6 +72,10 @@ class InputWire(msgspec.Struct, gc=False, omit_defaults=True):
     C: str
     witness: str | dict[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        """Without the secret and the witness, which are money."""
+        return f"InputWire(amount={self.amount}, id={self.id!r}, secret=..., C={self.C!r})"
+
 
 class ProofDleqWire(msgspec.Struct, gc=False):
     """DLEQ of a proof."""
@@ -79,6 +83,10 @@ class ProofDleqWire(msgspec.Struct, gc=False):
     e: str
     s: str
     r: str
+
+    def __repr__(self) -> str:
+        """Without the blinding factor."""
+        return f"ProofDleqWire(e={self.e!r}, s={self.s!r}, r=...)"
 
 
 class ProofWire(msgspec.Struct, omit_defaults=True):
@@ -91,6 +99,10 @@ class ProofWire(msgspec.Struct, omit_defaults=True):
     witness: str | dict[str, Any] | None = None
     dleq: ProofDleqWire | None = None
     p2pk_e: str | None = None
+
+    def __repr__(self) -> str:
+        """Without the secret and the witness, which are money."""
+        return f"ProofWire(amount={self.amount}, id={self.id!r}, secret=..., C={self.C!r})"
 
 
 class OutputWire(msgspec.Struct, gc=False):

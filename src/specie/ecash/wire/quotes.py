@@ -55,6 +55,7 @@ _METHOD = re.compile(r"[a-z0-9_-]{1,64}")
 _OUTPOINT_CHARS = 100
 _SIGNATURE_CHARS = 128
 _MAX_FEE_OPTIONS = 32
+_MAX_FEE_INDEX = 2**32 - 1
 
 
 class _MintQuoteRequestWire(msgspec.Struct, omit_defaults=True):
@@ -417,6 +418,8 @@ def _fee_options(options: list[FeeOptionWire] | None) -> tuple[MeltFeeOption, ..
         )
         for place, one in enumerate(options)
     )
+    if any(one.fee_index > _MAX_FEE_INDEX for one in found):
+        raise MalformedError("fee_index is out of range")
     if len({one.fee_index for one in found}) != len(found):
         raise MalformedError("two fee_options have one fee_index")
     return found

@@ -12,7 +12,6 @@ What a crash leaves behind:
 | temporary file written       | that, and a `.tmp` of ciphertext     | that, and a `.tmp` of ciphertext              |
 | seed file in place           | done                                 | done, but the old key, which opens nothing    |
 
-The `keyring` package is imported only where a keyring is asked for: it costs more start-up time than all else here.
 Everything here blocks (a passphrase costs a quarter of a second and 64 MiB); call it on a thread where that matters.
 Not here: the decisions (`keys.sealing`), and what the seed is used for.
 """
@@ -25,7 +24,6 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import platformdirs
 
@@ -33,6 +31,8 @@ from specie.kernel import seal
 from specie.kernel.encoding import hex_checked
 from specie.kernel.entropy import Entropy
 from specie.kernel.errors import InvariantError, MalformedError, UnavailableError
+from specie.keys.adapters.keyring_secrets import KeyringSecrets
+from specie.keys.adapters.system_keyring import Keyring, safe_keyring
 from specie.keys.errors import (
     KeyringUnsafeError,
     PassphraseWrongError,
@@ -42,6 +42,7 @@ from specie.keys.errors import (
     SeedMalformedError,
     SeedMissingError,
 )
+from specie.keys.ports import Signer
 from specie.keys.sealing import (
     PASSPHRASE_VARIABLE,
     OpenedSeed,
@@ -51,7 +52,6 @@ from specie.keys.sealing import (
     SealSource,
     file_checked,
     key_place_checked,
-    keyring_is_safe,
     passphrase_from_bytes,
     seal_choice,
     seal_choice_for,
@@ -60,27 +60,11 @@ from specie.keys.sealing import (
     word_checked,
 )
 
-__all__ = ["Keyring", "SeedStore", "open_seed"]
+__all__ = ["SeedStore", "open_seed"]
 
 _SERVICE = "specie"
 _KEY_BYTES = 32
 _READ_BYTES = 8192
-
-
-class Keyring(Protocol):
-    """What is used of a backend of the `keyring` package."""
-
-    def get_password(self, service: str, username: str) -> str | None:
-        """The stored text, or None."""
-        ...
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        """Store a text."""
-        ...
-
-    def delete_password(self, service: str, username: str) -> None:
-        """Remove a text."""
-        ...
 
 
 class SeedStore:
@@ -125,8 +109,7 @@ class SeedStore:
     def keyring_works(self) -> bool:
         """Whether a keyring known to be safe answers now."""
         try:
-            with _keyring_errors():
-                self._keyring().get_password(_SERVICE, "probe")
+            self._keyring().get_password(_SERVICE, "probe")
         except (KeyringUnsafeError, UnavailableError):
             return False
         return True
@@ -136,7 +119,7 @@ class SeedStore:
         sealed = self._read_sealed()
         kind = seal_choice_for(sealed, source, all_play=all_play)
         seed, where = self._unseal(sealed, kind, source)
-        return OpenedSeed(seed, kind, False, where)
+        return OpenedSeed(seed, kind, False, where, sealed.key_name)
 
     def create(self, seed: bytes, source: SealSource, *, all_play: bool) -> OpenedSeed:
         """Seal `seed` (16 to 64 bytes) durably before this returns. SeedExistsError, and no change, if there is one."""
@@ -152,7 +135,7 @@ class SeedStore:
         except FileExistsError:
             # The new sealing key stays behind: to remove one on a file system's word alone could lose a seed.
             raise SeedExistsError(f"{self._path} exists; a seed is never overwritten") from None
-        return OpenedSeed(seed, kind, True, where)
+        return OpenedSeed(seed, kind, True, where, sealed.key_name)
 
     def open_or_create(self, source: SealSource, *, all_play: bool, size: int = 32) -> OpenedSeed:
         """Unseal, or on first use seal `size` FRESH random bytes. Of two processes that start at once one creates."""
@@ -174,7 +157,11 @@ class SeedStore:
         with self._temporary(sealed_seed_to_bytes(after)) as temporary:
             os.replace(temporary, self._path)
         self._forget_key(before)
-        return OpenedSeed(seed, kind, False, where)
+        return OpenedSeed(seed, kind, False, where, after.key_name)
+
+    def secrets(self, opened: OpenedSeed, signer: Signer) -> KeyringSecrets | None:
+        """Where secrets beside this seed belong if the keyring seals it; None if it is sealed in another way."""
+        return KeyringSecrets(opened.key_name, signer, self._keyring) if opened.kind is SealKind.KEYRING else None
 
     def _read_sealed(self) -> SealedSeed:
         try:
@@ -234,8 +221,7 @@ class SeedStore:
 
     def _store_key(self, sealed: SealedSeed, key: bytes) -> None:
         if sealed.form is SealForm.KEYRING:
-            with _keyring_errors():
-                self._keyring().set_password(_SERVICE, sealed.key_name, key.hex())
+            self._keyring().set_password(_SERVICE, sealed.key_name, key.hex())
             return
         key_place_checked(self._key_dir.resolve(), self._data_dir.resolve())
         with _disk_errors(self._key_dir):
@@ -247,8 +233,7 @@ class SeedStore:
     def _load_key(self, sealed: SealedSeed) -> tuple[bytes, str]:
         if sealed.form is SealForm.KEYRING:
             where = f"keyring entry {_SERVICE}/{sealed.key_name}"
-            with _keyring_errors():
-                text = self._keyring().get_password(_SERVICE, sealed.key_name)
+            text = self._keyring().get_password(_SERVICE, sealed.key_name)
         else:
             where = str(self._key_path(sealed))
             key_place_checked(self._key_dir.resolve(), self._data_dir.resolve())
@@ -280,22 +265,11 @@ class SeedStore:
                 os.unlink(self._key_path(sealed))
                 _sync_directory(self._key_dir)
         elif sealed.form is SealForm.KEYRING:
-            with contextlib.suppress(UnavailableError), _keyring_errors():
+            with contextlib.suppress(UnavailableError):
                 self._keyring().delete_password(_SERVICE, sealed.key_name)
 
     def _keyring(self) -> Keyring:
-        import keyring
-        from keyring.backends.chainer import ChainerBackend
-
-        backend = keyring.get_keyring() if self._backend is None else self._backend
-        candidates: list[Keyring] = list(backend.backends) if isinstance(backend, ChainerBackend) else [backend]
-        for candidate in candidates:
-            if keyring_is_safe(type(candidate).__module__):
-                return candidate
-        found = ", ".join(type(candidate).__module__ for candidate in candidates) or "none"
-        raise KeyringUnsafeError(
-            f"the operating system offers no keyring known to be safe (found: {found}); use a passphrase file instead"
-        )
+        return safe_keyring(self._backend)
 
     @contextlib.contextmanager
     def _temporary(self, data: bytes) -> Iterator[Path]:
@@ -325,16 +299,6 @@ def open_seed(
     """`SeedStore.open_or_create` in one call: what a bank does at each start."""
     store = SeedStore(data_dir, entropy=entropy, use=use, name=name, config_home=config_home)
     return store.open_or_create(source, all_play=all_play)
-
-
-@contextlib.contextmanager
-def _keyring_errors() -> Iterator[None]:
-    from keyring.errors import KeyringError
-
-    try:
-        yield
-    except KeyringError as error:
-        raise UnavailableError(f"the keyring did not answer ({type(error).__name__})", retry_after_s=5.0) from error
 
 
 @contextlib.contextmanager

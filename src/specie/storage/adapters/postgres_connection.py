@@ -34,6 +34,7 @@ class PostgresServer:
         """
         milliseconds = str(int(self.timeout_s * 1000))
         failure: SpecieError
+        connection: Connection = None
         try:
             connection = await asyncpg.connect(
                 self.dsn,
@@ -51,6 +52,7 @@ class PostgresServer:
             )
             if await connection.fetchval("SHOW synchronous_commit") == "off":
                 await connection.execute("SET synchronous_commit = on")  # what is acknowledged must be durable
+            opened, connection = connection, None
         except (ValueError, asyncpg.InterfaceError):
             failure = RefusedError("the PostgreSQL DSN does not parse or asks for what cannot be")
         except Exception as error:
@@ -58,7 +60,10 @@ class PostgresServer:
             if isinstance(failure, InvariantError):
                 failure = UnavailableError(f"cannot connect to PostgreSQL ({type(error).__name__})")
         else:
-            return connection
+            return opened
+        finally:
+            if connection is not None:  # it failed, or its caller was cancelled, after the connection stood
+                connection.terminate()
         raise failure
 
 

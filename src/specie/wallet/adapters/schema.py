@@ -353,13 +353,19 @@ CREATE TABLE wallet_policy (
 );
 """
 
+_WATCH = """
+ALTER TABLE wallet_leaving ADD COLUMN cost_ppm BIGINT NOT NULL DEFAULT 200000;
+ALTER TABLE wallet_leaving ADD COLUMN again_at BIGINT NOT NULL DEFAULT 0;
+"""
+"""What a departure may cost, and when it is tried again by itself."""
+
 
 def _migration(version: int, tables: str) -> Migration:
     strict = tables.replace("BIGINT", "INTEGER").replace("\n);", "\n) STRICT;")
     return Migration("wallet", version, strict, tables.replace("BLOB", "BYTEA"))
 
 
-_STEPS = (_TABLES, _REQUESTS, _LIABILITIES, _KEYS_AND_TOLLS, _SECRETS, _BLIND_TOKENS, _METHODS, _PLACEMENT)
+_STEPS = (_TABLES, _REQUESTS, _LIABILITIES, _KEYS_AND_TOLLS, _SECRETS, _BLIND_TOKENS, _METHODS, _PLACEMENT, _WATCH)
 
 MIGRATIONS = tuple(_migration(number, tables) for number, tables in enumerate(_STEPS, 1))
 """Steps of the wallet's schema, for `Storage.migrate`."""

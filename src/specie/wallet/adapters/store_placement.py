@@ -91,13 +91,16 @@ class SqlPlacementStore:
         return None if row is None else as_int(row[0])
 
     async def save_leaving(self, tx: Transaction, leaving: Leaving) -> None:
-        """Mark a mint as being left; again renews its destinations."""
+        """Mark a mint as being left; again renews all but `since`."""
         await tx.execute(
-            f"INSERT INTO wallet_leaving (mint, destinations, since) {places(3)} "
-            "ON CONFLICT (mint) DO UPDATE SET destinations = excluded.destinations",
+            f"INSERT INTO wallet_leaving (mint, destinations, since, cost_ppm, again_at) {places(5)} "
+            "ON CONFLICT (mint) DO UPDATE SET destinations = excluded.destinations, cost_ppm = excluded.cost_ppm, "
+            "again_at = excluded.again_at",
             leaving.mint,
             json.dumps(list(leaving.destinations)),
             leaving.since,
+            leaving.cost_ppm,
+            leaving.again_at,
         )
 
     async def drop_leaving(self, tx: Transaction, mint: str) -> bool:
@@ -106,8 +109,11 @@ class SqlPlacementStore:
 
     async def leaving(self, tx: Transaction) -> list[Leaving]:
         """Mints being left, by URL."""
-        rows = await tx.fetch("SELECT mint, destinations, since FROM wallet_leaving ORDER BY mint")
-        return [Leaving(as_text(mint), tuple(json.loads(as_text(to))), as_int(since)) for mint, to, since in rows]
+        rows = await tx.fetch("SELECT mint, destinations, since, cost_ppm, again_at FROM wallet_leaving ORDER BY mint")
+        return [
+            Leaving(as_text(mint), tuple(json.loads(as_text(to))), as_int(since), as_int(cost), as_int(again))
+            for mint, to, since, cost, again in rows
+        ]
 
     async def save_health(self, tx: Transaction, health: MintHealth) -> None:
         """Insert or replace what was seen of a mint."""

@@ -32,8 +32,8 @@ _HISTORY = "id, at, kind, wallet_history.mint, unit, amount, fee, memo, referenc
 class SqlRecordStore:
     """Quotes, payments, tokens and history; `SqlWalletStore` adds the rest."""
 
-    async def save_mint_quote(self, tx: Transaction, quote: WalletMintQuote) -> None:
-        """Insert, or renew amounts unless a later `updated_at` is stored."""
+    async def save_mint_quote(self, tx: Transaction, quote: WalletMintQuote, *, older: bool = False) -> None:
+        """Insert, or renew amounts unless a later `updated_at` is stored; with `older` even then."""
         row = await tx.fetch_one(
             "SELECT updated_at FROM wallet_mint_quote WHERE mint = $1 AND quote = $2", quote.mint, quote.quote
         )
@@ -53,7 +53,7 @@ class SqlRecordStore:
                 quote.key_index,
                 quote.created_at,
             )
-        elif as_int(row[0]) <= quote.updated_at:
+        elif older or as_int(row[0]) <= quote.updated_at:
             await tx.execute(
                 "UPDATE wallet_mint_quote SET amount_paid = $3, amount_issued = $4, updated_at = $5 "
                 "WHERE mint = $1 AND quote = $2",

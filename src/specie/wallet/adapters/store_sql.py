@@ -28,7 +28,7 @@ from specie.wallet.adapters.store_placement import SqlPlacementStore
 from specie.wallet.adapters.store_records import SqlRecordStore
 from specie.wallet.adapters.store_requests import SqlRequestStore
 from specie.wallet.adapters.store_tables import SqlTableStore
-from specie.wallet.holding import KnownKeyset, MintRecord, StoredProof
+from specie.wallet.holding import Balance, KnownKeyset, MintRecord, StoredProof
 from specie.wallet.operation import Claimed, Kind, Operation, Output, Purpose, Role
 from specie.wallet.states import COIN, OPERATION, CoinState, OperationState
 
@@ -228,6 +228,24 @@ class SqlWalletStore(SqlRecordStore, SqlRequestStore, SqlLiabilityRecords, SqlPa
             unit,
         )
         return sorted((proof_from_row(row) for row in rows), key=lambda stored: stored.y)
+
+    async def balances(self, tx: Transaction, *, mint: str | None = None, unit: str | None = None) -> list[Balance]:
+        """What is held, by mint and unit. Coins of one amount are counted, not summed: that is exact beyond what SQL adds."""
+        rows = await tx.fetch(
+            "SELECT mint, unit, kind, amount, COUNT(*) FROM ("
+            "SELECT mint, unit, amount, CASE WHEN state = 'UNSPENT' AND unswapped = 1 THEN 'unswapped' "
+            "WHEN state = 'UNSPENT' THEN 'available' WHEN state = 'PENDING' AND token IS NOT NULL THEN 'sent' "
+            "ELSE 'reserved' END AS kind FROM wallet_proof WHERE state <> 'SPENT' "
+            "AND (CAST($1 AS TEXT) IS NULL OR mint = $1) AND (CAST($2 AS TEXT) IS NULL OR unit = $2)) AS held "
+            "GROUP BY mint, unit, kind, amount",
+            mint,
+            unit,
+        )
+        sums: dict[tuple[str, str], dict[str, int]] = {}
+        for where, of, kind, amount, count in rows:
+            held = sums.setdefault((as_text(where), as_text(of)), {})
+            held[as_text(kind)] = held.get(as_text(kind), 0) + as_int(amount) * as_int(count)
+        return [Balance(of, where, **held) for (where, of), held in sorted(sums.items())]
 
     async def proofs_by_y(self, tx: Transaction, ys: Sequence[bytes]) -> list[StoredProof]:
         """Those of the coins that are ours, in any state."""

@@ -25,7 +25,7 @@ from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError, S
 from specie.kernel.money import unit_checked
 from specie.storage.ports import Transaction
 from specie.wallet.engine.context import Context
-from specie.wallet.engine.issue import claim
+from specie.wallet.engine.issue import claim, save_seen
 from specie.wallet.engine.mints import fresh_keysets
 from specie.wallet.errors import UnsupportedError
 from specie.wallet.holding import WalletMintQuote
@@ -101,12 +101,15 @@ class Deposits:
         except (ValueError, MalformedError):
             raise PeerFaultError("the mint announces no key of its own", peer=mint) from None
         known = await ctx.storage.read(lambda tx: ctx.store.key_index(tx, _PURPOSE))
+        units = {one.keyset.unit for one in await ctx.keysets(mint)}
         found: dict[str, WalletMintQuote] = {}
         start, end = 0, known + gap
         while start < end:
             indices = range(start, min(start + most, end))
             keys = {await ctx.signer.public_key(f"{_PURPOSE}/{index}"): index for index in indices}
             for quote, index in await self._ask(mint, mint_pubkey, keys):
+                if quote.unit not in units:  # stored so it could never be claimed
+                    raise PeerFaultError("the mint told of a quote in a unit that it has no keys for", peer=mint)
                 end = max(end, index + 1 + gap)
                 found[quote.quote] = self._as_stored(mint, quote, index)
             start = indices.stop
@@ -183,7 +186,7 @@ class Deposits:
                 await ctx.store.save_key(tx, _PURPOSE, last, public)
             stored: list[WalletMintQuote] = []
             for quote in quotes:
-                await ctx.store.save_mint_quote(tx, quote)
+                await save_seen(ctx, tx, quote)
                 kept = await ctx.store.mint_quote(tx, mint, quote.quote)
                 stored += [] if kept is None else [kept]
             return stored

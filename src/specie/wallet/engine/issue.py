@@ -51,12 +51,15 @@ __all__ = [
     "note_mint_quote",
     "quote_signature",
     "request_mint_quote",
+    "save_seen",
     "wait_for_payment",
 ]
 
 _BUILDS = 3
 _MOST_CLAIMS = 16
 """Requests of one claim; what is left is claimed the next time."""
+_OVERTAKEN_S = 300
+"""Longer than any answer is on its way."""
 _ALWAYS_LOCKED = ("bolt12", "onchain")
 """Methods whose quotes must be locked to a key (NUT-25, NUT-30)."""
 
@@ -159,7 +162,7 @@ async def note_mint_quote(ctx: Context, quote: WalletMintQuote, seen: MintQuote)
 
     async def body(tx: Transaction) -> tuple[WalletMintQuote | None, WalletMintQuote | None]:
         before = await ctx.store.mint_quote(tx, quote.mint, quote.quote)
-        await ctx.store.save_mint_quote(tx, updated)
+        await save_seen(ctx, tx, updated)
         return before, await ctx.store.mint_quote(tx, quote.mint, quote.quote)
 
     before, stored = await ctx.storage.transact(body)
@@ -168,6 +171,17 @@ async def note_mint_quote(ctx: Context, quote: WalletMintQuote, seen: MintQuote)
     if before is not None and stored.amount_paid < before.amount_paid:
         ctx.telemetry.event("wallet_deposit_withdrawn", mint=quote.mint, amount=before.amount_paid - stored.amount_paid)
     return stored
+
+
+async def save_seen(ctx: Context, tx: Transaction, quote: WalletMintQuote) -> None:
+    """Store a quote as a mint answered it just now, unless a later answer may have overtaken this one (NUT-04).
+
+    A time that is far from now proves no such thing: a mint that once told a wrong one would be believed never again, and
+    what was paid could not be claimed.
+    """
+    before = await ctx.store.mint_quote(tx, quote.mint, quote.quote)
+    far = before is not None and abs(ctx.clock.now() - before.updated_at) > _OVERTAKEN_S
+    await ctx.store.save_mint_quote(tx, quote, older=far)
 
 
 async def wait_for_payment(ctx: Context, quote: WalletMintQuote, *, timeout_s: float | None) -> WalletMintQuote:

@@ -1,6 +1,7 @@
-"""Small secrets kept for the wallet: tokens that grant access at a mint, and their like. Never plaintext on disk.
+"""Small secrets kept in the wallet's database: tokens that grant access, and their like. Never plaintext on disk.
 
 Each is sealed by the signer's own wrapping key, so it is as safe as the words are, and goes into backups with the tables.
+Logins are here unless the keyring seals the words: see `MovedSecrets`.
 """
 
 from __future__ import annotations

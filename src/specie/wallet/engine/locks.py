@@ -6,14 +6,19 @@ Keys are our own `p2pk/{n}` behind the signer (`own_keys`). Whether a lock is op
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from specie.ecash.codes import ConditionUnmetError
+import msgspec
+
+from specie.ecash.codes import ConditionMalformedError, ConditionUnmetError
 from specie.ecash.conditions import (
+    Pathway,
     SigFlag,
+    SignatureChecks,
     SpendingCondition,
-    add_signatures,
+    Witness,
     htlc_secret,
     is_preimage,
     lock_key_checked,
@@ -22,7 +27,9 @@ from specie.ecash.conditions import (
     parse_witness,
     sig_all_digest,
     sig_inputs_digest,
+    signatures_by_key,
     verify_spend,
+    witness_text,
 )
 from specie.ecash.conditions import open_pathways as pathways_of
 from specie.ecash.p2bk import blind_keys, first_slots
@@ -30,26 +37,37 @@ from specie.ecash.proof import BlindedMessage, Proof
 from specie.ecash.requests import LockOption, locked_secret
 from specie.kernel import curve
 from specie.kernel.encoding import hex_checked
-from specie.kernel.errors import MalformedError, RefusedError
+from specie.kernel.errors import MalformedError
 from specie.storage.ports import Transaction
 from specie.wallet.engine.context import Context
-from specie.wallet.engine.own_keys import OwnKeys
+from specie.wallet.engine.own_keys import PURPOSE, OwnKeys, own_keys
 from specie.wallet.errors import TokenLockedError, UnsupportedError
 from specie.wallet.lock import HTLC, P2PK
 
-__all__ = ["LockedSecret", "check_lock_supported", "fresh_key", "is_locked", "lock_secrets", "unlocked"]
+__all__ = [
+    "LockedSecret",
+    "check_lock_supported",
+    "fresh_key",
+    "is_locked",
+    "lock_secrets",
+    "swappable",
+    "unlocked",
+    "with_one_ephemeral",
+    "witness_along",
+]
+
+T = TypeVar("T")
 
 _NONCE_BYTES = 32
-_PURPOSE = "p2pk"
 
 
 async def fresh_key(ctx: Context) -> str:
     """A public key (hex, 33 bytes) that nobody has seen, for others to lock coins to; its index is committed first."""
-    index = await ctx.storage.transact(lambda tx: ctx.store.take_key_index(tx, _PURPOSE))
-    public = await ctx.signer.public_key(f"{_PURPOSE}/{index}")
+    index = await ctx.storage.transact(lambda tx: ctx.store.take_key_index(tx, PURPOSE))
+    public = await ctx.signer.public_key(f"{PURPOSE}/{index}")
 
     async def body(tx: Transaction) -> None:
-        await ctx.store.save_key(tx, _PURPOSE, index, public)
+        await ctx.store.save_key(tx, PURPOSE, index, public)
 
     await ctx.storage.transact(body)
     return public.hex()
@@ -132,56 +150,116 @@ def _secret(lock: P2PK | HTLC | LockOption, nonce: bytes) -> str:
     )
 
 
+def witness_along(proof: Proof) -> Witness:
+    """What came along with a coin to open it; nothing where it makes no sense, for then it is not what opens it."""
+    try:
+        return parse_witness(proof.witness)
+    except ConditionMalformedError:
+        return Witness()
+
+
 def is_locked(proof: Proof) -> bool:
     """Whether a coin carries a lock. ConditionMalformedError for a coin that nobody can spend."""
     return parse_secret(proof.secret) is not None
 
 
+def swappable(items: Sequence[T], proof_of: Callable[[T], Proof], limit: int) -> list[list[T]]:
+    """Coins by what one request can spend: each SIG_ALL lock by itself, all others at once, each up to `limit` (NUT-11).
+
+    ConditionMalformedError for a coin that nobody can spend.
+    """
+    plain: list[T] = []
+    together: dict[tuple[object, ...], list[T]] = {}
+    for one in items:
+        condition = parse_secret(proof_of(one).secret)
+        if condition is not None and condition.sigflag is SigFlag.SIG_ALL:
+            secret = condition.secret
+            together.setdefault((secret.kind, secret.data, secret.tags), []).append(one)
+        else:
+            plain.append(one)
+    return [group[at : at + limit] for group in (plain, *together.values()) for at in range(0, len(group), limit)]
+
+
+def with_one_ephemeral(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
+    """The coins, those of one lock that are signed together (SIG_ALL) all with the first ephemeral key that one of them has.
+
+    Their keys are blinded alike, so one that was left off, or is another, is no reason not to open any of them later, in
+    whatever order and company. ConditionMalformedError for a coin that nobody can spend.
+    """
+    alike: dict[str, bytes] = {}
+    for group in swappable(proofs, lambda proof: proof, len(proofs)):
+        condition = parse_secret(group[0].secret)
+        if condition is not None and condition.sigflag is SigFlag.SIG_ALL:
+            ephemeral = next((proof.p2pk_e for proof in group if proof.p2pk_e is not None), None)
+            alike |= {} if ephemeral is None else {proof.secret: ephemeral for proof in group}
+    return tuple(msgspec.structs.replace(p, p2pk_e=alike.get(p.secret, p.p2pk_e)) for p in proofs)
+
+
 async def unlocked(
     ctx: Context, proofs: Sequence[Proof], outputs: Sequence[BlindedMessage], preimage: str | None
 ) -> tuple[Proof, ...]:
-    """The coins with the witnesses that open them for a swap to `outputs`; ordinary coins as they are.
+    """The coins with the witnesses that open them for a swap to `outputs`; those that need none have none.
 
     TokenLockedError where our keys, the `preimage` (hex) and signatures that came along do not open them now, or where
     coins to be signed together (SIG_ALL) are mixed with others.
     """
     conditions = [parse_secret(proof.secret) for proof in proofs]
+    bare = [msgspec.structs.replace(proof, witness=None) for proof in proofs]
     if all(condition is None for condition in conditions):
-        return tuple(proofs)
-    ours = OwnKeys(ctx, await ctx.storage.read(lambda tx: ctx.store.keys(tx, _PURPOSE)))
+        return tuple(bare)
     together = any(condition is not None and condition.sigflag is SigFlag.SIG_ALL for condition in conditions)
+    opener = _Opener(ctx, await own_keys(ctx), SignatureChecks(len(proofs)), preimage)
     opened: list[Proof] = []
-    for position, (proof, condition) in enumerate(zip(proofs, conditions, strict=True)):
-        if condition is None or (together and position):
-            opened.append(proof)
-        else:
-            digest = sig_all_digest(proofs, outputs) if together else sig_inputs_digest(proof)
-            opened.append(await _signed(ctx, proof, condition, digest, ours, preimage))
     try:
+        for position, (proof, condition) in enumerate(zip(proofs, conditions, strict=True)):
+            if condition is None or (together and position):
+                opened.append(bare[position])
+            else:
+                digest = sig_all_digest(proofs, outputs) if together else sig_inputs_digest(proof)
+                opened.append(await opener.opened(proof, condition, digest))
         verify_spend(opened, outputs, None, ctx.clock.now())
     except ConditionUnmetError as error:
         raise TokenLockedError(f"the token is locked: {error.detail}") from error
     return tuple(opened)
 
 
-async def _signed(
-    ctx: Context, proof: Proof, condition: SpendingCondition, digest: bytes, ours: OwnKeys, preimage: str | None
-) -> Proof:
-    """The coin with our signatures for the first open pathway that they, and those already there, can satisfy."""
-    witness = parse_witness(proof.witness)
-    known = preimage if preimage is not None else witness.preimage
-    for pathway, slot in zip(pathways_of(condition, ctx.clock.now()), first_slots(condition), strict=False):
-        if not pathway.n_sigs and not pathway.needs_preimage:
-            return proof
-        if pathway.needs_preimage and not is_preimage(known, condition.hash):
-            continue
-        keys = await ours.of(pathway, proof.p2pk_e, slot)
-        if len(keys) + len(witness.signatures) < pathway.n_sigs:
-            continue
-        signatures = [await ours.sign(key, digest) for key in keys[: pathway.n_sigs]]
-        shown = hex_checked(known, 32) if known is not None and pathway.needs_preimage else None
-        try:
-            return add_signatures(proof, signatures, shown)
-        except RefusedError as error:
-            raise TokenLockedError(f"the token's witness cannot be used: {error.detail}") from error
-    raise TokenLockedError("the token is locked to keys, a preimage or a time that this wallet does not have")
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    """Opens the coins of one request."""
+
+    ctx: Context
+    ours: OwnKeys
+    checks: SignatureChecks
+    preimage: str | None = field(repr=False)
+
+    async def opened(self, proof: Proof, condition: SpendingCondition, digest: bytes) -> Proof:
+        """The coin with a witness for an open pathway: valid signatures that came along, and ours for those that miss.
+
+        What else stands in its witness is left out. Keys that have opened a coin before are tried on all pathways first.
+        """
+        witness = witness_along(proof)
+        known = self.preimage if self.preimage is not None else witness.preimage
+        ways: list[tuple[Pathway, int, dict[bytes, bytes]]] = []
+        for pathway, slot in zip(pathways_of(condition, self.ctx.clock.now()), first_slots(condition), strict=False):
+            if not pathway.n_sigs and not pathway.needs_preimage:
+                return msgspec.structs.replace(proof, witness=None)
+            if not pathway.needs_preimage or is_preimage(known, condition.hash):
+                ways.append((pathway, slot, signatures_by_key(pathway, witness, digest, self.checks)))
+        for thorough in (False, True):
+            for pathway, slot, present in ways:
+                signed = await self._signed(proof, pathway, slot, present, digest, thorough=thorough)
+                if signed is not None:
+                    shown = hex_checked(known, 32) if known is not None and pathway.needs_preimage else None
+                    return msgspec.structs.replace(proof, witness=witness_text(signed, shown))
+        raise TokenLockedError("the token is locked to keys, a preimage or a time that this wallet does not have")
+
+    async def _signed(
+        self, proof: Proof, pathway: Pathway, slot: int, present: dict[bytes, bytes], digest: bytes, *, thorough: bool
+    ) -> list[bytes] | None:
+        """As many signatures as the pathway asks for, in the order of its keys; None where they cannot be had."""
+        missing = pathway.n_sigs - len(present)
+        ours = await self.ours.of(pathway, proof.p2pk_e, slot, without=present, thorough=thorough) if missing else {}
+        if len(ours) < missing:
+            return None
+        made = {key: await self.ours.sign(own, digest) for key, own in list(ours.items())[:missing]}
+        return [signature for key in pathway.keys if (signature := present.get(key) or made.get(key)) is not None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 
 from specie.ecash.conditions import parse_secret
@@ -17,6 +18,7 @@ from specie.kernel.errors import SpecieError
 from specie.storage.ports import Transaction
 from specie.wallet.engine import receive
 from specie.wallet.engine.context import Context
+from specie.wallet.engine.own_keys import own_keys
 from specie.wallet.engine.receive import Receipt
 from specie.wallet.errors import MintUntrustedError
 from specie.wallet.offline import (
@@ -32,7 +34,6 @@ from specie.wallet.offline import (
 __all__ = ["Offline", "Settlement"]
 
 _POLICY = "offline"
-_KEYS = "p2pk"
 
 
 @dataclass(slots=True)
@@ -83,17 +84,17 @@ class Offline:
         allowed = OfflinePolicy(**{**asdict(rules), "mints": tuple(mint_url_checked(url) for url in rules.mints)})
 
         now = ctx.clock.now()
+        known = await self._ours()
 
-        async def judge(tx: Transaction, whole: Token) -> None:
-            keys = set(await ctx.store.keys(tx, _KEYS))
+        async def judge(tx: Transaction, whole: Token, ours: Collection[bytes]) -> None:
             seen = next((one.refreshed_at for one in await ctx.store.mints(tx) if one.url == whole.mint), None)
             if seen is None:
                 raise MintUntrustedError(whole.mint)
             fresh = [
-                OfflineCoin(whole.mint, whole.unit, one.amount, safe_until(parse_secret(one.secret), keys, now), now)
+                OfflineCoin(whole.mint, whole.unit, one.amount, safe_until(parse_secret(one.secret), ours, now), now)
                 for one in whole.proofs
             ]
-            check_receipt(allowed, fresh, await self._held(tx, now), looked_at=seen, now=now)
+            check_receipt(allowed, fresh, await self._held(tx, known, now), looked_at=seen, now=now)
 
         return await receive.receive_offline(ctx, token, preimage=preimage, judge=judge)
 
@@ -101,7 +102,8 @@ class Offline:
         """What was received off-line and is not settled, the most urgent first, with its risk; asks nobody."""
         ctx = self._context
         now = ctx.clock.now()
-        held = await ctx.storage.read(lambda tx: self._held(tx, now))
+        ours = await self._ours()
+        held = await ctx.storage.read(lambda tx: self._held(tx, ours, now))
         warn_s = (await self.policy() or OfflinePolicy()).warn_s
         groups: dict[tuple[str, str, int | None], list[OfflineCoin]] = defaultdict(list)
         for coin in held:
@@ -126,13 +128,12 @@ class Offline:
         ctx, report = self._context, Settlement()
         for group in await self.status():
             held = await ctx.storage.read(ctx.store.unswapped)
-            keys = set(await ctx.storage.read(lambda tx: ctx.store.keys(tx, _KEYS)))
-            now = ctx.clock.now()
+            ours, now = await self._ours(), ctx.clock.now()
             only = {
                 stored.y
                 for stored, _ in held
                 if (stored.mint, stored.unit) == (group.mint, group.unit)
-                and _same(safe_until(parse_secret(stored.proof.secret), keys, now), group.until, now)
+                and _same(safe_until(parse_secret(stored.proof.secret), ours, now), group.until, now)
             }
             if not only:
                 continue
@@ -158,14 +159,18 @@ class Offline:
         policy = await self.policy()
         return policy is not None and policy.settle and bool(await self._context.storage.read(self._context.store.unswapped))
 
-    async def _held(self, tx: Transaction, now: int) -> list[OfflineCoin]:
-        store = self._context.store
-        keys = set(await store.keys(tx, _KEYS))
+    async def _ours(self) -> set[bytes]:
+        """Our keys, plain and as they stand blinded in the locks of what is not settled (x-only)."""
+        ctx = self._context
+        held = await ctx.storage.read(ctx.store.unswapped)
+        return await (await own_keys(ctx)).guarding(stored.proof for stored, _ in held)
+
+    async def _held(self, tx: Transaction, ours: Collection[bytes], now: int) -> list[OfflineCoin]:
         return [
             OfflineCoin(
-                stored.mint, stored.unit, stored.proof.amount, safe_until(parse_secret(stored.proof.secret), keys, now), since
+                stored.mint, stored.unit, stored.proof.amount, safe_until(parse_secret(stored.proof.secret), ours, now), since
             )
-            for stored, since in await store.unswapped(tx)
+            for stored, since in await self._context.store.unswapped(tx)
         ]
 
 

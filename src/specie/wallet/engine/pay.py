@@ -440,11 +440,11 @@ async def _used_by_us(ctx: Context, operation: Operation) -> set[bytes]:
 
 
 async def _settle(ctx: Context, operation: Operation, quote: WalletMeltQuote, paid: MeltQuote) -> Payment:
-    pairs, restored = await _change(ctx, operation, quote, paid)
-    keysets = await ctx.keysets(operation.mint)
     inputs = await ctx.storage.read(lambda tx: ctx.store.proofs_by_y(tx, operation.inputs))
     most = sum(s.proof.amount for s in inputs) - operation.fee - quote.amount
-    if restored and sum(signature.amount for _, signature in pairs) > most:
+    pairs, restored = await _change(ctx, operation, quote, paid, least=most - quote.fee_reserve)
+    keysets = await ctx.keysets(operation.mint)
+    if restored and _worth(pairs) > most:
         # another device of this seed used the secrets of our blank outputs: its coins, which `restore` finds
         ctx.telemetry.event("wallet_change_of_another", mint=operation.mint, operation=operation.operation_id)
         pairs = []
@@ -456,6 +456,10 @@ async def _settle(ctx: Context, operation: Operation, quote: WalletMeltQuote, pa
         ctx.telemetry.page("wallet: a mint's change is wrong", mint=operation.mint, operation=operation.operation_id)
         raise
     await journal.settle(ctx, operation, coins, paid=paid)
+    if operation.outputs and sum(stored.proof.amount for _, stored in coins) < most - quote.fee_reserve:
+        ctx.telemetry.page(
+            "wallet: a mint kept more of a payment than it had agreed to", mint=operation.mint, operation=operation.operation_id
+        )
     left = sum(s.proof.amount for s in inputs) - sum(s.proof.amount for _, s in coins)
     done = _payment(operation, quote, "PAID", paid.payment_preimage)
     return replace(done, fee=left - quote.amount, outpoint=paid.outpoint or quote.outpoint)
@@ -467,25 +471,34 @@ def _check_change(operation: Operation, coins: Sequence[tuple[Output, StoredProo
 
 
 async def _change(
-    ctx: Context, operation: Operation, quote: WalletMeltQuote, paid: MeltQuote
+    ctx: Context, operation: Operation, quote: WalletMeltQuote, paid: MeltQuote, *, least: int
 ) -> tuple[list[tuple[Output, BlindSignature]], bool]:
-    """Signatures on the blank outputs: those in the answer by position (NUT-08), else (True) by NUT-09 from the outputs."""
+    """Signatures on the blank outputs: those in the answer by position (NUT-08), else (True) by NUT-09 from the outputs.
+
+    So too where the answer has less than `least`, which is all that the agreed reserve leaves over.
+    """
     if not operation.outputs:
         return [], False
     if paid.change is None:
         paid = await _look(ctx, operation, quote)
-    if paid.change is not None:
-        return list(zip(operation.outputs, paid.change, strict=False)), False
+    told = list(zip(operation.outputs, paid.change or (), strict=False))
+    if paid.change is not None and _worth(told) >= least:
+        return told, False
     try:
-        return await restored_pairs(ctx, operation.mint, operation.outputs), True
+        pairs = await restored_pairs(ctx, operation.mint, operation.outputs)
     except RefusedError as error:
         ctx.telemetry.event("wallet_change_unknown", mint=operation.mint, reason=error.detail)
-        return [], False
+        return told, False
     except UnavailableError as error:
         await journal.note(ctx, operation, error.detail)
         raise OperationOpenError(
             "the payment was made; its change is fetched when the mint answers", reference=operation.operation_id
         ) from error
+    return (pairs, True) if _worth(pairs) > _worth(told) else (told, False)
+
+
+def _worth(pairs: Sequence[tuple[Output, BlindSignature]]) -> int:
+    return sum(signature.amount for _, signature in pairs)
 
 
 def _payment(operation: Operation, quote: WalletMeltQuote, state: str, preimage: str | None) -> Payment:

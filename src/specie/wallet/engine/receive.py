@@ -14,27 +14,28 @@ import msgspec
 
 from specie.ecash import wire
 from specie.ecash.codes import KeysetExpiredError, KeysetInactiveError, ProofsSpentError
-from specie.ecash.conditions import SigFlag, is_preimage, parse_secret, witness_text
+from specie.ecash.conditions import is_preimage, parse_secret, witness_text
 from specie.ecash.keyset import is_expired
 from specie.ecash.proof import Proof
 from specie.ecash.token import Token, decode_token
 from specie.ecash.transaction import SwapRequest
 from specie.kernel.encoding import hex_checked
-from specie.kernel.errors import RefusedError
+from specie.kernel.errors import MalformedError, RefusedError
 from specie.storage.ports import Transaction
 from specie.wallet.engine import journal
 from specie.wallet.engine.context import Context
-from specie.wallet.engine.locks import unlocked
+from specie.wallet.engine.locks import swappable, unlocked, with_one_ephemeral, witness_along
 from specie.wallet.engine.mints import active_keyset, add_mint, fresh_keysets, known_mint
 from specie.wallet.engine.outputs import derived_outputs, kept_amounts
+from specie.wallet.engine.own_keys import own_keys
 from specie.wallet.engine.perform import RebuildError, perform, spent_of, states_of
 from specie.wallet.engine.tokens import check_dleq, resolved
-from specie.wallet.errors import FeeExceedsValueError, MintLeavingError, MintUntrustedError, TokenLockedError, TokenUnknownError
+from specie.wallet.errors import FeeExceedsValueError, MintLeavingError, MintUntrustedError, TokenUnknownError
 from specie.wallet.history import HistoryEntry
 from specie.wallet.holding import KnownKeyset, StoredProof
 from specie.wallet.operation import Kind, Operation, Purpose, Role, blinded_messages
 from specie.wallet.selection import fee_of
-from specie.wallet.states import CoinState, TokenState
+from specie.wallet.states import CoinState, OperationState, TokenState
 
 __all__ = ["Receipt", "receive", "receive_offline", "reclaim", "secure", "swap_in"]
 
@@ -59,7 +60,8 @@ async def _token(ctx: Context, text: str, *, trust: bool, offline: bool) -> Toke
         if not trust or offline:
             raise MintUntrustedError(draft.mint)
         await add_mint(ctx, draft.mint)
-    return await resolved(ctx, draft, offline=offline)
+    token = await resolved(ctx, draft, offline=offline)
+    return msgspec.structs.replace(token, proofs=with_one_ephemeral(token.proofs))
 
 
 async def receive(ctx: Context, text: str, *, preimage: str | None, trust: bool) -> Receipt:
@@ -87,14 +89,31 @@ async def _check_taking(ctx: Context, mint: str) -> None:
 
 
 async def _swap_all(ctx: Context, token: Token, purpose: Purpose, preimage: str | None) -> Receipt:
-    """Swap a token in as many requests as the mint's bound on arrays asks for; normally one."""
-    limit = await ctx.array_limit(token.mint)
+    """Swap a token in as many requests as its locks (SIG_ALL) and the mint's bound on arrays ask for; normally one."""
+    parts = swappable(token.proofs, lambda proof: proof, await ctx.array_limit(token.mint))
+    for part in parts if len(parts) > 1 else ():  # all can be opened, or none is touched
+        await unlocked(ctx, part, (), preimage)
     amount = fee = 0
-    for start in range(0, len(token.proofs), limit):
-        part = msgspec.structs.replace(token, proofs=token.proofs[start : start + limit])
-        operation = await swap_in(ctx, part, purpose, preimage=preimage)
+    refusal: FeeExceedsValueError | None = None
+    for part in parts:
+        if len(parts) > 1 and await _swapped_before(ctx, part):
+            continue
+        try:
+            operation = await swap_in(ctx, msgspec.structs.replace(token, proofs=tuple(part)), purpose, preimage=preimage)
+        except FeeExceedsValueError as error:  # it stays in the token, and keeps no other part from being ours
+            refusal = error
+            continue
         amount, fee = amount + operation.amount, fee + operation.fee
+    if not amount:
+        raise refusal or ProofsSpentError("this wallet has taken this token before")
     return Receipt(token.mint, token.unit, amount, fee, token.memo)
+
+
+async def _swapped_before(ctx: Context, proofs: Sequence[Proof]) -> bool:
+    """Whether this wallet has swapped these very coins, before it was kept from the rest of their token."""
+    inputs = b"".join(proof.y for proof in proofs)
+    swaps = await ctx.storage.read(lambda tx: ctx.store.swaps_of(tx, inputs, 0))
+    return any(state is OperationState.DONE for _, state in swaps)
 
 
 async def reclaim(ctx: Context, text_or_id: str) -> Receipt:
@@ -169,13 +188,14 @@ async def receive_offline(
     text: str,
     *,
     preimage: str | None,
-    judge: Callable[[Transaction, Token], Awaitable[None]] | None = None,
+    judge: Callable[[Transaction, Token, Collection[bytes]], Awaitable[None]] | None = None,
 ) -> Receipt:
     """Keep a token's coins without asking anybody. They count as `unswapped` until `secure` has swapped them.
 
     MintUntrustedError and KeysetUnknownError for what we did not know before; KeysetInactiveError, KeysetExpiredError;
     DleqMissingError, ProofInvalidError; TokenLockedError for locks not ours; ProofsSpentError for a coin seen before.
-    `judge` may refuse it by raising, within the transaction that would keep it.
+    `judge` may refuse it by raising, within the transaction that would keep it; it is given the keys of its locks, and
+    others, that are ours (x-only).
     """
     token = await _token(ctx, text, trust=False, offline=True)
     await _check_taking(ctx, token.mint)
@@ -184,6 +204,7 @@ async def receive_offline(
     check_dleq(token.proofs, keysets, required=True)
     proofs = tuple(_with_preimage(proof, preimage) for proof in token.proofs)
     await _check_openable(ctx, proofs, preimage)
+    ours = await (await own_keys(ctx)).guarding(proofs) if judge is not None else ()
     now, entry_id = ctx.clock.now(), ctx.new_id()
     coins = [StoredProof(p, p.y, token.mint, token.unit, CoinState.UNSPENT, unswapped=True) for p in proofs]
     entry = HistoryEntry(entry_id, now, "receive offline", token.mint, token.unit, token.amount, 0, token.memo)
@@ -192,7 +213,7 @@ async def receive_offline(
         if await ctx.store.proofs_by_y(tx, [stored.y for stored in coins]):
             return False
         if judge is not None:
-            await judge(tx, token)
+            await judge(tx, token, ours)
         await ctx.store.add_proofs(tx, coins, now)
         await ctx.store.add_history(tx, entry)
         return True
@@ -214,20 +235,21 @@ def _check_keysets(ctx: Context, token: Token, keysets: Sequence[KnownKeyset]) -
 
 
 def _with_preimage(proof: Proof, preimage: str | None) -> Proof:
-    """An HTLC coin with its preimage kept in the witness, for `secure` to use later."""
+    """An HTLC coin with its preimage kept in the witness, beside signatures that came along, for `secure` to use later."""
     condition = parse_secret(proof.secret)
     if preimage is None or condition is None or not is_preimage(preimage, condition.hash):
         return proof
-    return msgspec.structs.replace(proof, witness=witness_text((), hex_checked(preimage, 32)))
+    signatures: list[bytes] = []
+    for text in witness_along(proof).signatures:
+        with contextlib.suppress(MalformedError):
+            signatures.append(hex_checked(text, 64))
+    return msgspec.structs.replace(proof, witness=witness_text(signatures, hex_checked(preimage, 32)))
 
 
 async def _check_openable(ctx: Context, proofs: Sequence[Proof], preimage: str | None) -> None:
-    """That our keys open the locks now. Coins signed together (SIG_ALL) are tried as if they were swapped alone."""
-    conditions = [parse_secret(proof.secret) for proof in proofs]
-    together = [c is not None and c.sigflag is SigFlag.SIG_ALL for c in conditions]
-    if any(together) and not all(together):
-        raise TokenLockedError("coins that must be signed together are mixed with others")
-    await unlocked(ctx, proofs, (), preimage)
+    """That our keys open the locks now, those that are signed together (SIG_ALL) each by itself."""
+    for part in swappable(proofs, lambda proof: proof, len(proofs)):
+        await unlocked(ctx, part, (), preimage)
 
 
 async def secure(ctx: Context, mint: str, unit: str, *, only: Collection[bytes] | None = None) -> int:
@@ -235,7 +257,7 @@ async def secure(ctx: Context, mint: str, unit: str, *, only: Collection[bytes] 
 
     `only`: those of these Ys.
 
-    Coins are swapped one token's lock at a time where they must be signed together.
+    Coins are swapped one lock at a time where they must be signed together.
     """
     stored = [
         p
@@ -243,12 +265,12 @@ async def secure(ctx: Context, mint: str, unit: str, *, only: Collection[bytes] 
         if p.unswapped and (only is None or p.y in only)
     ]
     total, refusal = 0, None
-    for group in _groups(await _live(ctx, mint, stored), await ctx.array_limit(mint)):
+    for group in swappable(await _live(ctx, mint, stored), lambda p: p.proof, await ctx.array_limit(mint)):
         try:
             total += await _secured(ctx, mint, unit, group)
         except RefusedError as error:
             refusal = error
-            for alone in () if len(group) == 1 or _is_together(group[0]) else group:  # one bad coin must not keep the others
+            for alone in group if len(group) > 1 else ():  # one bad coin must not keep the others
                 with contextlib.suppress(RefusedError):
                     total += await _secured(ctx, mint, unit, [alone])
     if refusal is not None and not total:
@@ -277,22 +299,3 @@ async def _secured(ctx: Context, mint: str, unit: str, group: Sequence[StoredPro
             return 0
         token = Token(mint, unit, tuple(p.proof for p in rest))
         return (await swap_in(ctx, token, Purpose.SECURE, preimage=None, reserve=True)).amount
-
-
-def _is_together(stored: StoredProof) -> bool:
-    condition = parse_secret(stored.proof.secret)
-    return condition is not None and condition.sigflag is SigFlag.SIG_ALL
-
-
-def _groups(stored: Sequence[StoredProof], limit: int) -> list[list[StoredProof]]:
-    """Coins that can be swapped in one request: each SIG_ALL condition by itself, all others at once, up to `limit`."""
-    plain: list[StoredProof] = []
-    together: dict[tuple[object, ...], list[StoredProof]] = {}
-    for one in stored:
-        condition = parse_secret(one.proof.secret)
-        if condition is not None and condition.sigflag is SigFlag.SIG_ALL:
-            secret = condition.secret
-            together.setdefault((secret.kind, secret.data, secret.tags), []).append(one)
-        else:
-            plain.append(one)
-    return [*(plain[at : at + limit] for at in range(0, len(plain), limit)), *together.values()]

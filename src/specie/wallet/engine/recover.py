@@ -37,11 +37,11 @@ class ResumeReport:
 
 @dataclass(slots=True)
 class CheckReport:
-    """What a look at coins and quotes changed: ids of tokens `claimed` by others, amounts `minted` and `released`."""
+    """What a look at coins and quotes changed: ids of tokens `claimed` by others, what was `minted` and `released` by unit."""
 
     claimed: list[str] = field(default_factory=list)
-    minted: int = 0
-    released: int = 0
+    minted: dict[str, int] = field(default_factory=dict)
+    released: dict[str, int] = field(default_factory=dict)
     unreachable: list[str] = field(default_factory=list)
 
 
@@ -107,7 +107,7 @@ async def check_pending(ctx: Context, *, claim_paid: bool = True) -> CheckReport
         except (UnavailableError, RefusedError, PeerFaultError):
             report.unreachable.append(mint)
     if claim_paid:
-        report.minted += sum((await claim_all(ctx)).values())
+        report.minted = await claim_all(ctx)
     return report
 
 
@@ -133,4 +133,5 @@ async def _check_coins(ctx: Context, mint: str, coins: list[StoredProof], report
 
     ids = {s.token: ctx.new_id() for s in spent if s.token is not None}
     report.claimed += await ctx.storage.transact(body)
-    report.released += sum(s.proof.amount for s in free)
+    for stored in free:
+        report.released[stored.unit] = report.released.get(stored.unit, 0) + stored.proof.amount

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from specie.kernel.errors import PeerFaultError, RefusedError, UnavailableError
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.methods import offers_news
 
-__all__ = ["wait_until"]
+__all__ = ["wait_until", "within"]
 
 T = TypeVar("T")
 
@@ -55,6 +55,19 @@ async def wait_until(
         if listener is not None:
             listener.cancel()
             await asyncio.gather(listener, return_exceptions=True)
+
+
+async def within(ctx: Context, work: Coroutine[Any, Any, T], seconds: float) -> T | None:
+    """What `work` gives; None where it takes longer than `seconds`, and is cancelled then."""
+    task = asyncio.ensure_future(work)
+    timer = asyncio.ensure_future(ctx.clock.sleep(seconds))
+    try:
+        await asyncio.wait((task, timer), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for one in (task, timer):
+            one.cancel()
+        await asyncio.gather(task, timer, return_exceptions=True)
 
 
 async def _nap(ctx: Context, seconds: float, news: asyncio.Event) -> None:

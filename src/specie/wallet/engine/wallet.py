@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 
 from specie.ecash.mint_url import mint_url_checked
 from specie.kernel.clock import Clock
@@ -76,7 +75,7 @@ class Wallet:
         till: tokens taken for resources (NUT-24).
         allowance: resources paid for within limits (NUT-24).
         recovery: quotes claimed by their id, with the words alone.
-        secrets: small secrets, sealed; a `keys.SecretStore`.
+        secrets: small secrets, sealed in the database; a `keys.SecretStore`.
         deposits: mint quotes that others have locked to our keys (draft).
         liabilities: what mints prove of what they owe, checked against our coins (draft).
     """
@@ -227,18 +226,15 @@ class Wallet:
 
     async def balances(self) -> list[Balance]:
         """What is held, one line for each mint and unit that has any."""
-        found: dict[tuple[str, str], Balance] = {}
-        for stored in await self._proofs():
-            key = (stored.mint, stored.unit)
-            found[key] = _with(found.get(key, Balance(stored.unit, stored.mint)), stored)
-        return [found[key] for key in sorted(found)]
+        return await self._context.storage.read(self._context.store.balances)
 
     async def balance(self, *, unit: str = DEFAULT_UNIT, mint: str | None = None) -> Balance:
         """What is held of a unit, at one mint or at all of them."""
         url = None if mint is None else mint_url_checked(mint)
+        found = await self._context.storage.read(lambda tx: self._context.store.balances(tx, mint=url, unit=unit_checked(unit)))
         total = Balance(unit_checked(unit), url)
-        for stored in await self._proofs(unit=total.unit, mint=url):
-            total = _with(total, stored)
+        for one in found:
+            total = total.plus(one)
         return total
 
     # minting
@@ -573,18 +569,3 @@ class Wallet:
             await self._context.close()
             if self._auth is not None:
                 await self._auth.close()
-
-
-def _with(balance: Balance, stored: StoredProof) -> Balance:
-    amount = stored.proof.amount
-    match stored.state:
-        case CoinState.UNSPENT if stored.unswapped:
-            return replace(balance, unswapped=balance.unswapped + amount)
-        case CoinState.UNSPENT:
-            return replace(balance, available=balance.available + amount)
-        case CoinState.PENDING if stored.token is not None:
-            return replace(balance, sent=balance.sent + amount)
-        case CoinState.RESERVED | CoinState.PENDING:
-            return replace(balance, reserved=balance.reserved + amount)
-        case CoinState.SPENT:
-            return balance
