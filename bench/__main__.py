@@ -18,12 +18,13 @@ from bench import report
 from bench.bank import BenchError, PostgresServer, private_postgres, running_bank
 from bench.client import Clients
 from bench.figures import names_checked, numbers_checked, short, table
+from bench.fill import embedded_engines
 from bench.floor import FloorProgram, python_floor
 from bench.load import ENDPOINTS, Load
 from bench.machine import machine_facts
 from bench.micro import measure_all
 
-_STORES = ("sqlite", "postgres")
+_STORES = (*embedded_engines(), "postgres")
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -33,7 +34,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--concurrency", default=None, help="connections at once (1,16,64; quick: 1,64)")
     parser.add_argument("--reps", type=int, default=None, help="repetitions (3; quick: 1)")
     parser.add_argument("--seconds", type=float, default=None, help="length of a window (0.5; quick: 0.25)")
-    parser.add_argument("--store", default=None, help="sqlite, postgres or both (both; quick: sqlite)")
+    parser.add_argument("--store", default=None, help=f"of {', '.join(_STORES)} (all; quick: sqlite)")
     parser.add_argument("--clients", type=int, default=1, help="client processes")
     parser.add_argument("--budget", type=float, default=None, help="seconds of load, shared by the stores (150; quick: 35)")
     parser.add_argument("--no-parts", action="store_true", help="leave the micro-benchmarks out")
@@ -46,7 +47,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     try:
         options.only = [] if options.only == "none" else names_checked(options.only, ENDPOINTS)
         options.concurrency = numbers_checked(options.concurrency or ("1,64" if quick else "1,16,64"), 1, 512)
-        options.store = names_checked(options.store or ("sqlite" if quick else "sqlite,postgres"), _STORES)
+        options.store = names_checked(options.store or ("sqlite" if quick else ",".join(_STORES)), _STORES)
     except ValueError as error:
         parser.error(str(error))
     options.reps = options.reps or (1 if quick else 3)
@@ -118,7 +119,8 @@ class _Run:
         options, home = self._options, self._directory / store
         with contextlib.ExitStack() as stack:
             server = stack.enter_context(_postgres(store))
-            bank = stack.enter_context(running_bank(home, server.dsn if server else None))
+            engine = "sqlite" if server else store
+            bank = stack.enter_context(running_bank(home, server.dsn if server else None, engine=engine))
             clients = stack.enter_context(Clients(bank.host, bank.port, options.clients))
             load = Load(bank, clients, options.seconds, [server.pid] if server else [], say)
             skipped, deadline = 0, time.monotonic() + options.budget / len(options.store)
@@ -141,7 +143,7 @@ class _Run:
 
 @contextlib.contextmanager
 def _postgres(store: str) -> Iterator[PostgresServer | None]:
-    if store == "sqlite":
+    if store != "postgres":
         yield None
         return
     with private_postgres() as server:
@@ -169,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 run.measure_load(store)
             except BenchError as error:
                 run.note(f"{store}: {error}")
-                failed = failed or store == "sqlite" or "PostgreSQL" not in str(error)
+                failed = failed or store != "postgres" or "PostgreSQL" not in str(error)
             run.measure_floor(f"after {store}")
         result = {
             "date": date,
