@@ -1,8 +1,8 @@
 """A history for a bank: spent coins and signed outputs put into its store below its verbs, with one balanced entry for all.
 
 Keys are random and arrive in their order, which every engine takes quickest. SQLite's are made by SQL itself, without a log,
-in two passes, the second between the first, so that pages are split as random inserts split them; any other engine gets
-rows through `Storage.transact`. Nothing here is for a bank that runs, or for one with money in it.
+in two passes, the second between the first, so that pages are split as random inserts split them; RocksDB's go into sorted
+files that it takes in (`fill_rocks`); any other engine gets rows through `Storage.transact`. Nothing here is for a bank that runs, or for one with money in it.
 """
 
 from __future__ import annotations
@@ -52,13 +52,15 @@ def total_of(rows: int) -> int:
     return whole * (2**_AMOUNTS - 1) + (1 << rest) - 1
 
 
-def keys(rows: int, seed: int) -> Iterator[bytes]:
-    """Ascending keys of 33 bytes that begin as compressed points do: one at random out of each of `rows` equal ranges."""
-    chance = random.Random(seed)
+def keys(rows: int, seed: int, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    """Ascending keys of 33 bytes that begin as compressed points do: one at random out of each of `rows` equal ranges.
+
+    `start` and `stop`: only those of the ranges from one to before the other, counted from 0.
+    """
+    chance = random.Random(f"{seed}/{start}")
     step = 2**64 // max(1, rows)
-    for place in range(rows):
-        start = place * step + chance.randrange(step)
-        yield b"\x02" + start.to_bytes(8, "big") + chance.randbytes(24)
+    for place in range(start, rows if stop is None else stop):
+        yield b"\x02" + (place * step + int(chance.random() * step)).to_bytes(8, "big") + chance.randbytes(24)
 
 
 def embedded_engines() -> list[str]:
@@ -86,12 +88,12 @@ async def fill(home: Path, engine: str, rows: int) -> Filled:
     try:
         keyset = await _keyset(storage)
         await _book(storage, keyset, total_of(rows))
-        if engine != "sqlite":
+        if engine not in _QUICK:
             await _fill_through_port(storage, keyset, rows)
     finally:
         await storage.close()
-    if engine == "sqlite":
-        _fill_sqlite(settings.store_path, keyset, rows)
+    if engine in _QUICK:
+        _QUICK[engine](settings.store_path, keyset, rows)
     storage = await composition._open_storage(settings, NULL_TELEMETRY)
     try:
         some = await _some(storage)
@@ -198,3 +200,13 @@ async def _fill_through_port(storage: Storage, keyset: str, rows: int) -> None:
 
 def _three(chance: random.Random) -> tuple[bytes, bytes, bytes]:
     return chance.randbytes(32), chance.randbytes(32), chance.randbytes(32)
+
+
+def _fill_rocks(path: Path, keyset: str, rows: int) -> None:
+    from bench.fill_rocks import fill_rocks
+
+    fill_rocks(path, keyset, rows)
+
+
+_QUICK = {"sqlite": _fill_sqlite, "rocksdb": _fill_rocks}
+"""Engines with a way of their own."""
