@@ -2,7 +2,8 @@
 
 Keys are random and arrive in their order, which every engine takes quickest. SQLite's are made by SQL itself, without a log,
 in two passes, the second between the first, so that pages are split as random inserts split them; RocksDB's go into sorted
-files that it takes in (`fill_rocks`); any other engine gets rows through `Storage.transact`. Nothing here is for a bank that runs, or for one with money in it.
+files that it takes in (`fill_rocks`); any other engine gets rows through `Storage.transact`. Nothing here is for a bank that
+runs, or for one with money in it.
 """
 
 from __future__ import annotations

@@ -14,12 +14,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from rocksdict import SstFileWriter
-
-from bench.fill import amount_of, keys
 from specie.storage.adapters.rocks import RocksStorage
 from specie.storage.adapters.rocks_file import _options
 from specie.storage.adapters.rocks_rows import encode_row
-from specie.storage.adapters.rocks_table import Relation
+
+from bench.fill import amount_of, keys
 
 __all__ = ["fill_rocks"]
 
@@ -62,7 +61,7 @@ def fill_rocks(path: Path, keyset: str, rows: int) -> None:
     try:
         prefixes = {}
         for table, columns in _TABLES.items():
-            relation = Relation(storage._plans.catalogue.tables[table])
+            relation = storage._plans.relation(table)
             found = tuple(column.name for column in relation.table.columns)
             if found != columns:
                 raise RuntimeError(f"{table} has other columns now: {', '.join(found)}")
