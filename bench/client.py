@@ -20,9 +20,13 @@ from typing import cast
 
 import uvloop
 
+from bench.bank import BenchError
+
 __all__ = ["Answer", "Clients", "Outcome", "request_bytes"]
 
 _START_DELAY_S = 0.05
+_PATIENCE_S = 300.0
+"""How long after its window a client process may take; then whoever it asks has hung."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +212,8 @@ class Clients:
     ) -> Outcome:
         """Send requests until they, or `seconds`, run out; what is under way is waited for. `repeat`: begin again at the end.
 
-        `rate`: requests a second in an open loop. Bodies of answers 200 are not kept with `repeat`.
+        `rate`: requests a second in an open loop. Bodies of answers 200 are not kept with `repeat`. BenchError if answers
+        do not come.
         """
         used = self._pipes[: max(1, min(len(self._pipes), connections))]
         start_at = time.monotonic() + _START_DELAY_S + connections * 0.002
@@ -219,7 +224,10 @@ class Clients:
             paced = None if rate is None else rate * share / connections
             pipe.send(_Job(self._host, self._port, mine, share, seconds, repeat, start_at, paced))
         total = Outcome()
+        patience = time.monotonic() + (seconds or 0.0) + _PATIENCE_S
         for pipe in used:
+            if not pipe.poll(max(0.0, patience - time.monotonic())):
+                raise BenchError(f"no answer to what was sent within {_PATIENCE_S:.0f} s")
             part = pipe.recv()
             if isinstance(part, Exception):
                 raise part

@@ -25,7 +25,7 @@ from bench.client import Clients, Outcome
 from bench.figures import names_checked, table
 from bench.layers import LAYERS, Sample, by_layer, parsed, without_waiting
 from bench.load import Load
-from bench.record import Record, options_parser
+from bench.record import Record, engine_option, options_parser
 
 __all__ = ["ProfiledLoad", "find_profiler", "main", "thread_cpu_s"]
 
@@ -146,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--py-spy", default=None, help="the program (beside the interpreter, or on PATH)")
     parser.add_argument("--only", default=",".join(_ENDPOINTS), help="endpoints")
     parser.add_argument("--seconds", type=float, default=None, help="length of a window (2; quick: 0.7)")
+    engine_option(parser)
     options = parser.parse_args(arguments)
     options.seconds = options.seconds or (0.7 if options.quick else 2.0)
     try:
@@ -162,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         directory = Path(name)
         record = Record("flame", options, directory)
         with contextlib.ExitStack() as stack:
-            bank = stack.enter_context(running_bank(directory / "home"))
+            bank = stack.enter_context(running_bank(directory / "home", engine=options.engine))
             clients = stack.enter_context(Clients(bank.host, bank.port))
             load = ProfiledLoad(
                 bank,

@@ -22,7 +22,7 @@ from bench import svg
 from bench.bank import BenchError, RunningBank, running_bank
 from bench.client import Clients, Outcome, request_bytes
 from bench.figures import median_of, percentile, table
-from bench.record import Record, options_parser
+from bench.record import Record, engine_option, options_parser
 from bench.routes import ROUTES, RouteLoad
 from bench.sockets import Watchers, watching
 from specie.ecash import hash_to_curve, wire
@@ -159,9 +159,9 @@ class _Mixed:
         self.load.purse.next(4, int(self.rate * self._window_s) + 2)
 
 
-def _measure_beside(record: Record, directory: Path, seconds: float, reps: int) -> None:
+def _measure_beside(record: Record, directory: Path, engine: str, seconds: float, reps: int) -> None:
     with contextlib.ExitStack() as stack:
-        mixed = _Mixed(record, stack.enter_context(running_bank(directory / "beside")), stack, seconds)
+        mixed = _Mixed(record, stack.enter_context(running_bank(directory / "beside", engine=engine)), stack, seconds)
         for _ in range(reps):
             mixed.alone()
             mixed.restore()
@@ -172,7 +172,7 @@ def _measure_beside(record: Record, directory: Path, seconds: float, reps: int) 
             "swap4": {name: median_of(rows) for name, rows in mixed.found.items()},
         }
     with contextlib.ExitStack() as stack:
-        bank = stack.enter_context(running_bank(directory / "slow", program=(str(_SLOW_BANK),)))
+        bank = stack.enter_context(running_bank(directory / "slow", engine=engine, program=(str(_SLOW_BANK),)))
         mixed = _Mixed(record, bank, stack, seconds)
         for _ in range(reps):
             mixed.alone()
@@ -183,10 +183,10 @@ def _measure_beside(record: Record, directory: Path, seconds: float, reps: int) 
         }
 
 
-def _measure_routes(record: Record, directory: Path, seconds: float) -> None:
+def _measure_routes(record: Record, directory: Path, engine: str, seconds: float) -> None:
     found: dict[str, dict[str, float]] = {}
     with contextlib.ExitStack() as stack:
-        bank = stack.enter_context(running_bank(directory / "routes"))
+        bank = stack.enter_context(running_bank(directory / "routes", engine=engine))
         clients = stack.enter_context(Clients(bank.host, bank.port))
         load = RouteLoad(bank, clients, seconds, report=record.say, endpoints=tuple(ROUTES))
         for endpoint in ROUTES:
@@ -229,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     which.add_argument("--beside-only", action="store_true", help="leave the routes out")
     parser.add_argument("--seconds", type=float, default=None, help="a third of a window (1; quick: 0.3)")
     parser.add_argument("--reps", type=int, default=None, help="repetitions beside other load (3; quick: 1)")
+    engine_option(parser)
     options: Any = parser.parse_args(arguments)
     options.seconds = options.seconds or (0.3 if options.quick else 1.0)
     options.reps = options.reps or (1 if options.quick else 3)
@@ -239,9 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failed = False
         try:
             if not options.routes_only:
-                _measure_beside(record, Path(name), options.seconds, options.reps)
+                _measure_beside(record, Path(name), options.engine, options.seconds, options.reps)
             if not options.beside_only:
-                _measure_routes(record, Path(name), options.seconds / 2)
+                _measure_routes(record, Path(name), options.engine, options.seconds / 2)
         except BenchError as error:
             record.note(f"failed: {error}")
             failed = True

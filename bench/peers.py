@@ -25,7 +25,7 @@ from bench.figures import median_of, names_checked, numbers_checked, table
 from bench.floor_looks import FloorLooks
 from bench.load import Load
 from bench.machine import tree
-from bench.record import Record, options_parser
+from bench.record import Record, engine_option, options_parser
 from tests.interop.peers import free_port, missing_peer, peers_directory, run_mint
 
 __all__ = ["ENDPOINTS", "main", "nutshell_environment", "nutshell_version", "running_nutshell"]
@@ -136,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--reps", type=int, default=None, help="repetitions (2; quick: 1)")
     parser.add_argument("--budget", type=float, default=90.0, help="seconds of load on each mint")
+    engine_option(parser)
     options = parser.parse_args(arguments)
     quick = options.quick
     try:
@@ -155,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         floor = FloorLooks(record, directory, 0.3 if quick else 0.6)
         floor.look("before")
         try:
-            with running_bank(directory / "specie") as bank:
+            with running_bank(directory / "specie", engine=options.engine) as bank:
                 record.say(f"specie, up after {bank.start_s:.2f} s")
                 load = _measured(record, bank, options, options.seconds, replays=True)
                 record.figures["specie"] = {"version": version("specie"), "load": load} | _facts(bank)

@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.fill import embedded_engines
 from bench.machine import machine_facts
 
-__all__ = ["Record", "options_parser", "stem_of"]
+__all__ = ["Record", "engine_option", "options_parser", "stem_of"]
 
 
 def options_parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -26,6 +27,12 @@ def options_parser(name: str, description: str | None) -> argparse.ArgumentParse
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"), help="where results are written")
     parser.add_argument("--no-record", action="store_true", help="write no files")
     return parser
+
+
+def engine_option(parser: argparse.ArgumentParser) -> None:
+    """Which embedded engine the bank keeps its books in."""
+    engines = embedded_engines()
+    parser.add_argument("--engine", default="sqlite", choices=engines, help=f"of {', '.join(engines)} (sqlite)")
 
 
 def stem_of(date: str, name: str) -> str:
