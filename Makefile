@@ -39,7 +39,7 @@ soak: $(VENV)/.dev ## the simulator over 10,000 seeds (SEEDS=100 for fewer)
 bench: $(VENV)/.dev ## measure requests a second, latencies and the crypto floor (see bench/README.md)
 	$(BIN)/python -m bench $(ARGS)
 
-bench-all: $(VENV)/.dev ## all of the figures below, some sixteen minutes
+bench-all: $(VENV)/.dev ## all of the figures below, some seventeen minutes
 bench-check: $(VENV)/.dev ## count instructions: fails where a part needs 10 % more than bench/baseline.json (needs valgrind)
 bench-connections: $(VENV)/.dev ## throughput by connections, distribution of latencies
 bench-flame: $(VENV)/.dev ## a flame graph of each endpoint, time by layer (needs py-spy and root)

@@ -1,4 +1,4 @@
-"""Every benchmark, one after another: `python -m bench.all`, some fifteen minutes; with --quick some five.
+"""Every benchmark, one after another: `python -m bench.all`, some seventeen minutes; with --quick some six.
 
 Further arguments go to all of them. A program that fails does not keep the others from running; the exit code says so.
 """

@@ -208,7 +208,7 @@ def _tables(record: Record) -> None:
             rows.append([label, row["rps"], row.get("p50_ms", 0.0), row.get("p99_ms", 0.0), int(row["errors"]), *others])
     if rows:
         record.say(table(("swap4 beside", "swaps/s", "p50 ms", "p99 ms", "errors", "other /s", "p99 ms", "notices"), rows))
-        bars = {str(row[0])[:20]: {"p99 of swaps": float(str(row[3]))} for row in rows}
+        bars = {str(row[0]): {"p99 of swaps": float(str(row[3]))} for row in rows}
         record.picture("beside", svg.bars("p99 of 4/4 swaps at half of their peak, beside other load", "ms", bars))
     routes = record.figures.get("routes", {})
     if routes:

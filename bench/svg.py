@@ -113,7 +113,7 @@ def bars(title: str, unit: str, rows: Mapping[str, Mapping[str, float]]) -> str:
         raise ValueError("a picture of bars needs rows")
     names = list(dict.fromkeys(name for parts in rows.values() for name in parts))
     most = max(sum(parts.values()) for parts in rows.values()) or 1.0
-    left, right, top = 130.0, _WIDTH - 100.0, 92.0
+    left, right, top = 24.0 + 7 * max(map(len, rows)), _WIDTH - 100.0, 92.0
     drawn = _legend(names, 50)
     for place, (label, parts) in enumerate(rows.items()):
         x, y = left, top + place * 30
