@@ -26,6 +26,7 @@ from typing import Any
 import apsw
 
 from bench.figures import short, table
+from bench.signing import curve_work
 from bench.workload import SECTIONS
 
 __all__ = ["compared", "fingerprint", "main", "section_totals"]
@@ -44,6 +45,7 @@ def fingerprint() -> dict[str, str]:
         "machine": platform.machine(),
         "libc": " ".join(platform.libc_ver()),
         "sqlite": apsw.sqlite_lib_version(),
+        "curve": curve_work(),
     }
     for name in _PACKAGES:
         try:

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.signing import bank_signer
 from specie.ecash import (
     BlindedMessage,
     BlindSignature,
@@ -33,7 +34,6 @@ from specie.ecash import (
 )
 from specie.ecash.proof import y
 from specie.keys import KeysetRef, ToBlindSign
-from specie.keys.adapters.software import SoftwareSigner
 from specie.ledger import Ledger
 from specie.ledger.adapters.store_sql import MIGRATIONS as LEDGER_MIGRATIONS
 from specie.ledger.adapters.store_sql import SqlLedgerStore
@@ -115,7 +115,7 @@ def _swap_section(marks: _Marks) -> int:
     run = loop.run_until_complete
     storage = SqliteStorage(":memory:", inline=True)
     run(storage.migrate((*LEDGER_MIGRATIONS, *MINT_MIGRATIONS)))
-    signer = SoftwareSigner(entropy.bytes(32), threads=0, entropy=entropy)
+    signer = bank_signer(entropy.bytes(32), entropy, threads=0)
     mint = Mint(
         settings=MintSettings(),
         storage=storage,
