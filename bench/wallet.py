@@ -39,7 +39,7 @@ _HERE = Path(__file__).parent / "wallets"
 _TOKEN_COINS = 200
 _TARGETS = (1, 1_000, 54_321, 499_999)
 _BATCH = 500
-_CALL_S = 400.0
+_CALL_S = 600.0
 _IMPORTS = 5
 
 
