@@ -38,6 +38,9 @@ _ARRAY = 64
 _AT_MOST = 3000
 """Requests prepared for one window."""
 
+_RETRIES = 3
+"""Of requests that prepare a window, at a mint that refuses some when it is busy."""
+
 _FIRST_GUESS = {"mint_quote": 300, "mint": 200, "swap2": 200, "swap4": 150, "swap64": 12, "melt_quote": 300, "melt": 60}
 """Requests a second that are prepared for before anything is known."""
 
@@ -57,14 +60,14 @@ class Load:
     endpoints: Sequence[str] = ENDPOINTS
     """Those that will be measured."""
     replays: bool = True
-    """Whether the same request again must get the same answer; not every mint promises that."""
+    """Whether the same request again must get the same answer, and none may fail; not every mint promises that."""
     latencies: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     """Seconds of each answer 200 of the last round, ascending, by endpoint and concurrency."""
 
     def __post_init__(self) -> None:
         """Learn the keys, and pass every path once, so that nothing is met for the first time in a window."""
         self._pace: float | None = None
-        self.purse = Purse(self.clients)
+        self.purse = Purse(self.clients, retries=0 if self.replays else _RETRIES)
         self._rates: dict[str, float] = {name: float(rate) for name, rate in _FIRST_GUESS.items()}
         self._node_key = curve.scalar_from_bytes_wrapping(os.urandom(32))
         self._quotes: dict[int, list[str]] = {}

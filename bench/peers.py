@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,16 @@ def _measured(
                 load.round(endpoint, options.concurrency[0])
         load.figures.clear()
         deadline = time.monotonic() + options.budget
-        for _ in range(options.reps):
-            for concurrency in options.concurrency:
-                for endpoint in options.only:
-                    if time.monotonic() > deadline:
-                        record.note(f"{endpoint} at {concurrency}: no window, the time was used up (--budget)")
-                    else:
-                        load.round(endpoint, concurrency)
+        try:
+            for concurrency, endpoint in list(product(options.concurrency, options.only)) * options.reps:
+                if time.monotonic() > deadline:
+                    record.note(f"{endpoint} at {concurrency}: no window, the time was used up (--budget)")
+                else:
+                    load.round(endpoint, concurrency)
+        except BenchError as error:
+            if replays:
+                raise
+            record.note(f"the figures of Nutshell end early: {error}")
         record.figures.setdefault("error_samples", []).append(load.error_samples)
     return {
         endpoint: {str(concurrency): median_of(rows) for concurrency, rows in by_concurrency.items()}
