@@ -17,7 +17,7 @@ from pathlib import Path
 from bench import svg
 from bench.bank import BenchError, running_bank
 from bench.client import Clients
-from bench.figures import median_of, names_checked, numbers_checked, percentile, table
+from bench.figures import names_checked, numbers_checked, percentile, summary_of, table
 from bench.fill import embedded_engines
 from bench.floor_looks import FloorLooks
 from bench.load import ENDPOINTS, Load
@@ -71,7 +71,7 @@ def _measure(record: Record, home: Path, engine: str, options: argparse.Namespac
                 load.round(endpoint, concurrency)
                 pooled.setdefault(concurrency, []).extend(load.latencies[endpoint][concurrency])
         record.figures[engine] = {
-            str(concurrency): median_of(rows) | {"distribution_ms": distribution(sorted(pooled[concurrency]))}
+            str(concurrency): summary_of(rows) | {"distribution_ms": distribution(sorted(pooled[concurrency]))}
             for concurrency, rows in load.figures[endpoint].items()
         }
         record.figures.setdefault("error_samples", []).append(load.error_samples)

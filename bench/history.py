@@ -22,7 +22,7 @@ from typing import Any
 from bench import svg
 from bench.bank import BenchError, data_directory, running_bank
 from bench.client import Clients, request_bytes
-from bench.figures import median_of, names_checked, table
+from bench.figures import names_checked, summary_of, table
 from bench.fill import Filled, embedded_engines, fill
 from bench.load import Load
 from bench.machine import tree
@@ -73,7 +73,7 @@ def _measured(record: Record, home: Path, engine: str, filled: Filled, seconds: 
                 load.round("swap4", concurrency)
                 load.history_checkstate(filled.some, concurrency)
         figures = {
-            endpoint: {str(concurrency): median_of(rows) for concurrency, rows in by_concurrency.items()}
+            endpoint: {str(concurrency): summary_of(rows) for concurrency, rows in by_concurrency.items()}
             for endpoint, by_concurrency in load.figures.items()
         }
         return {

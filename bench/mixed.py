@@ -21,7 +21,7 @@ from typing import Any
 from bench import svg
 from bench.bank import BenchError, RunningBank, running_bank
 from bench.client import Clients, Outcome, request_bytes
-from bench.figures import median_of, percentile, table
+from bench.figures import percentile, summary_of, table
 from bench.record import Record, engine_option, options_parser
 from bench.routes import ROUTES, RouteLoad
 from bench.sockets import Watchers, watching
@@ -169,7 +169,7 @@ def _measure_beside(record: Record, directory: Path, engine: str, seconds: float
             mixed.checkstate()
         record.figures["beside"] = {
             "rate": mixed.rate,
-            "swap4": {name: median_of(rows) for name, rows in mixed.found.items()},
+            "swap4": {name: summary_of(rows) for name, rows in mixed.found.items()},
         }
     with contextlib.ExitStack() as stack:
         bank = stack.enter_context(running_bank(directory / "slow", engine=engine, program=(str(_SLOW_BANK),)))
@@ -179,7 +179,7 @@ def _measure_beside(record: Record, directory: Path, engine: str, seconds: float
             mixed.melts()
         record.figures["slow_rail"] = {
             "rate": mixed.rate,
-            "swap4": {name: median_of(rows) for name, rows in mixed.found.items()},
+            "swap4": {name: summary_of(rows) for name, rows in mixed.found.items()},
         }
 
 

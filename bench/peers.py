@@ -22,7 +22,7 @@ from typing import Any
 from bench import svg
 from bench.bank import BenchError, RunningBank, loopback_checked, running_bank
 from bench.client import Clients
-from bench.figures import median_of, names_checked, numbers_checked, table
+from bench.figures import names_checked, numbers_checked, summary_of, table
 from bench.floor_looks import FloorLooks
 from bench.load import Load
 from bench.machine import tree
@@ -103,7 +103,7 @@ def _measured(
             record.note(f"the figures of Nutshell end early: {error}")
         record.figures.setdefault("error_samples", []).append(load.error_samples)
     return {
-        endpoint: {str(concurrency): median_of(rows) for concurrency, rows in by_concurrency.items()}
+        endpoint: {str(concurrency): summary_of(rows) for concurrency, rows in by_concurrency.items()}
         for endpoint, by_concurrency in load.figures.items()
         if endpoint in options.only
     }
