@@ -7,10 +7,11 @@ ARGS ?=
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
 PYTEST_ARGS ?=
 
-.PHONY: help up test check soak bench docs images format lock clean
+.PHONY: help up test check soak bench docs images format lock clean \
+        bench-all bench-check bench-connections bench-flame bench-history bench-mixed bench-peers bench-wallet
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 $(VENV)/.run: requirements/run.lock pyproject.toml scripts/bootstrap.sh
 	@scripts/bootstrap.sh run
@@ -37,6 +38,17 @@ soak: $(VENV)/.dev ## the simulator over 10,000 seeds (SEEDS=100 for fewer)
 
 bench: $(VENV)/.dev ## measure requests a second, latencies and the crypto floor (see bench/README.md)
 	$(BIN)/python -m bench $(ARGS)
+
+bench-all: $(VENV)/.dev ## all of the figures below, some seventeen minutes
+bench-check: $(VENV)/.dev ## count instructions: fails where a part needs 10 % more than bench/baseline.json (needs valgrind)
+bench-connections: $(VENV)/.dev ## throughput by connections, distribution of latencies
+bench-flame: $(VENV)/.dev ## a flame graph of each endpoint, time by layer (needs py-spy and root)
+bench-history: $(VENV)/.dev ## cost by size of history (ARGS="--most 20000000")
+bench-mixed: $(VENV)/.dev ## swaps beside other load, every route at half of its peak
+bench-peers: $(VENV)/.dev ## the same load on a Nutshell mint (needs scripts/install-peers.sh)
+bench-wallet: $(VENV)/.dev ## our wallet beside cashu-ts and Nutshell (needs scripts/install-peers.sh)
+bench-all bench-check bench-connections bench-flame bench-history bench-mixed bench-peers bench-wallet:
+	$(BIN)/python -m $(subst -,.,$@) $(ARGS)
 
 docs: $(VENV)/.dev ## build the documents into site/
 	rm -rf site

@@ -18,12 +18,13 @@ from bench import report
 from bench.bank import BenchError, PostgresServer, private_postgres, running_bank
 from bench.client import Clients
 from bench.figures import names_checked, numbers_checked, short, table
+from bench.fill import embedded_engines
 from bench.floor import FloorProgram, python_floor
 from bench.load import ENDPOINTS, Load
 from bench.machine import machine_facts
 from bench.micro import measure_all
 
-_STORES = ("sqlite", "rocksdb", "postgres")
+_STORES = (*embedded_engines(), "postgres")
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -33,7 +34,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--concurrency", default=None, help="connections at once (1,16,64; quick: 1,64)")
     parser.add_argument("--reps", type=int, default=None, help="repetitions (3; quick: 1)")
     parser.add_argument("--seconds", type=float, default=None, help="length of a window (0.5; quick: 0.25)")
-    parser.add_argument("--store", default=None, help="some of sqlite, rocksdb, postgres (sqlite,postgres; quick: sqlite)")
+    parser.add_argument("--store", default=None, help=f"of {', '.join(_STORES)} (all; quick: sqlite)")
     parser.add_argument("--clients", type=int, default=1, help="client processes")
     parser.add_argument("--workers", type=int, default=1, help="worker processes of the bank on PostgreSQL")
     parser.add_argument("--budget", type=float, default=None, help="seconds of load, shared by the stores (150; quick: 35)")
@@ -47,7 +48,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     try:
         options.only = [] if options.only == "none" else names_checked(options.only, ENDPOINTS)
         options.concurrency = numbers_checked(options.concurrency or ("1,64" if quick else "1,16,64"), 1, 512)
-        options.store = names_checked(options.store or ("sqlite" if quick else "sqlite,postgres"), _STORES)
+        options.store = names_checked(options.store or ("sqlite" if quick else ",".join(_STORES)), _STORES)
     except ValueError as error:
         parser.error(str(error))
     options.reps = options.reps or (1 if quick else 3)
@@ -99,7 +100,11 @@ class _Run:
         """The floor on one thread and on all cores, in C if possible and through Python."""
         seconds = 0.4 if self._options.quick else 0.8
         for threads in sorted({1, self._cores}):
-            measured = [("C", self._program.measure(threads, seconds)), ("kernel.curve", python_floor(threads, seconds))]
+            measured = [
+                ("C", self._program.measure(threads, seconds)),
+                ("C, points", self._program.measure(threads, seconds, points_only=True)),
+                ("kernel.curve", python_floor(threads, seconds)),
+            ]
             for what, floor in measured:
                 if floor is not None:
                     self.floor.append({"what": what, "when": when, "threads": threads} | floor._asdict())
@@ -117,8 +122,8 @@ class _Run:
         options, home = self._options, self._directory / store
         with contextlib.ExitStack() as stack:
             server = stack.enter_context(_postgres(store))
-            dsn = server.dsn if server else None
-            bank = stack.enter_context(running_bank(home, dsn, rocksdb=store == "rocksdb", workers=options.workers))
+            engine, dsn = ("sqlite", server.dsn) if server else (store, None)
+            bank = stack.enter_context(running_bank(home, dsn, engine=engine, workers=options.workers))
             clients = stack.enter_context(Clients(bank.host, bank.port, options.clients))
             load = Load(bank, clients, options.seconds, [server.pid] if server else [], say)
             skipped, deadline = 0, time.monotonic() + options.budget / len(options.store)
@@ -169,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 run.measure_load(store)
             except BenchError as error:
                 run.note(f"{store}: {error}")
-                failed = failed or store == "sqlite" or "PostgreSQL" not in str(error)
+                failed = failed or store != "postgres" or "PostgreSQL" not in str(error)
             run.measure_floor(f"after {store}")
         result = {
             "date": date,

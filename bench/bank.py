@@ -11,14 +11,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Timer
 from urllib.parse import urlsplit
 
-__all__ = ["BenchError", "PostgresServer", "RunningBank", "loopback_checked", "private_postgres", "running_bank"]
+__all__ = [
+    "BenchError",
+    "PostgresServer",
+    "RunningBank",
+    "bank_environment",
+    "data_directory",
+    "loopback_checked",
+    "private_postgres",
+    "running_bank",
+]
 
 _POSTGRES = Path(__file__).parents[1] / "scripts" / "postgres.sh"
 
@@ -58,29 +67,51 @@ def loopback_checked(url: str) -> tuple[str, int]:
     return host, parts.port or 80
 
 
-def _environment(home: Path) -> dict[str, str]:
+def data_directory(home: Path) -> Path:
+    """Where the bank of this home keeps everything."""
+    return home / "bank"
+
+
+def bank_environment(home: Path, engine: str = "sqlite") -> dict[str, str]:
+    """What a bank of ours is started with: a home of its own, no settings of the user's, and an embedded engine by name.
+
+    SQLite is what a bank takes unless told, so it is not named.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SPECIE_", "XDG_"))}
     places = {"HOME": home, "XDG_DATA_HOME": home / "data", "XDG_CONFIG_HOME": home / "config"}
-    return kept | {name: str(place) for name, place in places.items()} | {"NO_COLOR": "1"}
+    chosen = {} if engine == "sqlite" else {"SPECIE_STORE_ENGINE": engine}
+    return kept | {name: str(place) for name, place in places.items()} | {"NO_COLOR": "1"} | chosen
 
 
 @contextlib.contextmanager
 def running_bank(
-    home: Path, dsn: str | None = None, *, rocksdb: bool = False, workers: int = 1, start_s: float = 60.0
+    home: Path,
+    dsn: str | None = None,
+    *,
+    workers: int = 1,
+    start_s: float = 60.0,
+    engine: str = "sqlite",
+    program: Sequence[str] = ("-m", "specie"),
 ) -> Iterator[RunningBank]:
-    """`specie up` on any free loopback port, its invoices paid at once; told to stop on the way out."""
+    """`specie up` on any free loopback port, its invoices paid at once; told to stop on the way out.
+
+    `program`: what the interpreter runs instead of the package, with the same command line.
+    """
     home.mkdir(mode=0o700, exist_ok=True)
-    command = [sys.executable, "-m", "specie", "up", "--json", "--port", "0", "--autopay-delay", "0"]
-    command += ["--log-format", "json", "--log-level", "warning", "--data", str(home / "bank")]
+    command = [sys.executable, *program, "up", "--json", "--port", "0", "--autopay-delay", "0"]
+    command += ["--log-format", "json", "--log-level", "warning", "--data", str(data_directory(home))]
     if dsn is not None:
         command += ["--database", dsn, "--workers", str(workers)]
-    if rocksdb:
-        command += ["--store", "rocksdb"]
     log = home / "bank.log"
     began = time.perf_counter()
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            command, env=_environment(home), cwd=home, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+            command,
+            env=bank_environment(home, engine),
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
         )
     assert process.stdout is not None
     watchdog = Timer(start_s, process.kill)

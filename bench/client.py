@@ -1,7 +1,9 @@
-"""Load from processes of their own: ready-made HTTP/1.1 requests over keep-alive connections, in a closed loop.
+"""Load from processes of their own: ready-made HTTP/1.1 requests over keep-alive connections.
 
 In the timed window a client writes bytes that were prepared before and reads answers; nothing else. Only answers with a
-Content-Length are understood, which is what our server sends.
+Content-Length are understood, which is what our server sends. A closed loop sends on each connection as soon as the last
+answer is there. An open loop (`rate`) sends when requests are due, whatever the answers do, and counts latency from then:
+a request that waited for a free connection has waited.
 """
 
 from __future__ import annotations
@@ -18,9 +20,13 @@ from typing import cast
 
 import uvloop
 
+from bench.bank import BenchError
+
 __all__ = ["Answer", "Clients", "Outcome", "request_bytes"]
 
 _START_DELAY_S = 0.05
+_PATIENCE_S = 300.0
+"""How long after its window a client process may take; then whoever it asks has hung."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ class _Job:
     repeat: bool
     start_at: float
     """CLOCK_MONOTONIC, which all processes of a machine share."""
+    rate: float | None = None
+    """Requests a second of this process in an open loop; None for a closed one."""
 
 
 def request_bytes(method: str, path: str, body: bytes = b"") -> bytes:
@@ -125,11 +133,15 @@ async def _drive(job: _Job) -> Outcome:
     start, cpu = clock(), time.process_time()
     deadline = start + job.seconds if job.seconds else float("inf")
 
+    slots = itertools.count()
+
     async def one(connection: _Connection) -> None:
-        while (sent := clock()) < deadline:
+        while (sent := start + next(slots) / job.rate if job.rate else clock()) < deadline:
             place, request = next(requests, (-1, b""))
             if place < 0:
                 return
+            if job.rate and (wait := sent - clock()) > 0:
+                await asyncio.sleep(wait)
             answer = await connection.ask(request)
             if answer.status == 200:
                 outcome.latencies_s.append(clock() - sent)
@@ -190,11 +202,18 @@ class Clients:
         return [process.pid for process in self._processes if process.pid is not None]
 
     def fire(
-        self, requests: Sequence[bytes], connections: int, *, seconds: float | None = None, repeat: bool = False
+        self,
+        requests: Sequence[bytes],
+        connections: int,
+        *,
+        seconds: float | None = None,
+        repeat: bool = False,
+        rate: float | None = None,
     ) -> Outcome:
         """Send requests until they, or `seconds`, run out; what is under way is waited for. `repeat`: begin again at the end.
 
-        Bodies of answers 200 are not kept with `repeat`.
+        `rate`: requests a second in an open loop. Bodies of answers 200 are not kept with `repeat`. BenchError if answers
+        do not come.
         """
         used = self._pipes[: max(1, min(len(self._pipes), connections))]
         start_at = time.monotonic() + _START_DELAY_S + connections * 0.002
@@ -202,9 +221,13 @@ class Clients:
         for at, pipe in enumerate(used):
             share = connections // len(used) + (at < connections % len(used))
             mine = numbered if repeat else numbered[at :: len(used)]
-            pipe.send(_Job(self._host, self._port, mine, share, seconds, repeat, start_at))
+            paced = None if rate is None else rate * share / connections
+            pipe.send(_Job(self._host, self._port, mine, share, seconds, repeat, start_at, paced))
         total = Outcome()
+        patience = time.monotonic() + (seconds or 0.0) + _PATIENCE_S
         for pipe in used:
+            if not pipe.poll(max(0.0, patience - time.monotonic())):
+                raise BenchError(f"no answer to what was sent within {_PATIENCE_S:.0f} s")
             part = pipe.recv()
             if isinstance(part, Exception):
                 raise part

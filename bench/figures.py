@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["median_of", "names_checked", "numbers_checked", "percentile", "short", "table"]
+__all__ = ["median_of", "names_checked", "numbers_checked", "percentile", "short", "summary_of", "table"]
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -23,6 +23,12 @@ def median_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Median of each figure over repetitions; a figure that a repetition lacks is left out of that figure's median."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: statistics.median(row[name] for row in rows if name in row) for name in names}
+
+
+def summary_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Medians over repetitions, but all of their `errors`: one bad repetition must not hide behind others."""
+    found = median_of(rows)
+    return found | {"errors": sum(row["errors"] for row in rows)} if "errors" in found else found
 
 
 def names_checked(text: str, known: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bench.bank import RunningBank
+from bench.bank import BenchError, RunningBank
 from bench.client import Answer, Clients, Outcome, request_bytes
 from bench.figures import percentile
 from bench.machine import CpuMeter, tree
@@ -38,6 +38,9 @@ _ARRAY = 64
 _AT_MOST = 3000
 """Requests prepared for one window."""
 
+_RETRIES = 3
+"""Of requests that prepare a window, at a mint that refuses some when it is busy."""
+
 _FIRST_GUESS = {"mint_quote": 300, "mint": 200, "swap2": 200, "swap4": 150, "swap64": 12, "melt_quote": 300, "melt": 60}
 """Requests a second that are prepared for before anything is known."""
 
@@ -54,27 +57,50 @@ class Load:
     figures: dict[str, dict[int, list[dict[str, float]]]] = field(default_factory=dict)
     checks: dict[str, int] = field(default_factory=dict)
     error_samples: dict[str, str] = field(default_factory=dict)
+    endpoints: Sequence[str] = ENDPOINTS
+    """Those that will be measured."""
+    replays: bool = True
+    """Whether the same request again must get the same answer, and none may fail; not every mint promises that."""
+    latencies: dict[str, dict[int, list[float]]] = field(default_factory=dict)
+    """Seconds of each answer 200 of the last round, ascending, by endpoint and concurrency."""
 
     def __post_init__(self) -> None:
         """Learn the keys, and pass every path once, so that nothing is met for the first time in a window."""
-        self.purse = Purse(self.clients)
+        self._pace: float | None = None
+        self.purse = Purse(self.clients, retries=0 if self.replays else _RETRIES)
         self._rates: dict[str, float] = {name: float(rate) for name, rate in _FIRST_GUESS.items()}
         self._node_key = curve.scalar_from_bytes_wrapping(os.urandom(32))
         self._quotes: dict[int, list[str]] = {}
         self._melt_quotes: dict[int, list[tuple[str, int, int]]] = {}
         kept, self.seconds, self.report = (self.seconds, self.report), 0.1, lambda _: None
-        for endpoint in ENDPOINTS:
+        for endpoint in self.endpoints:
             self.round(endpoint, 2)
         self.seconds, self.report = kept
         self.figures.clear()
+        self.latencies.clear()
         self.checks.clear()
 
-    def round(self, endpoint: str, concurrency: int) -> None:
-        """Measure one endpoint once, at that many connections."""
-        if endpoint in PAIRS:
-            self._swap(endpoint, concurrency)
-        else:
-            getattr(self, f"_{endpoint}")(concurrency)
+    def round(self, endpoint: str, concurrency: int, *, pace: float | None = None) -> dict[str, float]:
+        """Measure one endpoint once, at that many connections; the row of its figures.
+
+        `pace`: requests a second in an open loop, with latency from when each was due; else a closed loop.
+        """
+        self._pace = pace
+        try:
+            if endpoint in PAIRS:
+                self._swap(endpoint, concurrency)
+            else:
+                getattr(self, f"_{endpoint}")(concurrency)
+        finally:
+            self._pace = None
+        rows = self.figures.get(endpoint, {}).get(concurrency)
+        if not rows:
+            raise BenchError(f"{endpoint}: nothing was measured")
+        return rows[-1]
+
+    def learns(self, endpoint: str) -> bool:
+        """Whether each request is prepared once, and a first round finds out how many are needed."""
+        return endpoint in self._rates
 
     def _count(self, check: str, amount: int = 1) -> None:
         self.checks[check] = self.checks.get(check, 0) + amount
@@ -85,6 +111,8 @@ class Load:
 
     def _wanted(self, endpoint: str, concurrency: int) -> int:
         """Requests to prepare: half as many again as the rate so far would use up."""
+        if self._pace is not None:
+            return min(_AT_MOST, int(self._pace * self._window(concurrency)) + 2)
         return max(concurrency, min(_AT_MOST, int(self._rates[endpoint] * self._window(concurrency) * 1.5)))
 
     def _measure(self, endpoint: str, concurrency: int, requests: Sequence[bytes], *, repeat: bool = False) -> Outcome:
@@ -92,7 +120,7 @@ class Load:
         if self.store_pids:
             groups["store"] = list(self.store_pids)
         meter = CpuMeter(groups)
-        outcome = self.clients.fire(requests, concurrency, seconds=self._window(concurrency), repeat=repeat)
+        outcome = self.clients.fire(requests, concurrency, seconds=self._window(concurrency), repeat=repeat, rate=self._pace)
         used = meter.used()
         took, done = outcome.latencies_s, len(outcome.latencies_s)
         row: dict[str, float] = {"rps": done / outcome.wall_s, "ok": done, "errors": outcome.failed}
@@ -103,7 +131,8 @@ class Load:
         row |= {f"{name}_cpu": used[name] / outcome.wall_s for name in groups} | {"others_cpu": used["others"]}
         row["rss_mib"] = sum(process.memory_info().rss for process in tree(self.bank.pid)) / 2**20
         self.figures.setdefault(endpoint, {}).setdefault(concurrency, []).append(row)
-        if endpoint in self._rates:
+        self.latencies.setdefault(endpoint, {})[concurrency] = took
+        if endpoint in self._rates and self._pace is None:
             self._rates[endpoint] = max(row["rps"], self._rates[endpoint] * 0.5)
         for answer in outcome.answers.values():
             if answer.status != 200:
@@ -164,9 +193,10 @@ class Load:
         if good:
             place = min(good)
             purse.check_double_spend(groups[place])
-            purse.check_replay(requests[place], good[place])
             self._count("double_spends_refused")
-            self._count("replays_equal")
+            if self.replays:
+                purse.check_replay(requests[place], good[place])
+                self._count("replays_equal")
         self.checks["dleqs_verified"] = purse.dleqs_verified
 
     def _melt_quote(self, concurrency: int) -> None:
@@ -191,15 +221,20 @@ class Load:
         quotes = self._melt_quotes.pop(concurrency)[: self._wanted("melt", concurrency)]
         if not quotes:
             return
+        requests = self._melt_requests(quotes)
+        for answer in self._good(self._measure("melt", concurrency, requests)).values():
+            paid = wire.melt_quote_from_json(answer.body).state is MeltState.PAID
+            self._count("melts_paid" if paid else "melts_not_paid")
+
+    def _melt_requests(self, quotes: Sequence[tuple[str, int, int]]) -> list[bytes]:
+        """Payments of melt quotes (id, amount, fee reserve) with coins minted for them."""
         amounts = [split_amount(amount + reserve, self.purse.keyset.keys) for _, amount, reserve in quotes]
         requests = []
         for (quote, _, reserve), inputs in zip(quotes, self.purse.minted(amounts), strict=True):
             blank = self.purse.outputs([1] * blank_count(reserve))
             body = wire.melt_request_to_json(MeltRequest("bolt11", quote, inputs, blank.messages))
             requests.append(request_bytes("POST", "/v1/melt/bolt11", body))
-        for answer in self._good(self._measure("melt", concurrency, requests)).values():
-            paid = wire.melt_quote_from_json(answer.body).state is MeltState.PAID
-            self._count("melts_paid" if paid else "melts_not_paid")
+        return requests
 
     def _checkstate(self, concurrency: int) -> None:
         unknown = [hash_to_curve(os.urandom(8)) for _ in range(_ARRAY)]

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import uvloop
 
+from bench.signing import bank_signer
 from specie.app.system import SystemClock, SystemEntropy
 from specie.ecash import (
     BlindedMessage,
@@ -108,7 +109,7 @@ def _curve(seconds: float) -> Iterator[Figure]:
 
 
 def _signer(seconds: float) -> Iterator[Figure]:
-    signer = SoftwareSigner(os.urandom(32), entropy=SystemEntropy())
+    signer = bank_signer(os.urandom(32), SystemEntropy())
     keyset = KeysetRef("sat", 0)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(signer.keyset_public_keys(keyset, [1 << power for power in range(8)]))
@@ -176,7 +177,7 @@ async def _swaps(directory: Path, seconds: float) -> list[Figure]:
     """Swaps of 4 coins through `Mint.swap` on SQLite: engine, signer, ledger and store, without HTTP and JSON."""
     storage = SqliteStorage(directory / "swaps.sqlite")
     await storage.migrate((*LEDGER_MIGRATIONS, *MINT_MIGRATIONS))
-    signer = SoftwareSigner(os.urandom(32), entropy=SystemEntropy())
+    signer = bank_signer(os.urandom(32), SystemEntropy())
     mint = Mint(
         settings=MintSettings(),
         storage=storage,

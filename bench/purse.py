@@ -67,8 +67,9 @@ class Outputs:
 class Purse:
     """Coins at one bank, in groups by their number, and the requests that spend them."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, *, retries: int = 0) -> None:
         self._clients = clients
+        self._retries = retries
         self._groups: dict[int, list[tuple[Proof, ...]]] = {}
         self.spent: list[bytes] = []
         """Ys of spent coins, at most some thousands."""
@@ -81,12 +82,18 @@ class Purse:
             raise BenchError("the keyset takes input fees; coins are swapped here for as much as they are worth")
 
     def _answered(self, requests: Sequence[bytes]) -> list[bytes]:
-        """Bodies of the answers, in order; BenchError unless all are 200."""
-        outcome = self._clients.fire(requests, min(_PREPARING, len(requests)))
-        for answer in outcome.answers.values():
-            if answer.status != 200:
+        """Bodies of the answers, in order. BenchError unless all are 200, some only when sent again, as often as allowed."""
+        answers = dict(self._clients.fire(requests, min(_PREPARING, len(requests))).answers)
+        for left in range(self._retries, -1, -1):
+            failed = [place for place in range(len(requests)) if answers[place].status != 200]
+            if not failed:
+                break
+            if not left:
+                answer = answers[failed[0]]
                 raise BenchError(f"preparing: HTTP {answer.status} {answer.body[:200]!r}")
-        return [outcome.answers[place].body for place in range(len(requests))]
+            again = self._clients.fire([requests[place] for place in failed], 1).answers
+            answers |= {place: again[number] for number, place in enumerate(failed)}
+        return [answers[place].body for place in range(len(requests))]
 
     def outputs(self, amounts: Sequence[int]) -> Outputs:
         """FRESH outputs."""
@@ -120,6 +127,12 @@ class Purse:
         if len(stock) < count:
             stock += self.minted([amounts_for(coins)] * (count - len(stock)))
         taken, self._groups[coins] = stock[:count], stock[count:]
+        return taken
+
+    def next(self, coins: int, count: int) -> list[tuple[Proof, ...]]:
+        """The groups that `take` will give; they stay here."""
+        taken = self.take(coins, count)
+        self._groups[coins] = taken + self._groups[coins]
         return taken
 
     def give(self, group: tuple[Proof, ...]) -> None:

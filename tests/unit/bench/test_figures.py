@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.bank import BenchError, loopback_checked
 from bench.client import request_bytes
-from bench.figures import median_of, names_checked, numbers_checked, percentile, short, table
+from bench.figures import median_of, names_checked, numbers_checked, percentile, short, summary_of, table
 from bench.machine import flush_times_us
 from bench.report import floor_share, load_rows
 
@@ -39,6 +39,15 @@ def test_a_percentile_of_nothing_is_refused(values: list[float], share: float) -
 def test_medians_leave_out_what_a_repetition_lacks() -> None:
     """A repetition without any answer has no latency; it must not count as latency zero."""
     assert median_of([{"rps": 1.0, "p50": 5.0}, {"rps": 3.0}, {"rps": 2.0, "p50": 7.0}]) == {"rps": 2.0, "p50": 6.0}
+
+
+def test_a_summary_keeps_every_error() -> None:
+    """Medians of figures, the sum of errors; rows that count none get none."""
+    assert summary_of([{"rps": 1.0, "errors": 0}, {"rps": 3.0, "errors": 7}, {"rps": 2.0, "errors": 0}]) == {
+        "rps": 2.0,
+        "errors": 7,
+    }
+    assert summary_of([{"rps": 1.0}]) == {"rps": 1.0}
 
 
 def test_names_and_numbers_of_the_command_line() -> None:
