@@ -235,10 +235,16 @@ LIFE_BY_METHOD = [
 ]
 
 
-@pytest.mark.parametrize("times", [1, 9])
-@pytest.mark.parametrize("lie", BY_METHOD, ids=[f"{verb}: {name}" for verb, name in BY_METHOD])
+@pytest.mark.parametrize(
+    ("lie", "times"),
+    [(lie, 1 if at % 2 else 9) for at, lie in enumerate(BY_METHOD)],
+    ids=[f"{verb}: {name}" for verb, name in BY_METHOD],
+)
 def test_each_lie_about_a_method_neither_creates_nor_loses_money(lie: tuple[str, str], times: int) -> None:
-    """The same of offers, addresses, what another method has, and deposits found by key."""
+    """The same of offers, addresses, what another method has, and deposits found by key.
+
+    There are several of each kind, so every second is told once and the others again and again; histories do both.
+    """
     told = run_virtual(_history(LIFE_BY_METHOD, [lie], times))
     assert lie in told
 
