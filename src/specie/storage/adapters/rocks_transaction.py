@@ -89,7 +89,7 @@ class RocksTransaction:
     async def insert(self, table: str, columns: str, rows: Sequence[Sequence[Value]]) -> bool:
         """At once: rows of the overlay cost no more now than at the end."""
         sql = insert_sql(table, columns)
-        return all([self._run(sql, row)[1] for row in rows])
+        return all(self._run(sql, row)[1] for row in rows)
 
     def tally(self, target: Tally, sums: Mapping[tuple[str, ...], int]) -> None:
         if self.fault is not None:
