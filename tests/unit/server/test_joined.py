@@ -6,6 +6,7 @@ import pytest
 
 from specie.server.joined import _JoinedTransport
 
+UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
 
 
