@@ -210,7 +210,15 @@ class _Supervisor:
         return 7 if self.count == 3 else 0
 
 
-FACTS = {"url": "http://127.0.0.1:1", "port": 1, "play": True, "sealing": "play-key", "sealing_key": "/k", "data_dir": "/d"}
+FACTS = {
+    "url": "http://127.0.0.1:1",
+    "port": 1,
+    "play": True,
+    "sealing": "play-key",
+    "sealing_key": "/k",
+    "data_dir": "/d",
+    "curve": "native",
+}
 
 
 @pytest.mark.parametrize(("count", "code"), [(2, 0), (3, 7)])

@@ -141,6 +141,10 @@ class _Unproving(SoftwareSigner):
     async def blind_sign(self, messages):
         return [replace(one, dleq_e=None, dleq_s=None) for one in await super().blind_sign(messages)]
 
+    async def exchange(self, proofs, messages):
+        ys, signed = await super().exchange(proofs, messages)
+        return ys, [replace(one, dleq_e=None, dleq_s=None) for one in signed]
+
 
 @dataclass
 class Stock:
