@@ -178,16 +178,6 @@ async def split_and_paid_whole(p: Parts) -> Race:
     return Race(pays, 1, nothing, least=1)
 
 
-async def two_devices_split_one_invoice(p: Parts) -> Race:
-    """Two devices of one seed with the same coins: the payee takes one set of parts, or none."""
-    one, two = await p.copies.of_one_seed()
-    await p.mints.fund(one, 400, 400, 400)
-    await two.restore()
-    p.wallets = [one, two]
-    pays: list[Contestant] = [lambda w=w: w.pay(p.invoice, split=True, wait_s=100) for w in (one, two)]  # type: ignore[misc]
-    return Race(pays, 1, nothing)
-
-
 IN_PARTS = [
     two_copies_resume_one_split,
     a_copy_resumes_while_the_other_pays,
@@ -195,7 +185,6 @@ IN_PARTS = [
     one_invoice_split_twice,
     one_plan_paid_twice,
     split_and_paid_whole,
-    two_devices_split_one_invoice,
 ]
 
 
@@ -393,15 +382,6 @@ async def a_removal_is_refused_during_a_transfer(m: Moves) -> Race:
     return Race([_move(one), _forgotten(m, two, MINT_URL, force=False)], 1, judge)
 
 
-async def two_devices_move_the_same_money(m: Moves) -> Race:
-    """Two devices of one seed with the same coins: each coin goes one way."""
-    one, two = await m.copies.of_one_seed()
-    await m.net.fund(one, 1000)
-    await two.restore()
-    m.wallets = [one, two]
-    return Race([_move(one, 600), _move(two, 600)], 2, nothing)
-
-
 IN_TRANSFERS = [
     two_copies_resume_one_transfer,
     a_copy_resumes_while_the_other_moves,
@@ -412,7 +392,6 @@ IN_TRANSFERS = [
     a_source_is_removed_during_a_transfer,
     a_destination_is_removed_during_a_transfer,
     a_removal_is_refused_during_a_transfer,
-    two_devices_move_the_same_money,
 ]
 
 

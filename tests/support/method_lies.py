@@ -265,7 +265,12 @@ def _of_several(lies: dict[str, Lie]) -> dict[str, Lie]:
 METHOD_LIES: dict[str, dict[str, Lie]] = {
     "request_melt_quote onchain": {**_PRICES, **_MELT, "paid": _FOLLOWED["paid"], "one id for all": _body(quote="q")},
     "melt_quote onchain": {**_PRICES, **_MELT, **_FOLLOWED, **_CHANGE},
-    "melt onchain": {**_MELT, **_FOLLOWED, "dear options": _PRICES["dear options"], "no options": _PRICES["no options"]},
+    "melt onchain": {
+        **_MELT,
+        **{name: lie for name, lie in _FOLLOWED.items() if name != "pending"},  # that is the truth there
+        "dear options": _PRICES["dear options"],
+        "no options": _PRICES["no options"],
+    },
     "request_melt_quote bolt12": {
         **_MELT,
         "options that nobody asked for": lambda answer: replace(answer, fee_options=(MeltFeeOption(0, MAX_AMOUNT, 1),)),
@@ -294,7 +299,7 @@ METHOD_LIES: dict[str, dict[str, Lie]] = {
     "mint_quote bolt12": _PAID,
     "mint_quote onchain": _PAID,
     "mint_quote voucher": _PAID,
-    "mint_quote bolt11": _PAID,
+    "mint_quote bolt11": {name: lie for name, lie in _PAID.items() if name not in ("issued nothing", "another method")},
     "mint_quotes bolt12": _of_several(_PAID),
     "ask": _ASK,
 }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from specie.storage import Body, Migration, Row, Storage, StorageStatus, Transaction, Value
+from specie.storage import Body, Migration, Row, Storage, StorageStatus, Tally, Transaction, Value
+from specie.storage.deferred import insert_sql
 
 __all__ = ["RecordingStorage", "Statement"]
 
@@ -51,8 +52,25 @@ class _RecordingTransaction:
             self._seen(sql, values, keys)
         return await self._inner.fetch_in(sql, keys, *values)
 
+    async def insert(self, table: str, columns: str, rows: Sequence[Sequence[Value]]) -> bool:
+        if rows:
+            self._seen(insert_sql(table, columns), rows[0])
+        return await self._inner.insert(table, columns, rows)
+
+    def tally(self, target: Tally, sums: Mapping[tuple[str, ...], int]) -> None:
+        self._inner.tally(_RecordingTally(target, self._statements), sums)
+
     def notify(self, channel: str, payload: str) -> None:
         self._inner.notify(channel, payload)
+
+
+class _RecordingTally:
+    def __init__(self, inner: Tally, statements: dict[str, Statement]) -> None:
+        self._inner = inner
+        self._statements = statements
+
+    async def write(self, tx: Transaction, sums: Mapping[tuple[str, ...], int]) -> None:
+        await self._inner.write(_RecordingTransaction(tx, self._statements), sums)
 
 
 class RecordingStorage:

@@ -49,6 +49,6 @@ class _JoinedTransport:
 class JoinedProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection."""
         super().connection_made(cast(asyncio.Transport, _JoinedTransport(cast(asyncio.Transport, transport))))

@@ -180,13 +180,14 @@ class Deposits:
         ctx = self._ctx
         last = max((quote.key_index for quote in quotes if quote.key_index is not None), default=None)
         public = None if last is None else await ctx.signer.public_key(f"{_PURPOSE}/{last}")
+        now = ctx.clock.now()
 
         async def body(tx: Transaction) -> list[WalletMintQuote]:
             if last is not None and public is not None:
                 await ctx.store.save_key(tx, _PURPOSE, last, public)
             stored: list[WalletMintQuote] = []
             for quote in quotes:
-                await save_seen(ctx, tx, quote)
+                await save_seen(ctx, tx, quote, now)
                 kept = await ctx.store.mint_quote(tx, mint, quote.quote)
                 stored += [] if kept is None else [kept]
             return stored

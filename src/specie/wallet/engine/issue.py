@@ -89,7 +89,6 @@ async def request_mint_quote(
     request = MintQuoteRequest(method=method, unit=unit, amount=told, description=description, pubkey=pubkey)
     quote = await ctx.client(mint).request_mint_quote(request)
     _check_quote(quote, request, mint)
-    locked = index if quote.pubkey is not None and quote.pubkey.lower() == pubkey else None
     stored = WalletMintQuote(
         mint=mint,
         quote=quote.quote,
@@ -101,7 +100,7 @@ async def request_mint_quote(
         amount_paid=quote.amount_paid,
         amount_issued=quote.amount_issued,
         updated_at=quote.updated_at,
-        key_index=locked,
+        key_index=index,  # also where the answer names no key: a signature that nobody needs does no harm
         created_at=ctx.clock.now(),
     )
     await ctx.storage.transact(lambda tx: ctx.store.save_mint_quote(tx, stored))
@@ -159,10 +158,11 @@ async def note_mint_quote(ctx: Context, quote: WalletMintQuote, seen: MintQuote)
     if seen.quote != quote.quote:
         raise PeerFaultError("the mint answered about another quote", peer=quote.mint)
     updated = replace(quote, amount_paid=seen.amount_paid, amount_issued=seen.amount_issued, updated_at=seen.updated_at)
+    now = ctx.clock.now()
 
     async def body(tx: Transaction) -> tuple[WalletMintQuote | None, WalletMintQuote | None]:
         before = await ctx.store.mint_quote(tx, quote.mint, quote.quote)
-        await save_seen(ctx, tx, updated)
+        await save_seen(ctx, tx, updated, now)
         return before, await ctx.store.mint_quote(tx, quote.mint, quote.quote)
 
     before, stored = await ctx.storage.transact(body)
@@ -173,14 +173,14 @@ async def note_mint_quote(ctx: Context, quote: WalletMintQuote, seen: MintQuote)
     return stored
 
 
-async def save_seen(ctx: Context, tx: Transaction, quote: WalletMintQuote) -> None:
-    """Store a quote as a mint answered it just now, unless a later answer may have overtaken this one (NUT-04).
+async def save_seen(ctx: Context, tx: Transaction, quote: WalletMintQuote, now: int) -> None:
+    """Store a quote as a mint answered it `now`, unless a later answer may have overtaken this one (NUT-04).
 
     A time that is far from now proves no such thing: a mint that once told a wrong one would be believed never again, and
     what was paid could not be claimed.
     """
     before = await ctx.store.mint_quote(tx, quote.mint, quote.quote)
-    far = before is not None and abs(ctx.clock.now() - before.updated_at) > _OVERTAKEN_S
+    far = before is not None and abs(now - before.updated_at) > _OVERTAKEN_S
     await ctx.store.save_mint_quote(tx, quote, older=far)
 
 
