@@ -120,16 +120,16 @@ async def test_verification_answers_in_order(signer: Signer) -> None:
     asked: list[ProofToVerify] = list(proofs)
     expected: list[bytes | None] = [hash_to_curve(proof.secret) for proof in proofs]
     for index, changed in {
-        3: replace(proofs[3], c=curve.negate(proofs[3].c)),
-        17: replace(proofs[17], c=proofs[18].c),
-        40: replace(proofs[40], amount=proofs[40].amount * 2),
-        41: replace(proofs[41], keyset=USD),
-        42: replace(proofs[42], keyset=KeysetRef("sat", 1)),
-        60: replace(proofs[60], c=b""),
-        61: replace(proofs[61], secret=b""),
-        62: replace(proofs[62], c=OFF_CURVE),
-        63: replace(proofs[63], secret=b"x" * 5000),
-        99: replace(proofs[99], secret=proofs[98].secret),
+        3: proofs[3]._replace(c=curve.negate(proofs[3].c)),
+        17: proofs[17]._replace(c=proofs[18].c),
+        40: proofs[40]._replace(amount=proofs[40].amount * 2),
+        41: proofs[41]._replace(keyset=USD),
+        42: proofs[42]._replace(keyset=KeysetRef("sat", 1)),
+        60: proofs[60]._replace(c=b""),
+        61: proofs[61]._replace(secret=b""),
+        62: proofs[62]._replace(c=OFF_CURVE),
+        63: proofs[63]._replace(secret=b"x" * 5000),
+        99: proofs[99]._replace(secret=proofs[98].secret),
     }.items():
         asked[index], expected[index] = changed, None
     assert await signer.verify_proofs(asked) == expected
@@ -143,7 +143,7 @@ async def test_an_exchange_signs_only_for_good_proofs(signer: Signer, count: int
     ys, signed = await signer.exchange(proofs, tasks)
     assert ys == await signer.verify_proofs(proofs)
     assert signed == await signer.blind_sign(tasks)
-    forged = [*proofs[:-1], replace(proofs[-1], c=curve.negate(proofs[-1].c))]
+    forged = [*proofs[:-1], proofs[-1]._replace(c=curve.negate(proofs[-1].c))]
     assert await signer.exchange(forged, tasks) == ([*ys[:-1], None], [])
 
 
@@ -163,7 +163,7 @@ async def test_many_requests_at_once_hear_their_own_answers(signer: Signer) -> N
         mine = proofs[start : start + count]
         good = start % 3 > 0
         if not good:
-            mine = [replace(mine[0], c=curve.negate(mine[0].c)), *mine[1:]]
+            mine = [mine[0]._replace(c=curve.negate(mine[0].c)), *mine[1:]]
         ys, signed = await signer.exchange(mine, [ToBlindSign(SAT, 2, blinded(start)[2])])
         assert [y is not None for y in ys] == [good, *[True] * (count - 1)]
         assert len(signed) == good

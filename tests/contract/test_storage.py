@@ -796,8 +796,8 @@ class Sums:
     async def write(self, tx: Transaction, sums: Mapping[tuple[str, ...], int]) -> None:
         self.told.append(dict(sums))
         for (name,), amount in sorted(sums.items()):
-            if not await tx.execute("UPDATE note SET number = number + $2 WHERE name = $1", name, amount):
-                await tx.execute("INSERT INTO note (name, number) VALUES ($1, $2)", name, amount)
+            while not await tx.execute("UPDATE note SET number = number + $2 WHERE name = $1", name, amount):
+                await tx.execute("INSERT INTO note (name, number) VALUES ($1, 0) ON CONFLICT DO NOTHING", name)
 
 
 def claim(*keys: int, owner: int = 0, after: Callable[[Transaction], Awaitable[Any]] | None = None) -> Body[bool]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+import msgspec
 
 __all__ = [
     "BlindSigned",
@@ -28,8 +30,7 @@ __all__ = [
 KeyRef = str
 
 
-@dataclass(frozen=True, slots=True)
-class KeysetRef:
+class KeysetRef(msgspec.Struct, frozen=True, cache_hash=True):
     """The keys of one mint keyset: one for each amount, derived from (unit, index)."""
 
     unit: str
@@ -37,8 +38,7 @@ class KeysetRef:
     """0 to 2**31-1, counting up with each rotation of the unit."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProofToVerify:
+class ProofToVerify(NamedTuple):
     """One question of `verify_proofs`: is C == k*hash_to_curve(secret) for the key of `amount` in `keyset`?"""
 
     keyset: KeysetRef
@@ -49,8 +49,7 @@ class ProofToVerify:
     """The unblinded signature, 33 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToBlindSign:
+class ToBlindSign(NamedTuple):
     """One task of `blind_sign`: a blinded message B_ (33 bytes, a checked curve point)."""
 
     keyset: KeysetRef
@@ -58,8 +57,7 @@ class ToBlindSign:
     b_: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class BlindSigned:
+class BlindSigned(NamedTuple):
     """C_ = k*B_ (33 bytes) with its DLEQ proof, two 32-byte values (NUT-12); None where the key lives in an HSM."""
 
     c_: bytes

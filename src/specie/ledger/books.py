@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from specie.kernel import InvariantError
 
@@ -17,8 +18,7 @@ __all__ = ["Books", "JournalEntry", "Posting", "balanced_checked"]
 _KINDS = ("asset", "liability", "income", "expense", "equity")
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """One line of an entry: `amount` in the minor unit of `unit`, positive for a debit, negative for a credit."""
 
     account: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from specie.ecash import BlindSignature
 from specie.ecash.liabilities import Epoch, Side, Span, SumNode
@@ -42,8 +42,7 @@ class KeysetRecord:
     """The fee setting when it was made: only a start with another setting asks for a new keyset by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One input to be marked: Y is claimed once and for all, whatever its keyset or unit (NUT-03)."""
 
     y: bytes

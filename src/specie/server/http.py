@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from specie.server.direct import answered_at_once, body_at_hand
 from specie.server.errors import Answer, BodyTooLargeError, BodyTooSlowError
 from specie.server.peers import Peer, header
 
@@ -63,6 +64,10 @@ class Request:
         declared = header(self.scope, b"content-length")
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > self.limit_bytes:
             raise BodyTooLargeError(f"the body is longer than {self.limit_bytes} bytes")
+        whole = body_at_hand(self.receive)
+        if whole is not None:
+            self._bounded(len(whole))
+            return whole
         try:
             async with asyncio.timeout(self.timeout_s):
                 message = await self._more()
@@ -95,6 +100,8 @@ class Request:
 
 async def send_answer(send: Send, answer: Answer, shared: Headers, *, head: bool = False) -> None:
     """Send an answer with its own and the `shared` headers; `head` leaves the body out and its length in."""
+    if answered_at_once(send, answer, shared, head=head):
+        return
     body = answer.body
     headers = [*shared, *answer.headers]
     if answer.status not in (204, 304):

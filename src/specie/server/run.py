@@ -23,7 +23,6 @@ from specie.ops.settings import ServerSettings
 from specie.server.drain import DrainingServer
 from specie.server.errors import SocketInUseError
 from specie.server.http import ASGIApp
-from specie.server.joined import JoinedProtocol
 from specie.server.unix_socket import bind_unix_socket, remove_unix_socket
 
 __all__ = ["Listening", "bind_tcp_socket", "serve"]
@@ -74,7 +73,7 @@ def bind_tcp_socket(host: str, port: int, *, shared: bool = False) -> socket.soc
 def _server(app: ASGIApp, drain_s: float, **options: Any) -> DrainingServer:
     config = uvicorn.Config(
         app,
-        http=JoinedProtocol,
+        http="httptools",
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -17,7 +17,7 @@ from specie.storage.ports import Migration
 
 __all__ = ["Applied", "Dialect", "checksum", "pending_steps", "schema_label", "script"]
 
-Dialect = Literal["sqlite", "postgres"]
+Dialect = Literal["sqlite", "postgres", "rocksdb"]
 
 Applied = Mapping[tuple[str, int], str]
 """(room, version) -> checksum, as the store remembers it."""
@@ -27,7 +27,9 @@ _ROOM = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 def script(migration: Migration, dialect: Dialect) -> str:
     """The SQL of a step in one dialect."""
-    return migration.sqlite if dialect == "sqlite" else migration.postgres
+    if dialect == "rocksdb" and migration.rocksdb is not None:
+        return migration.rocksdb
+    return migration.postgres if dialect == "postgres" else migration.sqlite
 
 
 def checksum(sql: str) -> str:

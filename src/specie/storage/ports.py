@@ -94,13 +94,15 @@ Body = Callable[[Transaction], Awaitable[T]]
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step of a room's schema. `sql` per dialect (`sqlite`, `postgres`), statements separated by `;` at line end."""
+    """One step of a room's schema: a script for each engine, statements separated by `;` at line end."""
 
     room: str
     version: int
     """1, 2, 3 ... without a gap in each room; applied in order, never edited once released (its checksum is stored)."""
     sqlite: str
     postgres: str
+    rocksdb: str | None = None
+    """None where it is that of SQLite."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ async def test_a_signer_that_proves_nothing_cannot_serve(bank, monkeypatch):
             return capabilities
 
         async def blind_sign(self, tasks):
-            return [replace(each, dleq_e=None) for each in await signed(tasks)]
+            return [each._replace(dleq_e=None) for each in await signed(tasks)]
 
     monkeypatch.setattr(auth, "_signer", Mute())
     with pytest.raises(RefusedError):

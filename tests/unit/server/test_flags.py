@@ -139,11 +139,11 @@ class _Unproving(SoftwareSigner):
         return replace(super().capabilities(), dleq=False)
 
     async def blind_sign(self, messages):
-        return [replace(one, dleq_e=None, dleq_s=None) for one in await super().blind_sign(messages)]
+        return [one._replace(dleq_e=None, dleq_s=None) for one in await super().blind_sign(messages)]
 
     async def exchange(self, proofs, messages):
         ys, signed = await super().exchange(proofs, messages)
-        return ys, [replace(one, dleq_e=None, dleq_s=None) for one in signed]
+        return ys, [one._replace(dleq_e=None, dleq_s=None) for one in signed]
 
 
 @dataclass

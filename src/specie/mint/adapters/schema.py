@@ -192,6 +192,41 @@ CREATE TABLE mint_pruned (
 """
 """What was dropped of expired keysets, and of that what `mint_leaf` holds: audits add it to what is there."""
 
+_ROWS_IN_ORDER = """
+CREATE TABLE mint_proof_rows (
+  y BLOB NOT NULL PRIMARY KEY,
+  keyset TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  state INTEGER NOT NULL,
+  operation BLOB NOT NULL,
+  quote TEXT,
+  witness TEXT,
+  at INTEGER NOT NULL
+) STRICT;
+INSERT INTO mint_proof_rows SELECT y, keyset, amount, state, operation, quote, witness, at FROM mint_proof;
+DROP TABLE mint_proof;
+ALTER TABLE mint_proof_rows RENAME TO mint_proof;
+CREATE INDEX mint_proof_pending ON mint_proof (quote) WHERE state = 1;
+CREATE TABLE mint_output_rows (
+  b_ BLOB NOT NULL PRIMARY KEY,
+  keyset TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  c_ BLOB,
+  dleq_e BLOB,
+  dleq_s BLOB,
+  operation BLOB NOT NULL,
+  quote TEXT,
+  position INTEGER NOT NULL,
+  at INTEGER NOT NULL
+) STRICT;
+INSERT INTO mint_output_rows
+  SELECT b_, keyset, amount, c_, dleq_e, dleq_s, operation, quote, position, at FROM mint_output;
+DROP TABLE mint_output;
+ALTER TABLE mint_output_rows RENAME TO mint_output;
+CREATE INDEX mint_output_quote ON mint_output (quote) WHERE quote IS NOT NULL;
+"""
+"""SQLite: rows one behind another, and a tree of their keys alone: a whole row in a tree of random keys costs a page each."""
+
 
 def _migration(version: int, tables: str) -> Migration:
     return Migration(
@@ -204,5 +239,8 @@ def _migration(version: int, tables: str) -> Migration:
 
 _STEPS = (_TABLES, _LIABILITIES, _METHODS, _AUTH, _PRUNED)
 
-MIGRATIONS = tuple(_migration(number, tables) for number, tables in enumerate(_STEPS, 1))
+MIGRATIONS = (
+    *(_migration(number, tables) for number, tables in enumerate(_STEPS, 1)),
+    Migration(room="mint", version=len(_STEPS) + 1, sqlite=_ROWS_IN_ORDER, postgres="SELECT 1", rocksdb=""),
+)
 """Steps of the mint's schema, for `Storage.migrate`."""

@@ -131,7 +131,10 @@ async def _issue_once(
     signed = [(output.B_, signature) for output, signature in zip(request.outputs, signatures, strict=True)]
     postings = [
         *(Posting(f"liability:deposit/{request.method}", unit, share) for share in shares),
-        *(Posting(f"liability:keyset/{output.id}/issued", unit, -output.amount) for output in request.outputs),
+        *(
+            Posting(f"liability:keyset/{keyset}/issued", unit, -value)
+            for keyset, value in checks.by_keyset(request.outputs).items()
+        ),
     ]
     drawn = sorted((record.quote, share) for record, share in zip(records, shares, strict=True) if share)
 

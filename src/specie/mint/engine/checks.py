@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from specie.ecash import (
     BlindedMessage,
@@ -31,6 +32,7 @@ from specie.ecash.codes import (
 from specie.ecash.conditions import parse_secret
 from specie.kernel import MAX_AMOUNT, MalformedError
 from specie.keys import BlindSigned, ProofToVerify, ToBlindSign
+from specie.ledger import Posting
 from specie.mint.engine.catalogue import Catalogue, Entry
 from specie.mint.engine.context import Context
 from specie.mint.ports import Claim
@@ -38,10 +40,12 @@ from specie.mint.ports import Claim
 __all__ = [
     "Inputs",
     "blind_sign",
+    "by_keyset",
     "check_inputs",
     "check_outputs",
     "check_same_unit",
     "exchange",
+    "issued",
     "operation_hash",
     "verify_proofs",
 ]
@@ -71,12 +75,13 @@ class Inputs:
             for proof, entry in zip(self.proofs, self.entries, strict=True)
         ]
 
-    def by_keyset(self) -> dict[str, int]:
-        """Sum of amounts for each keyset id."""
-        sums: dict[str, int] = {}
-        for proof in self.proofs:
-            sums[proof.id] = sums.get(proof.id, 0) + proof.amount
-        return sums
+
+def by_keyset(coins: Sequence[Proof] | Sequence[BlindedMessage] | Sequence[BlindSignature]) -> dict[str, int]:
+    """Sum of amounts for each keyset id."""
+    sums: dict[str, int] = {}
+    for coin in coins:
+        sums[coin.id] = sums.get(coin.id, 0) + coin.amount
+    return sums
 
 
 def check_inputs(inputs: Sequence[Proof], catalogue: Catalogue, now: int, limit: int) -> Inputs:
@@ -85,16 +90,17 @@ def check_inputs(inputs: Sequence[Proof], catalogue: Catalogue, now: int, limit:
         raise MalformedError("no inputs")
     if len(inputs) > limit:
         raise TooManyInputsError
-    entries = tuple(catalogue.spendable(proof.id, now) for proof in inputs)
+    found = {keyset: catalogue.spendable(keyset, now) for keyset in dict.fromkeys([proof.id for proof in inputs])}
+    entries = tuple([found[proof.id] for proof in inputs])
     unit = entries[0].keyset.unit
-    if any(entry.keyset.unit != unit for entry in entries):
+    if any(entry.keyset.unit != unit for entry in found.values()):
         raise MixedUnitsError
-    for proof, entry in zip(inputs, entries, strict=True):
-        if proof.amount not in entry.keyset.keys:
+    for proof in inputs:
+        if proof.amount not in found[proof.id].keyset.keys:
             raise AmountOutOfRangeError("an input's amount is no amount of its keyset")
     if len({proof.secret for proof in inputs}) != len(inputs):  # as many secrets as Ys
         raise DuplicateInputsError
-    amount = sum(proof.amount for proof in inputs)
+    amount = sum([proof.amount for proof in inputs])
     if amount > MAX_AMOUNT:
         raise AmountOutOfRangeError("the inputs sum to more than 2^64-1")
     fee = fee_for(entry.keyset.input_fee_ppk for entry in entries)
@@ -109,15 +115,15 @@ def check_outputs(
         raise MalformedError("no outputs")
     if len(outputs) > limit:
         raise TooManyOutputsError
-    keysets = [catalogue.signable(output.id, now).keyset for output in outputs]
-    unit = keysets[0].unit
-    if any(keyset.unit != unit for keyset in keysets):
+    keysets = {keyset: catalogue.signable(keyset, now).keyset for keyset in dict.fromkeys([output.id for output in outputs])}
+    unit = keysets[outputs[0].id].unit
+    if any(keyset.unit != unit for keyset in keysets.values()):
         raise MixedUnitsError
-    if not blank and any(output.amount not in keyset.keys for output, keyset in zip(outputs, keysets, strict=True)):
+    if not blank and any(output.amount not in keysets[output.id].keys for output in outputs):
         raise AmountOutOfRangeError("an output's amount is no amount of its keyset")
     if len({output.B_ for output in outputs}) != len(outputs):
         raise DuplicateOutputsError
-    amount = 0 if blank else sum(output.amount for output in outputs)
+    amount = 0 if blank else sum([output.amount for output in outputs])
     if amount > MAX_AMOUNT:
         raise AmountOutOfRangeError("the outputs sum to more than 2^64-1")
     return unit, amount
@@ -127,6 +133,11 @@ def check_same_unit(inputs: Inputs, unit: str) -> None:
     """UnitMismatchError unless both sides are of one unit."""
     if inputs.unit != unit:
         raise UnitMismatchError
+
+
+def issued(unit: str, coins: Sequence[BlindedMessage] | Sequence[BlindSignature]) -> list[Posting]:
+    """The ledger's lines for coins that are signed."""
+    return [Posting(f"liability:keyset/{keyset}/issued", unit, -amount) for keyset, amount in by_keyset(coins).items()]
 
 
 async def verify_proofs(context: Context, inputs: Inputs) -> list[bytes]:
@@ -175,17 +186,24 @@ def operation_hash(kind: str, quote: str, inputs: Sequence[Proof], outputs: Sequ
 
     Every field is framed by its length, so no two different requests give the same bytes.
     """
-    digest = hashlib.sha256()
-
-    def add(*fields: bytes) -> None:
-        for data in fields:
-            digest.update(len(data).to_bytes(4, "big"))
-            digest.update(data)
-
-    add(b"specie operation v1", kind.encode(), quote.encode(), len(inputs).to_bytes(4, "big"))
+    pieces = [_framed(data) for data in (b"specie operation v1", kind.encode(), quote.encode(), len(inputs).to_bytes(4, "big"))]
     for proof in inputs:
-        witness = b"" if proof.witness is None else b"\x01" + proof.witness.encode()
-        add(proof.amount.to_bytes(8, "big"), proof.id.encode(), proof.secret.encode(), proof.C, witness)
+        pieces += (_framed_amount(proof.amount), _framed_id(proof.id), _framed(proof.secret.encode()), _framed(proof.C))
+        pieces.append(_framed(b"" if proof.witness is None else b"\x01" + proof.witness.encode()))
     for output in outputs:
-        add(output.amount.to_bytes(8, "big"), output.id.encode(), output.B_)
-    return digest.digest()
+        pieces += (_framed_amount(output.amount), _framed_id(output.id), _framed(output.B_))
+    return hashlib.sha256(b"".join(pieces)).digest()
+
+
+def _framed(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+@lru_cache(maxsize=1024)
+def _framed_id(keyset: str) -> bytes:
+    return _framed(keyset.encode())
+
+
+@lru_cache(maxsize=1024)
+def _framed_amount(amount: int) -> bytes:
+    return _framed(amount.to_bytes(8, "big"))

@@ -176,7 +176,10 @@ async def _issue_once(context: Context, record: MintRecord, request: MintRequest
     signed = [(output.B_, signature) for output, signature in zip(request.outputs, signatures, strict=True)]
     postings = [
         Posting(f"liability:deposit/{record.method}", unit, amount),
-        *(Posting(f"liability:keyset/{output.id}/issued", unit, -output.amount) for output in request.outputs),
+        *(
+            Posting(f"liability:keyset/{keyset}/issued", unit, -value)
+            for keyset, value in checks.by_keyset(request.outputs).items()
+        ),
     ]
 
     async def body(tx: Transaction) -> None:

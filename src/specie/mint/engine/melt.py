@@ -340,7 +340,7 @@ async def _settle_inside(
         await context.store.keep_promises(tx, record.quote, signed)
         credited = replace(target, amount_paid=target.amount, updated_at=max(now, target.updated_at))
         await change_quote(context, tx, target, credited)
-        postings = _melt_postings(record, inputs.by_keyset(), inputs.fee, 0, signed)
+        postings = _melt_postings(record, checks.by_keyset(inputs.proofs), inputs.fee, 0, signed)
         postings.append(Posting(f"asset:rail/{record.rail}", record.unit, record.amount))
         postings.append(Posting(f"liability:deposit/{target.method}", record.unit, -record.amount))
         await context.ledger.post(tx, at=now, kind="melt", reference=record.quote, postings=postings)
@@ -364,7 +364,7 @@ def _melt_postings(
     kept = sum(redeemed.values()) - record.amount - fee_paid - input_fee - given_back
     return [
         *(Posting(f"liability:keyset/{keyset}/redeemed", unit, value) for keyset, value in redeemed.items()),
-        *(Posting(f"liability:keyset/{signature.id}/issued", unit, -signature.amount) for _, signature in change),
+        *checks.issued(unit, [signature for _, signature in change]),
         Posting(f"asset:rail/{record.rail}", unit, -(record.amount + fee_paid)),
         Posting("income:input_fee", unit, -input_fee),
         Posting("income:payment_fee" if kept >= 0 else "expense:payment_fee", unit, -kept),

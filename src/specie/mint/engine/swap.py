@@ -64,9 +64,10 @@ async def _swap_once(
     verify_spend(inputs.proofs, outputs, None, now)
     signed = [(output.B_, signature) for output, signature in zip(outputs, signatures, strict=True)]
     claims = inputs.claims(ys)
+    spent = checks.by_keyset(inputs.proofs)
     postings = [
-        *(Posting(f"liability:keyset/{keyset}/redeemed", unit, value) for keyset, value in inputs.by_keyset().items()),
-        *(Posting(f"liability:keyset/{output.id}/issued", unit, -output.amount) for output in outputs),
+        *(Posting(f"liability:keyset/{keyset}/redeemed", unit, amount) for keyset, amount in spent.items()),
+        *checks.issued(unit, outputs),
         Posting("income:input_fee", unit, -inputs.fee),
     ]
 

@@ -36,7 +36,7 @@ from specie.storage.adapters.rocks_sql import Plans
 from specie.storage.adapters.rocks_transaction import RocksTransaction, translated
 from specie.storage.adapters.rocks_view import Overlay, Snapshot
 from specie.storage.deferred import Deferred
-from specie.storage.migration import Applied, checksum, pending_steps, schema_label
+from specie.storage.migration import Applied, checksum, pending_steps, schema_label, script
 from specie.storage.ports import Body, Migration
 
 __all__ = ["RocksStorage"]
@@ -246,16 +246,17 @@ class RocksStorage(EmbeddedStorage):
         try:
             plans = _defined(self._plans, overlay, _SCHEMA)
             applied = _applied(plans, overlay)
-            steps = pending_steps(applied, migrations, "sqlite")
+            steps = pending_steps(applied, migrations, "rocksdb")
             if not steps and plans is self._plans:
                 return []
             if steps and applied:
                 self._copy_beside(schema_label(applied))
             now = int(datetime.now(UTC).timestamp())
             for step in steps:
-                plans = _defined(plans, overlay, step.sqlite)
+                sql_of_step = script(step, "rocksdb")
+                plans = _defined(plans, overlay, sql_of_step)
                 sql = "INSERT INTO specie_schema (room, version, checksum, applied_at) VALUES ($1, $2, $3, $4)"
-                _ran(plans, overlay, sql, step.room, step.version, checksum(step.sqlite), now)
+                _ran(plans, overlay, sql, step.room, step.version, checksum(sql_of_step), now)
             overlay.put(_CATALOGUE, msgspec.msgpack.encode(plans.catalogue))
         except Exception as error:
             raise translated(error) from error
