@@ -8,7 +8,8 @@ from pathlib import Path
 
 from specie.app.system import SystemEntropy
 from specie.app.wallet import Wallet, play_only
-from specie.app.wallet_files import open_seed, seed_store, wallet_directory
+from specie.app.wallet_files import open_seed, seed_store
+from specie.app.wallet_places import wallet_directory
 from specie.ecash.mint_url import mint_url_checked
 from specie.kernel.entropy import Entropy
 from specie.kernel.errors import PeerFaultError, RefusedError

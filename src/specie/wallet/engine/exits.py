@@ -36,6 +36,7 @@ from specie.storage.ports import Transaction
 from specie.wallet.engine import recover
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.departure import LEASE_S, Departure, Departures, Dust, Stuck, has_free, may_try, stuck_at
+from specie.wallet.engine.due import WATCH_POLICY
 from specie.wallet.engine.locks import is_locked
 from specie.wallet.engine.mints import known_mint, refresh
 from specie.wallet.engine.split import at_once
@@ -67,7 +68,6 @@ __all__ = ["Departure", "Dust", "Exits", "Stuck", "WatchReport", "check_income"]
 
 COST_PPM = LEAVING_COST_PPM
 OPENING_S = 20.0
-_POLICY = "watch"
 _CHECKED = "watch, last check"
 _QUIET_S = 3600
 _PROBE_S = 10.0
@@ -204,11 +204,11 @@ class Exits:
                     raise MintUnknownError(one)
             keep = tuple(mint_url_checked(one) for one in policy.keep)
             text = json.dumps(asdict(replace(policy, destinations=named, keep=keep)))
-        await ctx.storage.transact(lambda tx: ctx.store.save_policy(tx, _POLICY, text))
+        await ctx.storage.transact(lambda tx: ctx.store.save_policy(tx, WATCH_POLICY, text))
 
     async def policy(self) -> WatchPolicy | None:
         """The policy that was set."""
-        text = await self._context.storage.read(lambda tx: self._context.store.policy(tx, _POLICY))
+        text = await self._context.storage.read(lambda tx: self._context.store.policy(tx, WATCH_POLICY))
         if text is None:
             return None
         fields = json.loads(text)
