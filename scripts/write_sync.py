@@ -3,9 +3,9 @@
     python scripts/write_sync.py            # write src/specie/app/sync_wallet.py and sync_parts.py
     python scripts/write_sync.py --check    # say whether they are as they should be
 
-Signatures are copied from the source as they stand, so that a type checker sees the same ones. A part is a class annotation of
-the engine's `Wallet` whose class has asynchronous verbs (`transfers: Transfers`). Asynchronous iterators are not written: name
-them in LEFT_OUT with the reason.
+Signatures are copied from the source as they stand, so that a type checker sees the same ones. A part is a cached property of
+the engine's `WalletParts` whose class has asynchronous verbs (`def transfers(self) -> Transfers`). Asynchronous iterators are
+not written: name them in LEFT_OUT with the reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-ENGINE, FACE = "specie.wallet.engine.wallet", "specie.app.wallet"
+ENGINE, PARTS, FACE = "specie.wallet.engine.wallet", "specie.wallet.engine.parts", "specie.app.wallet"
 TARGETS = {"wallet": SOURCE / "specie/app/sync_wallet.py", "parts": SOURCE / "specie/app/sync_parts.py"}
 LEFT_OUT: dict[str, str] = {
     "Wallet.close": "written by hand below: it ends the thread as well",
@@ -131,26 +131,26 @@ def method(verb: Verb, owner: str, home: Module, page: Page, inner: str) -> str:
     if verb.returns is not None:
         page.need_all(verb.returns, home)
     arguments = simplified(verb, home)
-    if "property" in decorators:
+    if decorators & {"property", "cached_property"}:
         body = f"{inner}.{verb.name}"
     else:
         body = f"{inner}.{verb.name}({call_of(arguments)})"
     if isinstance(verb, ast.AsyncFunctionDef):
         body = f"self._thread.run({body})"
     back = body if returns == "None" else f"return {body}"
-    head = "    @property\n" if "property" in decorators else ""
+    head = "    @property\n" if decorators & {"property", "cached_property"} else ""
     return f'{head}    def {verb.name}({ast.unparse(arguments)}) -> {returns}:\n        """As `{name}`."""\n        {back}\n'
 
 
-def parts(engine: Module) -> dict[str, tuple[str, Module]]:
+def parts(hung: Module) -> dict[str, tuple[str, Module]]:
     """What hangs on the wallet: attribute to class and its module."""
     found: dict[str, tuple[str, Module]] = {}
-    for node in engine.class_named("Wallet").body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(node.annotation, ast.Name):
-            kind = node.annotation.id
-            module = Module(engine.origins[kind])
+    for node in hung.class_named("WalletParts").body:
+        if isinstance(node, ast.FunctionDef) and isinstance(node.returns, ast.Name):
+            kind = node.returns.id
+            module = Module(hung.origins[kind])
             if any(isinstance(one, ast.AsyncFunctionDef) for one in verbs(module.class_named(kind))):
-                found[node.target.id] = (kind, module)
+                found[node.name] = (kind, module)
     return found
 
 
@@ -221,7 +221,7 @@ async def _opened(opening: Opening) -> Wallet:
 def written() -> dict[str, str]:
     """Both files as they should be."""
     engine, face = Module(ENGINE), Module(FACE)
-    hung = parts(engine)
+    hung = parts(Module(PARTS))
     pieces, page = Page(), Page()
     pieces.classes = [part_class(kind, module, pieces) for kind, module in hung.values()]
     for module, name in (

@@ -29,8 +29,9 @@ from specie.app.wallet import Opening, Wallet
 from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
-from specie.keys import OpenedSeed, SealSource
-from specie.wallet import MintClient, WalletSettings, WatchReport
+from specie.keys import SealSource
+from specie.keys.sealing import OpenedSeed
+from specie.wallet import MintClient, WatchReport
 from specie.wallet.engine.auth import WalletAuth
 from specie.wallet.engine.pay import Payment
 from specie.wallet.engine.receive import Receipt
@@ -42,6 +43,7 @@ from specie.wallet.holding import Balance, MintView, SentToken, SplitPayment, Wa
 from specie.wallet.lock import HTLC, P2PK
 from specie.wallet.offline import OfflinePolicy
 from specie.wallet.operation import Operation
+from specie.wallet.settings import WalletSettings
 
 __all__ = ["SyncWallet"]
 
@@ -181,14 +183,19 @@ class SyncWallet:
         return self._wallet.encrypted
 
     @property
-    def vault(self) -> Vault:
-        """As `Wallet.vault`."""
-        return self._wallet.vault
-
-    @property
     def watched(self) -> tuple[WatchReport, ...]:
         """As `Wallet.watched`."""
         return self._wallet.watched
+
+    @property
+    def auth(self) -> WalletAuth:
+        """As `Wallet.auth`."""
+        return self._wallet.auth
+
+    @property
+    def vault(self) -> Vault:
+        """As `Wallet.vault`."""
+        return self._wallet.vault
 
     def words(self) -> str:
         """As `Wallet.words`."""
@@ -197,11 +204,6 @@ class SyncWallet:
     def backup(self, target: Path, *, passphrase: str | None = None) -> None:
         """As `Wallet.backup`."""
         self._thread.run(self._wallet.backup(target, passphrase=passphrase))
-
-    @property
-    def auth(self) -> WalletAuth:
-        """As `Wallet.auth`."""
-        return self._wallet.auth
 
     def add_mint(self, url: str) -> MintView:
         """As `Wallet.add_mint`."""

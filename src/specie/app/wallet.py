@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from specie.kernel.entropy import Entropy
     from specie.keys import OpenedSeed, SealSource
     from specie.wallet import MintClient, WalletSettings, WatchReport
+    from specie.wallet.engine.auth import WalletAuth
     from specie.wallet.engine.moved_secrets import MovedSecrets
 
 __all__ = ["Opening", "Wallet", "play_only", "wallet_directory", "wallet_names"]
@@ -57,6 +58,7 @@ class Wallet(WalletEngine):
     encrypted: bool
     watched: tuple[WatchReport, ...]
     _entropy_bytes: bytes
+    _logins: Callable[[], WalletAuth]
     _moved: MovedSecrets | None
     _exit: contextlib.AsyncExitStack
 
@@ -130,7 +132,6 @@ class Wallet(WalletEngine):
                     settings=chosen,
                     transports=plugs.transports,
                     admit=play_only if plugs.sealed.kind is SealKind.PLAY_KEY else None,
-                    auth=plugs.auth,
                 )
                 stack.push_async_callback(WalletEngine.close, wallet)
                 opened = plugs.sealed
@@ -139,6 +140,7 @@ class Wallet(WalletEngine):
                 wallet.sealed = OpenedSeed(b"", opened.kind, opened.created, opened.where)
                 wallet.encrypted = plugs.encrypted
                 wallet._entropy_bytes = opened.seed
+                wallet._logins = plugs.auth
                 wallet._moved = plugs.moved
                 wallet._exit = stack
                 wallet.watched = ()
@@ -154,6 +156,11 @@ class Wallet(WalletEngine):
             return wallet
 
         return Opening(work)
+
+    @property
+    def auth(self) -> WalletAuth:
+        """Logins and blind tokens for mints that ask who uses them (NUT-21, NUT-22)."""
+        return self._logins()
 
     @cached_property
     def vault(self) -> Vault:

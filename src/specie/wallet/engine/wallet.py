@@ -14,7 +14,7 @@ from specie.wallet.engine.parts import WalletParts
 from specie.wallet.errors import InsufficientFundsError, MintUnknownError, QuoteUnknownError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from specie.kernel.clock import Clock
     from specie.kernel.entropy import Entropy
@@ -69,12 +69,12 @@ class Wallet(WalletParts):
         settings: WalletSettings | None = None,
         transports: Transports | None = None,
         admit: AdmitMint | None = None,
-        auth: Callable[[], WalletAuth] | None = None,
+        auth: WalletAuth | None = None,
     ) -> None:
         """Take the ports; the store's schema must be up to date.
 
-        `transports`: how payments of requests travel. `admit` judges each mint before it is trusted. `auth` gives that of
-        the clients, if they have one.
+        `transports`: how payments of requests travel. `admit` judges each mint before it is trusted. `auth` is that of the
+        clients, if they have one.
         """
         from specie.wallet.engine.context import Context
         from specie.wallet.ports import Transports
@@ -99,7 +99,7 @@ class Wallet(WalletParts):
         """Logins and blind tokens for mints that ask who uses them (NUT-21, NUT-22)."""
         if self._auth is None:
             raise InvariantError("this wallet was made without authentication")
-        return self._auth()
+        return self._auth
 
     # mints
 
@@ -536,7 +536,7 @@ class Wallet(WalletParts):
         raise QuoteUnknownError("the wallet has no quote of this invoice")
 
     async def close(self) -> None:
-        """Let go of the mints' clients; storage, signer and authentication belong to whoever made them."""
+        """Let go of the mints' clients; storage and signer belong to whoever made them."""
         try:
             if self._context.tallies:
                 await self.exits.note()
@@ -544,3 +544,5 @@ class Wallet(WalletParts):
             if "requests" in vars(self):
                 await self.requests.close()
             await self._context.close()
+            if self._auth is not None:
+                await self._auth.close()
