@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -38,10 +38,8 @@ from specie.ecash.derivation import derive, mint_backup_secret_key, p2pk_secret_
 from specie.ecash.dleq import prove
 from specie.ecash.p2bk import shared_x, unblinded_secret
 from specie.kernel import curve, hd, seal
-from specie.kernel.entropy import Entropy
 from specie.kernel.errors import MalformedError
 from specie.keys.adapters.lanes import Lanes
-from specie.keys.adapters.native_batch import NativeBatch
 from specie.keys.errors import KeyUnknownError, SignerClosedError
 from specie.keys.ports import (
     BlindedKey,
@@ -53,6 +51,10 @@ from specie.keys.ports import (
     ProofToVerify,
     ToBlindSign,
 )
+
+if TYPE_CHECKING:
+    from specie.kernel.entropy import Entropy
+    from specie.keys.adapters.native_batch import NativeBatch
 
 __all__ = ["SoftwareSigner"]
 
