@@ -112,13 +112,8 @@ class SqlPlacementStore:
 
     async def leaving(self, tx: Transaction) -> list[Leaving]:
         """Mints being left, by URL."""
-        from specie.wallet.placement import Leaving
-
         rows = await tx.fetch("SELECT mint, destinations, since, cost_ppm, again_at FROM wallet_leaving ORDER BY mint")
-        return [
-            Leaving(as_text(mint), tuple(json.loads(as_text(to))), as_int(since), as_int(cost), as_int(again))
-            for mint, to, since, cost, again in rows
-        ]
+        return [_leaving(row) for row in rows]
 
     async def save_health(self, tx: Transaction, health: MintHealth) -> None:
         """Insert or replace what was seen of a mint."""
@@ -195,6 +190,13 @@ class SqlPlacementStore:
         for table in ("wallet_health", "wallet_leaving", "wallet_target"):
             await tx.execute(f"DELETE FROM {table} WHERE mint = $1", url)
         return await tx.execute("DELETE FROM wallet_mint WHERE url = $1", url) == 1
+
+
+def _leaving(row: Row) -> Leaving:
+    from specie.wallet.placement import Leaving
+
+    mint, to, since, cost, again = row
+    return Leaving(as_text(mint), tuple(json.loads(as_text(to))), as_int(since), as_int(cost), as_int(again))
 
 
 def _transfer(row: Row) -> Transfer:
