@@ -142,7 +142,7 @@ class Wallet(WalletParts):
         """
         if url is not None:
             known = await self._known(url)
-            await verbs.exits.check_income(self._context, known)
+            await verbs.seen.check_income(self._context, known)
             return known
         records = await self._context.storage.read(self._context.store.mints)
         gone = {one.mint for one in await self.exits.leaving()}
@@ -539,7 +539,7 @@ class Wallet(WalletParts):
         """Let go of the mints' clients; storage and signer belong to whoever made them."""
         try:
             if self._context.tallies:
-                await self.exits.note()
+                await verbs.seen.note_seen(self._context)
         finally:
             if "requests" in vars(self):
                 await self.requests.close()
