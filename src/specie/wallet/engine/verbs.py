@@ -35,11 +35,10 @@ if TYPE_CHECKING:
         targets,
         till,
         transfer,
-        wait,
     )
 else:
     __getattr__ = front_door(
-        "specie.wallet.engine",
+        __name__,
         {
             "": (
                 "allowance",
@@ -69,9 +68,9 @@ else:
                 "targets",
                 "till",
                 "transfer",
-                "wait",
             )
         },
+        package="specie.wallet.engine",
     )
 
 __all__ = [
@@ -102,5 +101,4 @@ __all__ = [
     "targets",
     "till",
     "transfer",
-    "wait",
 ]
