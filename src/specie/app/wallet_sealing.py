@@ -16,7 +16,6 @@ from specie.kernel.errors import PeerFaultError, RefusedError
 from specie.kernel.hd import words_from_entropy
 from specie.keys import SealForm, SealSource
 from specie.wallet import MintClient
-from specie.wallet.adapters.http import HttpMintClient
 from specie.wallet.play import announces_play_money
 
 __all__ = ["announces_play", "keyring_works", "live_words", "reseal_wallet", "wallet_seal"]
@@ -78,6 +77,8 @@ async def reseal_wallet(
 
 async def announces_play(url: str, *, clients: Callable[[str], MintClient] | None = None) -> bool:
     """Whether the mint at `url` says that its money is play money. MalformedError, UnavailableError."""
+    from specie.wallet.adapters.http import HttpMintClient
+
     normal = mint_url_checked(url)
     client = clients(normal) if clients else HttpMintClient(normal)
     try:
