@@ -17,11 +17,11 @@ import pytest
 from specie.kernel import RefusedError, SpecieError
 from specie.storage import Migration, Storage, Transaction
 from specie.storage.adapters.sqlite import SqliteStorage
+from tests.support.rocks import skip_module_without_rocksdb
 
-pytest.importorskip("rocksdict", reason="rocksdict is not installed")
-pytest.importorskip("sqlglot", reason="sqlglot is not installed")
+skip_module_without_rocksdb()
 
-from specie.storage.adapters.rocks import RocksStorage
+from specie.storage.adapters.rocks import RocksStorage  # noqa: E402
 
 FIRST = """
 CREATE TABLE coin (k BLOB PRIMARY KEY, a TEXT NOT NULL, n INTEGER, u TEXT, UNIQUE (n, u)) STRICT, WITHOUT ROWID;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,19 @@ from typing import Any
 import pytest
 
 from specie.storage import Storage
+from tests.support.components import VARIABLE
 
 MISSING = [name for name in ("rocksdict", "sqlglot") if find_spec(name) is None]
-needs_rocksdb = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+_REASON = f"component rocksdb is missing: {', '.join(MISSING)} is not installed"
+_SKIPPED = bool(MISSING) and os.environ.get(VARIABLE) != "1"
+needs_rocksdb = pytest.mark.skipif(_SKIPPED, reason=_REASON)
+
+
+def skip_module_without_rocksdb() -> None:
+    """For modules that cannot be imported without its libraries; where every component is required they then fail."""
+    if _SKIPPED:
+        pytest.skip(_REASON, allow_module_level=True)
+
 
 _OWNERS: dict[Path, _Owner] = {}
 

@@ -18,14 +18,14 @@ from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.storage import ConstraintError, Migration, Storage, Transaction
 from tests.support.house import Purse, house
+from tests.support.rocks import skip_module_without_rocksdb
 from tests.support.virtual import run_virtual
 
-pytest.importorskip("rocksdict", reason="rocksdict is not installed")
-pytest.importorskip("sqlglot", reason="sqlglot is not installed")
+skip_module_without_rocksdb()
 
-from specie.storage.adapters import rocks_view
-from specie.storage.adapters.rocks import RocksStorage
-from specie.storage.adapters.rocks_rows import Kind, compared, encode_part, fitted, plain
+from specie.storage.adapters import rocks_view  # noqa: E402
+from specie.storage.adapters.rocks import RocksStorage  # noqa: E402
+from specie.storage.adapters.rocks_rows import Kind, compared, encode_part, fitted, plain  # noqa: E402
 
 TABLES = """
 CREATE TABLE thing (

@@ -13,15 +13,15 @@ import pytest
 
 from specie.kernel.errors import InvariantError, RefusedError, UnavailableError, UncertainError
 from specie.storage import ConstraintError, Migration, Transaction
+from tests.support.rocks import skip_module_without_rocksdb
 
-pytest.importorskip("rocksdict", reason="rocksdict is not installed")
-pytest.importorskip("sqlglot", reason="sqlglot is not installed")
+skip_module_without_rocksdb()
 
-from rocksdict import Options, Rdict, WriteBatch
+from rocksdict import Options, Rdict, WriteBatch  # noqa: E402
 
-from specie.storage.adapters import rocks_file, rocks_view
-from specie.storage.adapters.rocks import RocksStorage
-from specie.storage.adapters.rocks_file import StoreInUseError
+from specie.storage.adapters import rocks_file, rocks_view  # noqa: E402
+from specie.storage.adapters.rocks import RocksStorage  # noqa: E402
+from specie.storage.adapters.rocks_file import StoreInUseError  # noqa: E402
 
 NOTES = Migration(
     "notes",

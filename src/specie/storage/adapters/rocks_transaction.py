@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 from specie.kernel.errors import InvariantError, SpecieError, UnavailableError
+from specie.storage.adapters.embedded_transaction import EmbeddedTransaction
 from specie.storage.adapters.rocks_rows import INT_MAX, INT_MIN, plain
 from specie.storage.adapters.rocks_sql import Plans, Statement
 from specie.storage.adapters.rocks_view import View
-from specie.storage.deferred import Deferred, insert_sql
-from specie.storage.ports import Body, Row, Tally, Value
+from specie.storage.deferred import insert_sql
+from specie.storage.ports import Row, Value
 from specie.storage.statement import KEYS
 
 __all__ = ["RocksTransaction", "translated"]
-
-T = TypeVar("T")
 
 _PLAIN = frozenset({bytes, str, int, type(None)})
 
@@ -45,23 +42,18 @@ def _bound(statement: Statement, keys: Sequence[Value] | None, values: Sequence[
     return (keys, *values)
 
 
-class RocksTransaction:
-    """The `Transaction` of one body. After a failed statement the body is doomed: each later one fails the same way."""
+class RocksTransaction(EmbeddedTransaction):
+    """The `Transaction` of one body."""
 
-    __slots__ = ("fault", "mine", "notices", "plans", "view")
-
-    lane = 0
+    __slots__ = ("plans", "view")
 
     def __init__(self, view: View, plans: Plans) -> None:
+        super().__init__()
         self.view = view
         self.plans = plans
-        self.mine = Deferred()
-        self.fault: SpecieError | None = None
-        self.notices: list[tuple[str, str]] | None = None
 
     def _run(self, sql: str, values: Sequence[Value], keys: Sequence[Value] | None = None) -> tuple[list[Row], int]:
-        if self.fault is not None:
-            raise self.fault
+        self.check()
         try:
             statement = self.plans.statement(sql)
             if statement.keyed is not (keys is not None):
@@ -75,8 +67,7 @@ class RocksTransaction:
         return self._run(sql, values)[1]
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
-        if self.fault is not None:
-            raise self.fault
+        self.check()
         try:
             for row in rows:
                 self._run(sql, tuple(row))
@@ -91,11 +82,6 @@ class RocksTransaction:
         sql = insert_sql(table, columns)
         return all(self._run(sql, row)[1] for row in rows)
 
-    def tally(self, target: Tally, sums: Mapping[tuple[str, ...], int]) -> None:
-        if self.fault is not None:
-            raise self.fault
-        self.mine.add(target, sums)
-
     async def fetch(self, sql: str, *values: Value) -> list[Row]:
         return self._run(sql, values)[0]
 
@@ -107,26 +93,3 @@ class RocksTransaction:
         if not keys and self.fault is None and KEYS in sql:
             return []
         return self._run(sql, values, tuple(dict.fromkeys(map(plain, keys))))[0]
-
-    def notify(self, channel: str, payload: str) -> None:
-        if self.fault is not None:
-            raise self.fault
-        if self.notices is None:
-            self.notices = []
-        self.notices.append((channel, payload))
-
-    def run(self, body: Body[T]) -> T:
-        """Drive `body` to its end; it cannot suspend, because nothing here does."""
-        steps = body(self).__await__()
-        try:
-            next(steps)
-        except StopIteration as stop:
-            if self.fault is not None:  # the body swallowed the failure of a statement
-                raise self.fault from None
-            result: T = stop.value
-            return result
-        finally:
-            self.fault = self.fault or InvariantError("this transaction is over")
-        with contextlib.suppress(Exception):
-            getattr(steps, "close", lambda: None)()
-        raise InvariantError("a body awaited something that is not a method of its transaction")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 import apsw
 
 from specie.kernel.errors import InvariantError, SpecieError, UnavailableError
+from specie.storage.adapters.embedded_transaction import EmbeddedTransaction
 from specie.storage.deferred import Deferred, RerunError, insert_sql
 from specie.storage.errors import ConstraintError
-from specie.storage.ports import Body, Row, Tally, Value
+from specie.storage.ports import Row, Value
 from specie.storage.statement import key_chunks, sql_with_keys, sqlite_sql
 
 __all__ = ["SqliteTransaction", "translated"]
-
-T = TypeVar("T")
 
 _UNAVAILABLE = (
     apsw.FullError,
@@ -41,29 +38,24 @@ def translated(error: Exception) -> SpecieError:
     return InvariantError(f"SQLite refused a statement: {type(error).__name__}: {error}")
 
 
-class SqliteTransaction:
-    """The `Transaction` of one body. After a failed statement the body is doomed: each later one fails the same way.
+class SqliteTransaction(EmbeddedTransaction):
+    """The `Transaction` of one body.
 
     `batch`: what earlier bodies of the commit left to its end, if this one may do so too. `wrote`: whether anything of this
     body is in the database already.
     """
 
-    __slots__ = ("batch", "connection", "cursor", "fault", "mine", "notices", "wrote")
-
-    lane = 0
+    __slots__ = ("batch", "connection", "cursor", "wrote")
 
     def __init__(self, connection: apsw.Connection, cursor: apsw.Cursor, batch: Deferred | None = None) -> None:
+        super().__init__()
         self.connection = connection
         self.cursor = cursor
         self.batch = batch
-        self.mine = Deferred()
         self.wrote = False
-        self.fault: SpecieError | RerunError | None = None
-        self.notices: list[tuple[str, str]] | None = None
 
     def _rows(self, sql: str, values: Sequence[Value]) -> list[Row]:
-        if self.fault is not None:
-            raise self.fault
+        self.check()
         if self.batch is not None:
             if self.batch.waiting or self.mine.waiting:
                 self._write_deferred(self.batch)
@@ -82,8 +74,7 @@ class SqliteTransaction:
         return connection.changes() if connection.total_changes() != before else 0
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
-        if self.fault is not None:
-            raise self.fault
+        self.check()
         if self.batch is not None:
             self._write_deferred(self.batch)
             self.wrote = True
@@ -97,8 +88,7 @@ class SqliteTransaction:
             raise self.fault from error
 
     async def insert(self, table: str, columns: str, rows: Sequence[Sequence[Value]]) -> bool:
-        if self.fault is not None:
-            raise self.fault
+        self.check()
         if self.batch is None:
             return self._insert(table, columns, rows)
         self.mine.insert(table, columns, rows)
@@ -127,11 +117,6 @@ class SqliteTransaction:
         if self.batch is not None:
             self._write_deferred(self.batch)
 
-    def tally(self, target: Tally, sums: Mapping[tuple[str, ...], int]) -> None:
-        if self.fault is not None:
-            raise self.fault
-        self.mine.add(target, sums)
-
     async def fetch(self, sql: str, *values: Value) -> list[Row]:
         return self._rows(sql, values)
 
@@ -144,30 +129,3 @@ class SqliteTransaction:
         for chunk in key_chunks(keys):
             found += self._rows(sql_with_keys(sql, len(values), len(chunk)), values + chunk)
         return found
-
-    def notify(self, channel: str, payload: str) -> None:
-        if self.fault is not None:
-            raise self.fault
-        if self.notices is None:
-            self.notices = []
-        self.notices.append((channel, payload))
-
-    def run(self, body: Body[T]) -> T:
-        """Drive `body` to its end; it cannot suspend, because nothing here does. RerunError, whatever the body made of it."""
-        steps = body(self).__await__()
-        try:
-            next(steps)
-        except StopIteration as stop:
-            if self.fault is not None:  # the body swallowed the failure of a statement
-                raise self.fault from None
-            result: T = stop.value
-            return result
-        except BaseException:
-            if isinstance(self.fault, RerunError):
-                raise self.fault from None
-            raise
-        finally:
-            self.fault = self.fault or InvariantError("this transaction is over")
-        with contextlib.suppress(Exception):
-            getattr(steps, "close", lambda: None)()
-        raise InvariantError("a body awaited something that is not a method of its transaction")
