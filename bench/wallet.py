@@ -29,7 +29,7 @@ from bench.figures import names_checked, table
 from bench.purse import Outputs, Purse, amounts_for
 from bench.record import Record, options_parser
 from specie.ecash import BlindedMessage, Proof, ProofDleq, Token, blind, encode_token, hash_to_curve, unblind, wire
-from specie.ecash.derive import derive
+from specie.ecash.derivation import derive
 from tests.interop.peers import SOURCE, Driver, PeerError, missing_peer, nutshell_command, peers_directory
 
 __all__ = ["losses", "main"]

@@ -3,9 +3,9 @@
     python scripts/write_sync.py            # write src/specie/app/sync_wallet.py and sync_parts.py
     python scripts/write_sync.py --check    # say whether they are as they should be
 
-Signatures are copied from the source as they stand, so that a type checker sees the same ones. A part is a class annotation of
-the engine's `Wallet` whose class has asynchronous verbs (`transfers: Transfers`). Asynchronous iterators are not written: name
-them in LEFT_OUT with the reason.
+Signatures are copied from the source as they stand, so that a type checker sees the same ones. A part is a cached property of
+the engine's `WalletParts` whose class has asynchronous verbs (`def transfers(self) -> Transfers`). Asynchronous iterators are
+not written: name them in LEFT_OUT with the reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-ENGINE, FACE = "specie.wallet.engine.wallet", "specie.app.wallet"
+ENGINE, PARTS, FACE = "specie.wallet.engine.wallet", "specie.wallet.engine.parts", "specie.app.wallet"
 TARGETS = {"wallet": SOURCE / "specie/app/sync_wallet.py", "parts": SOURCE / "specie/app/sync_parts.py"}
 LEFT_OUT: dict[str, str] = {
     "Wallet.close": "written by hand below: it ends the thread as well",
@@ -59,22 +59,39 @@ class Page:
     """One file in the making: its classes, and what they need imported."""
 
     imports: dict[str, set[str]] = field(default_factory=dict)
+    annotations: dict[str, set[str]] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
 
     def need(self, module: str, name: str) -> None:
         """Import a name."""
         self.imports.setdefault(module, set()).add(name)
 
+    def need_typed(self, module: str, name: str) -> None:
+        """Import a name for type checkers."""
+        self.annotations.setdefault(module, set()).add(name)
+
     def need_all(self, node: ast.AST, home: Module) -> None:
         """Import whatever an annotation names."""
         for one in ast.walk(node):
             if isinstance(one, ast.Name) and one.id in home.origins:
-                self.need(home.origins[one.id], one.id)
+                self.need_typed(home.origins[one.id], one.id)
+
+    def need_defaults(self, arguments: ast.arguments, home: Module) -> None:
+        """Import the constants that stand as defaults."""
+        for default in [*arguments.defaults, *arguments.kw_defaults]:
+            for one in ast.walk(default) if default else ():
+                if isinstance(one, ast.Name) and one.id in home.origins:
+                    self.need(home.origins[one.id], one.id)
 
     def text(self, title: str, public: list[str]) -> str:
         """The whole file, formatted."""
         lines = [f'"""{title}"""', "", "from __future__ import annotations", ""]
+        lines += ["from typing import TYPE_CHECKING", ""]
         lines += [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(self.imports.items())]
+        lines += ["", "if TYPE_CHECKING:"]
+        for module, names in sorted(self.annotations.items()):
+            if late := sorted(names - self.imports.get(module, set())):
+                lines.append(f"    from {module} import {', '.join(late)}")
         lines += ["", f"__all__ = {sorted(public)!r}", "", *self.classes]
         for arguments in (["check", "--fix", "--quiet", "--select", "I"], ["format", "--quiet"]):
             name = ["--stdin-filename", str(TARGETS["wallet"])]
@@ -131,33 +148,34 @@ def method(verb: Verb, owner: str, home: Module, page: Page, inner: str) -> str:
     if verb.returns is not None:
         page.need_all(verb.returns, home)
     arguments = simplified(verb, home)
-    if "property" in decorators:
+    page.need_defaults(arguments, home)
+    if decorators & {"property", "cached_property"}:
         body = f"{inner}.{verb.name}"
     else:
         body = f"{inner}.{verb.name}({call_of(arguments)})"
     if isinstance(verb, ast.AsyncFunctionDef):
         body = f"self._thread.run({body})"
     back = body if returns == "None" else f"return {body}"
-    head = "    @property\n" if "property" in decorators else ""
+    head = "    @property\n" if decorators & {"property", "cached_property"} else ""
     return f'{head}    def {verb.name}({ast.unparse(arguments)}) -> {returns}:\n        """As `{name}`."""\n        {back}\n'
 
 
-def parts(engine: Module) -> dict[str, tuple[str, Module]]:
+def parts(hung: Module) -> dict[str, tuple[str, Module]]:
     """What hangs on the wallet: attribute to class and its module."""
     found: dict[str, tuple[str, Module]] = {}
-    for node in engine.class_named("Wallet").body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(node.annotation, ast.Name):
-            kind = node.annotation.id
-            module = Module(engine.origins[kind])
+    for node in hung.class_named("WalletParts").body:
+        if isinstance(node, ast.FunctionDef) and isinstance(node.returns, ast.Name):
+            kind = node.returns.id
+            module = Module(hung.origins[kind])
             if any(isinstance(one, ast.AsyncFunctionDef) for one in verbs(module.class_named(kind))):
-                found[node.target.id] = (kind, module)
+                found[node.name] = (kind, module)
     return found
 
 
 def part_class(kind: str, module: Module, page: Page) -> str:
     """The class of one part without `await`."""
-    page.need(module.name, kind)
-    page.need("specie.app.loop_thread", "LoopThread")
+    page.need_typed(module.name, kind)
+    page.need_typed("specie.app.loop_thread", "LoopThread")
     methods = [method(one, kind, module, page, "self._inner") for one in verbs(module.class_named(kind))]
     return (
         f'class Sync{kind}:\n    """As `{kind}`, without `await`."""\n\n'
@@ -179,8 +197,6 @@ _HEAD = '''class SyncWallet:
 {attributes}
     """
 
-{annotations}
-
     def __init__(self, opening: Opening) -> None:
         """Start the loop and open; use `SyncWallet.open`."""
         self._thread = LoopThread("specie-wallet")
@@ -190,8 +206,8 @@ _HEAD = '''class SyncWallet:
         except BaseException:
             self._thread.stop()
             raise
-{made}
 
+{made}
     @classmethod
     def open({parameters}) -> SyncWallet:
         """As `Wallet.open`, at once. Close it, or use it in a `with`."""
@@ -211,31 +227,47 @@ _HEAD = '''class SyncWallet:
         self.close()
 
 '''
-_TAIL = """
+_TAIL = '''
 
 async def _opened(opening: Opening) -> Wallet:
     return await opening
-"""
+
+
+async def _made(make: Callable[[], T]) -> T:
+    """A part of the wallet, made on its loop: two threads that ask for it at once get the same."""
+    return make()
+'''
+_PART = '''
+    @cached_property
+    def {name}(self) -> Sync{kind}:
+        """As `Wallet.{name}`, without `await`."""
+        from specie.app.sync_parts import Sync{kind}
+
+        return Sync{kind}(self._run(_made(lambda: self._wallet.{name})), self._thread)
+'''
 
 
 def written() -> dict[str, str]:
     """Both files as they should be."""
     engine, face = Module(ENGINE), Module(FACE)
-    hung = parts(engine)
+    hung = parts(Module(PARTS))
     pieces, page = Page(), Page()
     pieces.classes = [part_class(kind, module, pieces) for kind, module in hung.values()]
     for module, name in (
-        ("types", "TracebackType"),
+        ("functools", "cached_property"),
+        ("typing", "TypeVar"),
         ("specie.app.loop_thread", "LoopThread"),
-        (FACE, "Opening"),
         (FACE, "Wallet"),
     ):
         page.need(module, name)
+    for module, name in (("collections.abc", "Callable"), ("types", "TracebackType"), (FACE, "Opening")):
+        page.need_typed(module, name)
     for kind, _ in hung.values():
-        page.need("specie.app.sync_parts", f"Sync{kind}")
+        page.need_typed("specie.app.sync_parts", f"Sync{kind}")
     face_class = face.class_named("Wallet")
     opening = next(one for one in verbs(face_class) if one.name == "open")
     page.need_all(opening.args, face)
+    page.need_defaults(opening.args, face)
     fields = [
         one
         for one in face_class.body
@@ -243,10 +275,7 @@ def written() -> dict[str, str]:
     ]
     text = _HEAD.format(
         attributes="\n".join(f"        {name}: as `Wallet.{name}`." for name in hung),
-        annotations="\n".join(f"    {name}: Sync{kind}" for name, (kind, _) in hung.items()),
-        made="\n".join(
-            f"        self.{name} = Sync{kind}(self._wallet.{name}, self._thread)" for name, (kind, _) in hung.items()
-        ),
+        made="".join(_PART.format(name=name, kind=kind) for name, (kind, _) in hung.items()).lstrip("\n"),
         parameters=ast.unparse(opening.args),
         call=call_of(ast.arguments([], opening.args.args[1:], None, opening.args.kwonlyargs, [], None, [])),
     )
@@ -263,7 +292,7 @@ def written() -> dict[str, str]:
         for one in verbs(engine.class_named("Wallet"))
         if one.name not in overridden
     ]
-    page.classes = [text + "\n".join(one for one in methods if one) + _TAIL]
+    page.classes = ['T = TypeVar("T")\n', text + "\n".join(one for one in methods if one) + _TAIL]
     note = "Written by scripts/write_sync.py from `Wallet`: change that, and run it again."
     return {
         "wallet": page.text(f"`SyncWallet`: the wallet without a loop.\n\n{note}\n", ["SyncWallet"]),

@@ -79,6 +79,44 @@ def test_front_doors_name_what_they_open() -> None:
         assert public <= set(getattr(module, "__all__", [])), _name(path)
 
 
+def _late_names(tree: ast.Module) -> tuple[set[tuple[str, str]], set[tuple[str, str]]] | None:
+    """Of a front door that opens late: the names that type checkers see, and those that it opens, each with its room."""
+    for node in tree.body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and node.orelse:
+            (door,) = (one for one in ast.walk(node) if isinstance(one, ast.Call) and ast.unparse(one.func) == "front_door")
+            rooms = ast.literal_eval(door.args[1])
+            seen = {
+                (one.module or "", alias.asname or alias.name)
+                for one in node.body
+                if isinstance(one, ast.ImportFrom)
+                for alias in one.names
+            }
+            return seen, {(room, name) for room, names in rooms.items() for name in names}
+    return None
+
+
+def test_late_front_doors_open_what_type_checkers_see() -> None:
+    """A package that imports its names when they are asked for says the same three times, and each name is where it says."""
+    found = 0
+    for path in MODULES:
+        late = _late_names(ast.parse(path.read_text()))
+        if late is None:
+            continue
+        found += 1
+        seen, opened = late
+        name = _name(path)
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        assert {(f"{package}.{room}" if room else package, one) for room, one in opened} == seen, name
+        module = importlib.import_module(name)
+        assert sorted(module.__all__) == sorted(one for _, one in opened), name
+        for room, one in opened:
+            home = importlib.import_module(f"{package}.{room or one}")
+            assert getattr(module, one) is (getattr(home, one) if room else home)
+        with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+            _ = module.nothing
+    assert found > 10
+
+
 def test_error_codes_have_one_class_each() -> None:
     """The table of NUT codes is one to one, each class carries its code, and no other class claims one of them."""
     from specie.ecash import codes
@@ -140,6 +178,48 @@ def test_a_wallet_loads_no_server() -> None:
     loaded = _modules_after("import specie\nspecie.Wallet\nspecie.SyncWallet")
     assert "specie.wallet" in loaded
     assert not _within(loaded, "starlette", "uvicorn", "specie.server", "specie.mint", "specie.ops", "specie.cli", "asyncpg")
+
+
+HEAVY = (
+    *("httpx2", "httpcore2", "websockets", "keyring", "apsw", "asyncpg", "rocksdict", "uvicorn", "starlette", "nostr_sdk"),
+    *("cryptography", "btclib_secp256k1", "msgspec", "cbor2", "mnemonic", "joserfc", "segno", "platformdirs"),
+    *("asyncio", "logging", "ssl", "email", "importlib.metadata", "dataclasses", "inspect", "pathlib", "ctypes"),
+    *("specie.storage", "specie.lightning", "specie.wallet.adapters", "specie.keys", "specie.ecash.wire", "specie.app.vault"),
+)
+"""What the class `Wallet` is loaded without."""
+TALKATIVE = (
+    *("httpx2", "httpcore2", "websockets", "keyring", "asyncpg", "rocksdict", "nostr_sdk", "cbor2", "email"),
+    *("importlib.metadata", "specie.lightning", "specie.ecash.requests", "specie.wallet.adapters.http", "specie.app.vault"),
+    *("specie.wallet.engine.requests", "specie.wallet.engine.exits", "specie.wallet.engine.pay", "specie.wallet.engine.auth"),
+)
+"""What an open wallet does without until a mint is asked or a part is used."""
+
+
+def test_the_wallet_is_loaded_without_what_it_does_not_need_yet() -> None:
+    """`specie.Wallet` is the class itself, and brings in no library that its verbs need, nor the loop they run on."""
+    loaded = _modules_after("import specie\nassert specie.Wallet.pay.__module__ == 'specie.wallet.engine.wallet'")
+    assert _within(loaded, "specie.app.wallet", "specie.wallet.engine.wallet") == {
+        "specie.app.wallet",
+        "specie.wallet.engine.wallet",
+    }
+    assert not _within(loaded, *HEAVY)
+    assert len(loaded) < 100
+
+
+def test_a_wallet_is_opened_without_what_it_does_not_need_yet(tmp_path: Path) -> None:
+    """A wallet of play money that is opened, asked what it holds and closed has loaded no client and none of its parts."""
+    code = f"""
+import asyncio, pathlib, specie
+home = pathlib.Path({str(tmp_path)!r})
+async def look():
+    sealed = specie.SealSource(play_key=True)
+    async with specie.Wallet.open(home / "wallet", sealed=sealed, config_home=home / "config") as wallet:
+        assert (await wallet.balance()).available == 0
+asyncio.run(look())
+"""
+    loaded = _modules_after(code)
+    assert "specie.wallet.adapters.store_sql" in loaded
+    assert not _within(loaded, *TALKATIVE)
 
 
 def test_importing_specie_loads_next_to_nothing() -> None:

@@ -22,7 +22,7 @@ from specie.ecash.conditions import (
     sig_inputs_digest,
     verify_spend,
 )
-from specie.ecash.derive import derive
+from specie.ecash.derivation import derive
 from specie.ecash.keyset import derive_keyset_id, fee_for, resolve_keyset_id, short_keyset_id
 from specie.ecash.mint_url import mint_url_checked
 from specie.ecash.proof import BlindedMessage, BlindSignature, Dleq, Proof, ProofDleq, sum_amounts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from specie.ecash.derive import derive
+from specie.ecash.derivation import derive
 from specie.kernel.hd import seed_from_words
 from specie.lightning.adapters.play import PlayFaults
 from specie.mint import MintSettings

@@ -15,7 +15,7 @@ from specie.ecash import codes, conditions, dleq, info, keyset, mint_url, p2bk, 
 from specie.ecash.bdhke import hash_to_curve
 from specie.ecash.blank import blank_count, change_amounts
 from specie.ecash.codes import ConditionMalformedError, ConditionUnmetError, KeysetUnknownError
-from specie.ecash.derive import derive, p2pk_secret_key, quote_secret_key
+from specie.ecash.derivation import derive, p2pk_secret_key, quote_secret_key
 from specie.ecash.proof import BlindedMessage
 from specie.ecash.token import Token, decode_token, decode_token_raw, encode_token, encode_token_raw
 from specie.kernel import curve, hd, money

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from specie.ecash.cbor import decode_cbor
-from specie.ecash.derive import mint_backup_secret_key
+from specie.ecash.derivation import mint_backup_secret_key
 from specie.ecash.requests import (
     LockOption,
     PaymentMethod,

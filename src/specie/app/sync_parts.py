@@ -5,34 +5,39 @@ Written by scripts/write_sync.py from `Wallet`: change that, and run it again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from specie.app.loop_thread import LoopThread
-from specie.ecash.payload import PaymentPayload
-from specie.ecash.requests import LockOption, PaymentMethod, PaymentRequest
-from specie.wallet.engine.allowance import Allowance
-from specie.wallet.engine.departure import Departure, Stuck
-from specie.wallet.engine.deposits import DepositClaim, Deposits
-from specie.wallet.engine.exits import Exits, WatchReport
-from specie.wallet.engine.kept_secrets import KeptSecrets
-from specie.wallet.engine.liabilities import MintLiabilities
-from specie.wallet.engine.mint_list import MintBackup, MintList
-from specie.wallet.engine.offline import Offline, Settlement
-from specie.wallet.engine.receive import Receipt
-from specie.wallet.engine.recovery import Recovery
-from specie.wallet.engine.requests import Requests
-from specie.wallet.engine.targets import Rebalance, Targets
-from specie.wallet.engine.till import Till
-from specie.wallet.engine.transfer import Transfers
-from specie.wallet.holding import SentToken, WalletMintQuote
-from specie.wallet.liabilities import KeptEvidence, LiabilityReport
-from specie.wallet.offline import OfflinePolicy, Unsettled
-from specie.wallet.paid import Settle, Taking, Toll, TollState
-from specie.wallet.placement import Leaving, WatchPolicy
-from specie.wallet.ports import NostrRelays
-from specie.wallet.request import OwnRequest, PaymentPlan, RequestPayment, RequestReceipt
-from specie.wallet.target import Holding, Target
-from specie.wallet.transfer import Transfer, TransferQuote
+from specie.wallet.paid import Settle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from specie.app.loop_thread import LoopThread
+    from specie.ecash.payload import PaymentPayload
+    from specie.ecash.requests import LockOption, PaymentMethod, PaymentRequest
+    from specie.wallet.engine.allowance import Allowance
+    from specie.wallet.engine.departure import Departure, Stuck
+    from specie.wallet.engine.deposits import DepositClaim, Deposits
+    from specie.wallet.engine.exits import Exits, WatchReport
+    from specie.wallet.engine.kept_secrets import KeptSecrets
+    from specie.wallet.engine.liabilities import MintLiabilities
+    from specie.wallet.engine.mint_list import MintBackup, MintList
+    from specie.wallet.engine.offline import Offline, Settlement
+    from specie.wallet.engine.receive import Receipt
+    from specie.wallet.engine.recovery import Recovery
+    from specie.wallet.engine.requests import Requests
+    from specie.wallet.engine.targets import Rebalance, Targets
+    from specie.wallet.engine.till import Till
+    from specie.wallet.engine.transfer import Transfers
+    from specie.wallet.holding import SentToken, WalletMintQuote
+    from specie.wallet.liabilities import KeptEvidence, LiabilityReport
+    from specie.wallet.offline import OfflinePolicy, Unsettled
+    from specie.wallet.paid import Taking, Toll, TollState
+    from specie.wallet.placement import Leaving, WatchPolicy
+    from specie.wallet.ports import NostrRelays
+    from specie.wallet.request import OwnRequest, PaymentPlan, RequestPayment, RequestReceipt
+    from specie.wallet.target import Holding, Target
+    from specie.wallet.transfer import Transfer, TransferQuote
 
 __all__ = [
     "SyncAllowance",

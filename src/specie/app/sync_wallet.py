@@ -5,45 +5,56 @@ Written by scripts/write_sync.py from `Wallet`: change that, and run it again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import TracebackType
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
 
 from specie.app.loop_thread import LoopThread
-from specie.app.sync_parts import (
-    SyncAllowance,
-    SyncDeposits,
-    SyncExits,
-    SyncKeptSecrets,
-    SyncMintLiabilities,
-    SyncMintList,
-    SyncOffline,
-    SyncRecovery,
-    SyncRequests,
-    SyncTargets,
-    SyncTill,
-    SyncTransfers,
-)
-from specie.app.vault import Vault
-from specie.app.wallet import Opening, Wallet
-from specie.kernel.clock import Clock
-from specie.kernel.entropy import Entropy
-from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
-from specie.keys import OpenedSeed, SealSource
-from specie.wallet import MintClient, WalletSettings, WatchReport
-from specie.wallet.engine.auth import WalletAuth
-from specie.wallet.engine.pay import Payment
-from specie.wallet.engine.receive import Receipt
-from specie.wallet.engine.recover import CheckReport, ResumeReport
-from specie.wallet.engine.restore import Progress, Restored
-from specie.wallet.engine.split import SplitPlan
-from specie.wallet.history import HistoryEntry
-from specie.wallet.holding import Balance, MintView, SentToken, SplitPayment, WalletMeltQuote, WalletMintQuote
-from specie.wallet.lock import HTLC, P2PK
-from specie.wallet.offline import OfflinePolicy
-from specie.wallet.operation import Operation
+from specie.app.wallet import Wallet
+from specie.kernel.telemetry import NULL_TELEMETRY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from specie.app.sync_parts import (
+        SyncAllowance,
+        SyncDeposits,
+        SyncExits,
+        SyncKeptSecrets,
+        SyncMintLiabilities,
+        SyncMintList,
+        SyncOffline,
+        SyncRecovery,
+        SyncRequests,
+        SyncTargets,
+        SyncTill,
+        SyncTransfers,
+    )
+    from specie.app.vault import Vault
+    from specie.app.wallet import Opening
+    from specie.kernel.clock import Clock
+    from specie.kernel.entropy import Entropy
+    from specie.kernel.telemetry import Telemetry
+    from specie.keys import SealSource
+    from specie.keys.sealing import OpenedSeed
+    from specie.wallet import MintClient, WatchReport
+    from specie.wallet.engine.auth import WalletAuth
+    from specie.wallet.engine.pay import Payment
+    from specie.wallet.engine.receive import Receipt
+    from specie.wallet.engine.recover import CheckReport, ResumeReport
+    from specie.wallet.engine.restore import Progress, Restored
+    from specie.wallet.engine.split import SplitPlan
+    from specie.wallet.history import HistoryEntry
+    from specie.wallet.holding import Balance, MintView, SentToken, SplitPayment, WalletMeltQuote, WalletMintQuote
+    from specie.wallet.lock import HTLC, P2PK
+    from specie.wallet.offline import OfflinePolicy
+    from specie.wallet.operation import Operation
+    from specie.wallet.settings import WalletSettings
 
 __all__ = ["SyncWallet"]
+
+T = TypeVar("T")
 
 
 class SyncWallet:
@@ -69,19 +80,6 @@ class SyncWallet:
         liabilities: as `Wallet.liabilities`.
     """
 
-    requests: SyncRequests
-    mint_list: SyncMintList
-    transfers: SyncTransfers
-    targets: SyncTargets
-    exits: SyncExits
-    offline: SyncOffline
-    till: SyncTill
-    allowance: SyncAllowance
-    recovery: SyncRecovery
-    secrets: SyncKeptSecrets
-    deposits: SyncDeposits
-    liabilities: SyncMintLiabilities
-
     def __init__(self, opening: Opening) -> None:
         """Start the loop and open; use `SyncWallet.open`."""
         self._thread = LoopThread("specie-wallet")
@@ -91,18 +89,90 @@ class SyncWallet:
         except BaseException:
             self._thread.stop()
             raise
-        self.requests = SyncRequests(self._wallet.requests, self._thread)
-        self.mint_list = SyncMintList(self._wallet.mint_list, self._thread)
-        self.transfers = SyncTransfers(self._wallet.transfers, self._thread)
-        self.targets = SyncTargets(self._wallet.targets, self._thread)
-        self.exits = SyncExits(self._wallet.exits, self._thread)
-        self.offline = SyncOffline(self._wallet.offline, self._thread)
-        self.till = SyncTill(self._wallet.till, self._thread)
-        self.allowance = SyncAllowance(self._wallet.allowance, self._thread)
-        self.recovery = SyncRecovery(self._wallet.recovery, self._thread)
-        self.secrets = SyncKeptSecrets(self._wallet.secrets, self._thread)
-        self.deposits = SyncDeposits(self._wallet.deposits, self._thread)
-        self.liabilities = SyncMintLiabilities(self._wallet.liabilities, self._thread)
+
+    @cached_property
+    def requests(self) -> SyncRequests:
+        """As `Wallet.requests`, without `await`."""
+        from specie.app.sync_parts import SyncRequests
+
+        return SyncRequests(self._run(_made(lambda: self._wallet.requests)), self._thread)
+
+    @cached_property
+    def mint_list(self) -> SyncMintList:
+        """As `Wallet.mint_list`, without `await`."""
+        from specie.app.sync_parts import SyncMintList
+
+        return SyncMintList(self._run(_made(lambda: self._wallet.mint_list)), self._thread)
+
+    @cached_property
+    def transfers(self) -> SyncTransfers:
+        """As `Wallet.transfers`, without `await`."""
+        from specie.app.sync_parts import SyncTransfers
+
+        return SyncTransfers(self._run(_made(lambda: self._wallet.transfers)), self._thread)
+
+    @cached_property
+    def targets(self) -> SyncTargets:
+        """As `Wallet.targets`, without `await`."""
+        from specie.app.sync_parts import SyncTargets
+
+        return SyncTargets(self._run(_made(lambda: self._wallet.targets)), self._thread)
+
+    @cached_property
+    def exits(self) -> SyncExits:
+        """As `Wallet.exits`, without `await`."""
+        from specie.app.sync_parts import SyncExits
+
+        return SyncExits(self._run(_made(lambda: self._wallet.exits)), self._thread)
+
+    @cached_property
+    def offline(self) -> SyncOffline:
+        """As `Wallet.offline`, without `await`."""
+        from specie.app.sync_parts import SyncOffline
+
+        return SyncOffline(self._run(_made(lambda: self._wallet.offline)), self._thread)
+
+    @cached_property
+    def till(self) -> SyncTill:
+        """As `Wallet.till`, without `await`."""
+        from specie.app.sync_parts import SyncTill
+
+        return SyncTill(self._run(_made(lambda: self._wallet.till)), self._thread)
+
+    @cached_property
+    def allowance(self) -> SyncAllowance:
+        """As `Wallet.allowance`, without `await`."""
+        from specie.app.sync_parts import SyncAllowance
+
+        return SyncAllowance(self._run(_made(lambda: self._wallet.allowance)), self._thread)
+
+    @cached_property
+    def recovery(self) -> SyncRecovery:
+        """As `Wallet.recovery`, without `await`."""
+        from specie.app.sync_parts import SyncRecovery
+
+        return SyncRecovery(self._run(_made(lambda: self._wallet.recovery)), self._thread)
+
+    @cached_property
+    def secrets(self) -> SyncKeptSecrets:
+        """As `Wallet.secrets`, without `await`."""
+        from specie.app.sync_parts import SyncKeptSecrets
+
+        return SyncKeptSecrets(self._run(_made(lambda: self._wallet.secrets)), self._thread)
+
+    @cached_property
+    def deposits(self) -> SyncDeposits:
+        """As `Wallet.deposits`, without `await`."""
+        from specie.app.sync_parts import SyncDeposits
+
+        return SyncDeposits(self._run(_made(lambda: self._wallet.deposits)), self._thread)
+
+    @cached_property
+    def liabilities(self) -> SyncMintLiabilities:
+        """As `Wallet.liabilities`, without `await`."""
+        from specie.app.sync_parts import SyncMintLiabilities
+
+        return SyncMintLiabilities(self._run(_made(lambda: self._wallet.liabilities)), self._thread)
 
     @classmethod
     def open(
@@ -181,14 +251,19 @@ class SyncWallet:
         return self._wallet.encrypted
 
     @property
-    def vault(self) -> Vault:
-        """As `Wallet.vault`."""
-        return self._wallet.vault
-
-    @property
     def watched(self) -> tuple[WatchReport, ...]:
         """As `Wallet.watched`."""
         return self._wallet.watched
+
+    @property
+    def auth(self) -> WalletAuth:
+        """As `Wallet.auth`."""
+        return self._wallet.auth
+
+    @property
+    def vault(self) -> Vault:
+        """As `Wallet.vault`."""
+        return self._wallet.vault
 
     def words(self) -> str:
         """As `Wallet.words`."""
@@ -197,11 +272,6 @@ class SyncWallet:
     def backup(self, target: Path, *, passphrase: str | None = None) -> None:
         """As `Wallet.backup`."""
         self._thread.run(self._wallet.backup(target, passphrase=passphrase))
-
-    @property
-    def auth(self) -> WalletAuth:
-        """As `Wallet.auth`."""
-        return self._wallet.auth
 
     def add_mint(self, url: str) -> MintView:
         """As `Wallet.add_mint`."""
@@ -420,3 +490,8 @@ class SyncWallet:
 
 async def _opened(opening: Opening) -> Wallet:
     return await opening
+
+
+async def _made(make: Callable[[], T]) -> T:
+    """A part of the wallet, made on its loop: two threads that ask for it at once get the same."""
+    return make()

@@ -13,45 +13,29 @@ Nothing here loads a server.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Generator
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from specie.app.system import SystemClock, SystemEntropy
-from specie.app.vault import Vault
-from specie.app.wallet_files import (
-    convert_database,
-    database_key,
-    open_seed,
-    seed_store,
-    wallet_directory,
-    wallet_names,
-)
-from specie.ecash.info import MintInfo
+from specie.app.wallet_places import wallet_directory, wallet_names
 from specie.ecash.mint_url import mint_url_checked
-from specie.kernel.clock import Clock
-from specie.kernel.entropy import Entropy
-from specie.kernel.hd import seed_from_words, words_from_entropy
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
-from specie.keys import MessageSigner, OpenedSeed, SealKind, SealSource, SealTooWeakError, SecretShelf
-from specie.keys.adapters.software import SoftwareSigner
-from specie.storage import Storage
-from specie.storage.adapters.sqlite import SqliteStorage
-from specie.storage.adapters.sqlite_file import is_encrypted
-from specie.wallet import MintClient, NostrRelays, Transports, WalletAuth, WalletSettings, WatchReport
-from specie.wallet import Wallet as WalletEngine
-from specie.wallet.adapters.auth_store import SqlBlindTokenStore
-from specie.wallet.adapters.callback import LoopbackListener
-from specie.wallet.adapters.http import HttpMintClient
-from specie.wallet.adapters.openid import HttpOpenIdClient
-from specie.wallet.adapters.post import HttpPaymentPost
-from specie.wallet.adapters.store_sql import MIGRATIONS, SqlWalletStore
-from specie.wallet.engine.kept_secrets import KeptSecrets
-from specie.wallet.engine.moved_secrets import MovedSecrets
-from specie.wallet.play import announces_play_money
+from specie.wallet.engine.wallet import Wallet as WalletEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Any
+
+    from specie.app.vault import Vault
+    from specie.ecash.info import MintInfo
+    from specie.kernel.clock import Clock
+    from specie.kernel.entropy import Entropy
+    from specie.keys import OpenedSeed, SealSource
+    from specie.wallet import MintClient, WalletSettings, WatchReport
+    from specie.wallet.engine.auth import WalletAuth
+    from specie.wallet.engine.moved_secrets import MovedSecrets
 
 __all__ = ["Opening", "Wallet", "play_only", "wallet_directory", "wallet_names"]
 
@@ -72,9 +56,9 @@ class Wallet(WalletEngine):
     created: bool
     sealed: OpenedSeed
     encrypted: bool
-    vault: Vault
     watched: tuple[WatchReport, ...]
     _entropy_bytes: bytes
+    _logins: Callable[[], WalletAuth]
     _moved: MovedSecrets | None
     _exit: contextlib.AsyncExitStack
 
@@ -112,38 +96,59 @@ class Wallet(WalletEngine):
         of requests may go to addresses on this machine or a private network, and by plain http. MalformedError for wrong
         words; SeedExistsError for words of another wallet; errors of sealing.
         """
-        source = sealed or SealSource()
-        plugs = (clock or SystemClock(), entropy or SystemEntropy())
 
         async def work() -> Wallet:
-            directory = wallet_directory(name, home=home)
+            from specie.app.wallet_plugs import open_plugs
+            from specie.keys.sealing import OpenedSeed, SealKind
+            from specie.wallet.engine.due import may_watch
+            from specie.wallet.settings import WalletSettings
+
+            directory, chosen = wallet_directory(name, home=home), settings or WalletSettings()
             stack = contextlib.AsyncExitStack()
             try:
-                opened = await asyncio.to_thread(open_seed, directory, source, words, create, plugs[1], config_home)
-                signer = SoftwareSigner(seed_from_words(words_from_entropy(opened.seed)), entropy=plugs[1])
-                stack.push_async_callback(signer.close)
-                storage, encrypted = await asyncio.to_thread(_open_database, directory, opened.seed, encrypt)
-                stack.push_async_callback(storage.close)
-                await storage.migrate(MIGRATIONS)
-                transports = _transports(signer, private_payees)
-                admit = play_only if opened.kind is SealKind.PLAY_KEY else None
-                chosen = settings or WalletSettings()
-                keyring = seed_store(directory, plugs[1], config_home).secrets(opened, signer)
-                wallet = cls._assembled(storage, signer, plugs, telemetry, chosen, clients, transports, admit, keyring)
+                plugs = await open_plugs(
+                    stack,
+                    directory,
+                    words=words,
+                    source=sealed,
+                    create=create,
+                    encrypt=encrypt,
+                    settings=chosen,
+                    telemetry=telemetry,
+                    clients=clients,
+                    clock=clock,
+                    entropy=entropy,
+                    config_home=config_home,
+                    private_payees=private_payees,
+                )
+                wallet = cls(
+                    storage=plugs.storage,
+                    store=plugs.store,
+                    signer=plugs.signer,
+                    clients=plugs.clients,
+                    clock=plugs.clock,
+                    entropy=plugs.entropy,
+                    telemetry=telemetry,
+                    settings=chosen,
+                    transports=plugs.transports,
+                    admit=play_only if plugs.sealed.kind is SealKind.PLAY_KEY else None,
+                )
                 stack.push_async_callback(WalletEngine.close, wallet)
+                opened = plugs.sealed
                 wallet.directory = directory
                 wallet.created = opened.created
                 wallet.sealed = OpenedSeed(b"", opened.kind, opened.created, opened.where)
-                wallet.encrypted = encrypted
+                wallet.encrypted = plugs.encrypted
                 wallet._entropy_bytes = opened.seed
-                wallet.vault = Vault(wallet, directory, opened.seed, plugs[1])
+                wallet._logins = plugs.auth
+                wallet._moved = plugs.moved
                 wallet._exit = stack
                 wallet.watched = ()
                 if mint is not None and mint_url_checked(mint) not in {view.url for view in await wallet.mints()}:
                     await wallet.add_mint(mint)
                 if resume and await wallet.unfinished():
                     await wallet.resume()
-                if watch:
+                if watch and await may_watch(wallet._context):
                     wallet.watched = tuple(await wallet.exits.check_due())
             except BaseException:
                 await stack.aclose()
@@ -152,56 +157,22 @@ class Wallet(WalletEngine):
 
         return Opening(work)
 
-    @classmethod
-    def _assembled(
-        cls,
-        storage: Storage,
-        signer: SoftwareSigner,
-        plugs: tuple[Clock, Entropy],
-        telemetry: Telemetry,
-        settings: WalletSettings,
-        clients: Callable[[str], MintClient] | None,
-        transports: Transports,
-        admit: Callable[[str, MintInfo], None] | None,
-        keyring: SecretShelf | None,
-    ) -> Wallet:
-        def over_http(url: str) -> MintClient:
-            return HttpMintClient(url, limits=settings.limits, auth=auth)
+    @property
+    def auth(self) -> WalletAuth:
+        """Logins and blind tokens for mints that ask who uses them (NUT-21, NUT-22)."""
+        return self._logins()
 
-        store = SqlWalletStore()
-        kept = KeptSecrets(storage, store, signer, plugs[0])
-        moved = None if keyring is None else MovedSecrets(keyring, kept)
-        auth = WalletAuth(
-            storage=storage,
-            store=store,
-            tokens=moved or kept,
-            pool=SqlBlindTokenStore(),
-            openid=HttpOpenIdClient(),
-            listener=LoopbackListener(),
-            clients=clients or over_http,
-            clock=plugs[0],
-            entropy=plugs[1],
-            telemetry=telemetry,
-            limits=settings.limits,
-        )
-        wallet = cls(
-            storage=storage,
-            store=store,
-            signer=signer,
-            clients=clients or over_http,
-            clock=plugs[0],
-            entropy=plugs[1],
-            telemetry=telemetry,
-            settings=settings,
-            transports=transports,
-            admit=admit,
-            auth=auth,
-        )
-        wallet._moved = moved
-        return wallet
+    @cached_property
+    def vault(self) -> Vault:
+        """Its backups: making, proving and merging them."""
+        from specie.app.vault import Vault
+
+        return Vault(self, self.directory, self._entropy_bytes, self._context.entropy)
 
     def words(self) -> str:
         """The BIP 39 words that restore this wallet: show them to its owner and to nobody else."""
+        from specie.kernel.hd import words_from_entropy
+
         return words_from_entropy(self._entropy_bytes)
 
     async def backup(self, target: Path, *, passphrase: str | None = None) -> None:
@@ -212,7 +183,8 @@ class Wallet(WalletEngine):
         """Close everything, in the opposite order of opening. A second time does nothing."""
         await self._exit.aclose()
         self._entropy_bytes = b""
-        self.vault.forget()
+        if "vault" in vars(self):
+            self.vault.forget()
 
     async def __aenter__(self) -> Wallet:
         return self
@@ -223,33 +195,16 @@ class Wallet(WalletEngine):
         await self.close()
 
 
-def _transports(signer: MessageSigner, private_payees: bool) -> Transports:
-    """How payments of requests travel. The Nostr library is loaded where it is asked for, since it costs start-up time."""
-
-    def nostr() -> NostrRelays:
-        from specie.wallet.adapters.nostr import SdkNostrRelays
-
-        return SdkNostrRelays(signer, allow_private=private_payees)
-
-    return Transports(post=HttpPaymentPost(allow_private=private_payees), nostr=nostr)
-
-
 def play_only(mint: str, info: MintInfo) -> None:
     """What a wallet sealed by a key file thinks of a new mint: SealTooWeakError unless it says that its money is play money."""
+    from specie.keys.errors import SealTooWeakError
+    from specie.wallet.play import announces_play_money
+
     if not announces_play_money(info):
         raise SealTooWeakError(
             f"this wallet is sealed by a key file, which is for play money only, and {mint} does not say that its money is "
             "play money: seal the wallet by a passphrase or a keyring first (specie wallet reseal)"
         )
-
-
-def _open_database(directory: Path, entropy_bytes: bytes, encrypt: bool | None) -> tuple[SqliteStorage, bool]:
-    """The database, converted first where `encrypt` asks for it; and whether it is encrypted. Blocks."""
-    path, key = directory / "wallet.db", database_key(entropy_bytes)
-    if encrypt is not None and path.exists() and path.stat().st_size:
-        convert_database(directory, key, encrypt=encrypt)
-    encrypted = is_encrypted(path) if path.exists() and path.stat().st_size else bool(encrypt)
-    return SqliteStorage(path, key=key if encrypted else None), encrypted
 
 
 class Opening:

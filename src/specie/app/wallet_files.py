@@ -1,4 +1,4 @@
-"""A wallet's files: where they are, how its seed is opened or made, and which key its database has.
+"""A wallet's files: how its seed is opened or made, and which key its database has.
 
     {directory}/wallet.seed     the words' entropy, sealed
     {directory}/wallet.db       coins, journal, history; encrypted if the owner wishes, by a key derived from the words
@@ -15,10 +15,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
-
 from specie.kernel.entropy import Entropy
-from specie.kernel.errors import MalformedError
 from specie.kernel.hd import entropy_from_words, seed_from_words, words_from_entropy
 from specie.kernel.seal import derived_key
 from specie.keys import OpenedSeed, SealSource, SealSourceError, SeedExistsError, SeedMissingError
@@ -32,8 +29,6 @@ __all__ = [
     "database_key",
     "open_seed",
     "seed_store",
-    "wallet_directory",
-    "wallet_names",
 ]
 
 _ENTROPY_BYTES = 16
@@ -43,25 +38,6 @@ _WAYS = (
     f"by a passphrase (--passphrase-file or {WALLET_PASSPHRASE_VARIABLE}; SealSource(passphrase=...) in a program), "
     "or, for play money alone, by a key file (--key-file; SealSource(play_key=True))"
 )
-
-
-def wallet_directory(name: str | Path = "default", *, home: Path | None = None) -> Path:
-    """Where a wallet lives: a `Path` stands for itself, a name is below `wallets` in the user's data home.
-
-    MalformedError for a name that is not 1 to 64 letters, digits, '.', '_' and '-', or begins with a dot.
-    """
-    if isinstance(name, Path):
-        return name
-    plain = name.replace("-", "").replace("_", "").replace(".", "")
-    if not (0 < len(name) <= 64 and plain.isascii() and plain.isalnum()) or name.startswith("."):
-        raise MalformedError("a wallet's name has 1 to 64 letters, digits, '.', '_' and '-'")
-    return (home or platformdirs.user_data_path("specie", appauthor=False)) / "wallets" / name
-
-
-def wallet_names(*, home: Path | None = None) -> list[str]:
-    """Names of the wallets in the user's data home, sorted."""
-    base = (home or platformdirs.user_data_path("specie", appauthor=False)) / "wallets"
-    return sorted(path.parent.name for path in base.glob("*/wallet.seed")) if base.is_dir() else []
 
 
 def seed_store(directory: Path, entropy: Entropy, config_home: Path | None = None) -> SeedStore:

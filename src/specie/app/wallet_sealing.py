@@ -8,14 +8,14 @@ from pathlib import Path
 
 from specie.app.system import SystemEntropy
 from specie.app.wallet import Wallet, play_only
-from specie.app.wallet_files import open_seed, seed_store, wallet_directory
+from specie.app.wallet_files import open_seed, seed_store
+from specie.app.wallet_places import wallet_directory
 from specie.ecash.mint_url import mint_url_checked
 from specie.kernel.entropy import Entropy
 from specie.kernel.errors import PeerFaultError, RefusedError
 from specie.kernel.hd import words_from_entropy
 from specie.keys import SealForm, SealSource
 from specie.wallet import MintClient
-from specie.wallet.adapters.http import HttpMintClient
 from specie.wallet.play import announces_play_money
 
 __all__ = ["announces_play", "keyring_works", "live_words", "reseal_wallet", "wallet_seal"]
@@ -77,6 +77,8 @@ async def reseal_wallet(
 
 async def announces_play(url: str, *, clients: Callable[[str], MintClient] | None = None) -> bool:
     """Whether the mint at `url` says that its money is play money. MalformedError, UnavailableError."""
+    from specie.wallet.adapters.http import HttpMintClient
+
     normal = mint_url_checked(url)
     client = clients(normal) if clients else HttpMintClient(normal)
     try:

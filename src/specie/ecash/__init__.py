@@ -1,93 +1,218 @@
 """Cashu as values and functions; pure. JSON is in `ecash.wire`, error codes with one class each in `ecash.codes`."""
 
-from specie.ecash import codes, wire
-from specie.ecash.auth import (
-    AUTH_UNIT,
-    BLIND_AUTH_PREFIX,
-    BLIND_MINT_PATH,
-    INFO_PATH,
-    BlindAuthSetting,
-    ClearAuthSetting,
-    ProtectedEndpoint,
-    blind_auth_setting,
-    clear_auth_setting,
-    endpoint_from_text,
-    is_protected,
-)
-from specie.ecash.bdhke import blind, hash_to_curve, unblind
-from specie.ecash.blank import PLACEHOLDER_AMOUNT, blank_count, change_amounts
-from specie.ecash.codes import ConditionMalformedError, ConditionUnmetError, error_from_code
-from specie.ecash.conditions import (
-    SigFlag,
-    SpendingCondition,
-    add_signatures,
-    htlc_secret,
-    open_pathways,
-    p2pk_secret,
-    parse_secret,
-    sig_all_digest,
-    sig_inputs_digest,
-    verify_spend,
-)
-from specie.ecash.derive import derive, mint_backup_secret_key, p2pk_secret_key, quote_secret_key
-from specie.ecash.dleq import verify_dleq, verify_proof_dleq
-from specie.ecash.info import Contact, MethodSetting, MintInfo
-from specie.ecash.keyset import (
-    Keyset,
-    KeysetInfo,
-    derive_keyset_id,
-    fee_for,
-    is_expired,
-    keyset_id_checked,
-    resolve_keyset_id,
-    short_keyset_id,
-    verify_keyset_id,
-)
-from specie.ecash.mint_url import join_url, mint_url_checked
-from specie.ecash.payload import PaymentPayload
-from specie.ecash.proof import BlindedMessage, BlindSignature, Dleq, Proof, ProofDleq, ProofState, State, sum_amounts, y
-from specie.ecash.quote import (
-    MeltFeeOption,
-    MeltQuote,
-    MeltQuoteRequest,
-    MeltState,
-    MintQuote,
-    MintQuoteRequest,
-    MintState,
-    quote_signature_digest,
-    quote_signature_digests,
-    verify_quote_signature,
-    verify_quote_signatures,
-)
-from specie.ecash.quote_lookup import LOOKUP_WINDOW_S, QuoteLookup, QuotePage, quote_lookup_digest, verify_quote_lookup
-from specie.ecash.requests import (
-    PaymentMismatchError,
-    PaymentRequest,
-    decode_payment_request,
-    encode_payment_request,
-    payment_request_uri,
-    verify_payment,
-)
-from specie.ecash.scheme import Scheme, scheme_for
-from specie.ecash.subscription import (
-    Notification,
-    Payload,
-    RpcError,
-    RpcResult,
-    SubscribeRequest,
-    SubscriptionKind,
-    UnsubscribeRequest,
-)
-from specie.ecash.token import (
-    Token,
-    TokenDraft,
-    decode_token,
-    decode_token_raw,
-    encode_token,
-    encode_token_raw,
-    resolve_token,
-)
-from specie.ecash.transaction import MeltRequest, MintBatchRequest, MintRequest, SwapRequest, blinded_message, unblind_signature
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from specie.kernel.front_door import front_door
+
+if TYPE_CHECKING:
+    from specie.ecash import codes, wire
+    from specie.ecash.auth import (
+        AUTH_UNIT,
+        BLIND_AUTH_PREFIX,
+        BLIND_MINT_PATH,
+        INFO_PATH,
+        BlindAuthSetting,
+        ClearAuthSetting,
+        ProtectedEndpoint,
+        blind_auth_setting,
+        clear_auth_setting,
+        endpoint_from_text,
+        is_protected,
+    )
+    from specie.ecash.bdhke import blind, hash_to_curve, unblind
+    from specie.ecash.blank import PLACEHOLDER_AMOUNT, blank_count, change_amounts
+    from specie.ecash.codes import ConditionMalformedError, ConditionUnmetError, error_from_code
+    from specie.ecash.conditions import (
+        SigFlag,
+        SpendingCondition,
+        add_signatures,
+        htlc_secret,
+        open_pathways,
+        p2pk_secret,
+        parse_secret,
+        sig_all_digest,
+        sig_inputs_digest,
+        verify_spend,
+    )
+    from specie.ecash.derivation import derive, mint_backup_secret_key, p2pk_secret_key, quote_secret_key
+    from specie.ecash.dleq import verify_dleq, verify_proof_dleq
+    from specie.ecash.info import Contact, MethodSetting, MintInfo
+    from specie.ecash.keyset import (
+        Keyset,
+        KeysetInfo,
+        derive_keyset_id,
+        fee_for,
+        is_expired,
+        keyset_id_checked,
+        resolve_keyset_id,
+        short_keyset_id,
+        verify_keyset_id,
+    )
+    from specie.ecash.mint_url import join_url, mint_url_checked
+    from specie.ecash.payload import PaymentPayload
+    from specie.ecash.proof import BlindedMessage, BlindSignature, Dleq, Proof, ProofDleq, ProofState, State, sum_amounts, y
+    from specie.ecash.quote import (
+        MeltFeeOption,
+        MeltQuote,
+        MeltQuoteRequest,
+        MeltState,
+        MintQuote,
+        MintQuoteRequest,
+        MintState,
+        quote_signature_digest,
+        quote_signature_digests,
+        verify_quote_signature,
+        verify_quote_signatures,
+    )
+    from specie.ecash.quote_lookup import LOOKUP_WINDOW_S, QuoteLookup, QuotePage, quote_lookup_digest, verify_quote_lookup
+    from specie.ecash.requests import (
+        PaymentMismatchError,
+        PaymentRequest,
+        decode_payment_request,
+        encode_payment_request,
+        payment_request_uri,
+        verify_payment,
+    )
+    from specie.ecash.scheme import Scheme, scheme_for
+    from specie.ecash.subscription import (
+        Notification,
+        Payload,
+        RpcError,
+        RpcResult,
+        SubscribeRequest,
+        SubscriptionKind,
+        UnsubscribeRequest,
+    )
+    from specie.ecash.token import (
+        Token,
+        TokenDraft,
+        decode_token,
+        decode_token_raw,
+        encode_token,
+        encode_token_raw,
+        resolve_token,
+    )
+    from specie.ecash.transaction import (
+        MeltRequest,
+        MintBatchRequest,
+        MintRequest,
+        SwapRequest,
+        blinded_message,
+        unblind_signature,
+    )
+else:
+    __getattr__ = front_door(
+        __name__,
+        {
+            "": ("codes", "wire"),
+            "auth": (
+                "AUTH_UNIT",
+                "BLIND_AUTH_PREFIX",
+                "BLIND_MINT_PATH",
+                "INFO_PATH",
+                "BlindAuthSetting",
+                "ClearAuthSetting",
+                "ProtectedEndpoint",
+                "blind_auth_setting",
+                "clear_auth_setting",
+                "endpoint_from_text",
+                "is_protected",
+            ),
+            "bdhke": ("blind", "hash_to_curve", "unblind"),
+            "blank": ("PLACEHOLDER_AMOUNT", "blank_count", "change_amounts"),
+            "codes": ("ConditionMalformedError", "ConditionUnmetError", "error_from_code"),
+            "conditions": (
+                "SigFlag",
+                "SpendingCondition",
+                "add_signatures",
+                "htlc_secret",
+                "open_pathways",
+                "p2pk_secret",
+                "parse_secret",
+                "sig_all_digest",
+                "sig_inputs_digest",
+                "verify_spend",
+            ),
+            "derivation": ("derive", "mint_backup_secret_key", "p2pk_secret_key", "quote_secret_key"),
+            "dleq": ("verify_dleq", "verify_proof_dleq"),
+            "info": ("Contact", "MethodSetting", "MintInfo"),
+            "keyset": (
+                "Keyset",
+                "KeysetInfo",
+                "derive_keyset_id",
+                "fee_for",
+                "is_expired",
+                "keyset_id_checked",
+                "resolve_keyset_id",
+                "short_keyset_id",
+                "verify_keyset_id",
+            ),
+            "mint_url": ("join_url", "mint_url_checked"),
+            "payload": ("PaymentPayload",),
+            "proof": (
+                "BlindedMessage",
+                "BlindSignature",
+                "Dleq",
+                "Proof",
+                "ProofDleq",
+                "ProofState",
+                "State",
+                "sum_amounts",
+                "y",
+            ),
+            "quote": (
+                "MeltFeeOption",
+                "MeltQuote",
+                "MeltQuoteRequest",
+                "MeltState",
+                "MintQuote",
+                "MintQuoteRequest",
+                "MintState",
+                "quote_signature_digest",
+                "quote_signature_digests",
+                "verify_quote_signature",
+                "verify_quote_signatures",
+            ),
+            "quote_lookup": ("LOOKUP_WINDOW_S", "QuoteLookup", "QuotePage", "quote_lookup_digest", "verify_quote_lookup"),
+            "requests": (
+                "PaymentMismatchError",
+                "PaymentRequest",
+                "decode_payment_request",
+                "encode_payment_request",
+                "payment_request_uri",
+                "verify_payment",
+            ),
+            "scheme": ("Scheme", "scheme_for"),
+            "subscription": (
+                "Notification",
+                "Payload",
+                "RpcError",
+                "RpcResult",
+                "SubscribeRequest",
+                "SubscriptionKind",
+                "UnsubscribeRequest",
+            ),
+            "token": (
+                "Token",
+                "TokenDraft",
+                "decode_token",
+                "decode_token_raw",
+                "encode_token",
+                "encode_token_raw",
+                "resolve_token",
+            ),
+            "transaction": (
+                "MeltRequest",
+                "MintBatchRequest",
+                "MintRequest",
+                "SwapRequest",
+                "blinded_message",
+                "unblind_signature",
+            ),
+        },
+    )
 
 __all__ = [
     "AUTH_UNIT",

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
-from specie.ecash.conditions.secret import SpendingCondition
 from specie.kernel import curve
 from specie.kernel.errors import MalformedError
+
+if TYPE_CHECKING:
+    from specie.ecash.conditions.secret import SpendingCondition
 
 __all__ = ["SLOTS", "blind_key", "blind_keys", "blinding_scalar", "first_slots", "shared_x", "unblinded_secret"]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from specie.ecash.info import MintInfo
-from specie.ecash.keyset import Keyset
-from specie.ecash.proof import Proof
-from specie.ecash.quote import MeltFeeOption
 from specie.wallet.states import CoinState, OperationState, TokenState
+
+if TYPE_CHECKING:
+    from specie.ecash.info import MintInfo
+    from specie.ecash.keyset import Keyset
+    from specie.ecash.proof import Proof
+    from specie.ecash.quote import MeltFeeOption
 
 __all__ = [
     "Balance",

@@ -7,16 +7,19 @@ signed that amount; for a coin that went, its Y and that the mint took it. Both 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from specie.ecash.keyset import Keyset
 from specie.ecash.liabilities import Epoch, Evidence, Side, SumNode
 from specie.ecash.proof import BlindSignature, Dleq
 from specie.kernel import curve
 from specie.wallet.errors import LiabilitiesBrokenError
-from specie.wallet.holding import StoredProof
 from specie.wallet.states import CoinState
+
+if TYPE_CHECKING:
+    from specie.ecash.keyset import Keyset
+    from specie.wallet.holding import StoredProof
 
 __all__ = [
     "CoinRecord",

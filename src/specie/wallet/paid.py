@@ -6,11 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from specie.kernel.machine import Machine
-from specie.storage.ports import Transaction
-from specie.wallet.states import OperationState
+
+if TYPE_CHECKING:
+    from specie.storage.ports import Transaction
+    from specie.wallet.states import OperationState
 
 __all__ = ["MACHINES", "TAKING", "TOLL", "PaidStore", "Settle", "Taking", "TakingState", "Toll", "TollState", "resource_name"]
 

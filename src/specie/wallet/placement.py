@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from specie.ecash.info import MintInfo
-from specie.wallet.holding import KnownKeyset
+if TYPE_CHECKING:
+    from specie.ecash.info import MintInfo
+    from specie.wallet.holding import KnownKeyset
 
 __all__ = [
     "LEAVING_COST_PPM",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from specie.storage.ports import Transaction
-from specie.wallet.holding import StoredProof
-from specie.wallet.placement import Leaving, MintHealth
-from specie.wallet.states import OperationState
-from specie.wallet.target import Target
-from specie.wallet.transfer import Transfer, TransferState
+if TYPE_CHECKING:
+    from specie.storage.ports import Transaction
+    from specie.wallet.holding import StoredProof
+    from specie.wallet.placement import Leaving, MintHealth
+    from specie.wallet.states import OperationState
+    from specie.wallet.target import Target
+    from specie.wallet.transfer import Transfer, TransferState
 
 __all__ = ["PlacementStore"]
 

@@ -7,32 +7,34 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from specie.ecash.info import MintInfo
-from specie.ecash.keyset import Keyset, KeysetInfo
-from specie.ecash.proof import BlindedMessage, BlindSignature, ProofState
-from specie.ecash.quote import MeltQuote, MeltQuoteRequest, MintQuote, MintQuoteRequest
-from specie.ecash.requests import NostrProfile
-from specie.storage.ports import Transaction
-from specie.wallet.history import HistoryEntry
-from specie.wallet.holding import (
-    Balance,
-    KnownKeyset,
-    MintRecord,
-    SentToken,
-    SplitPayment,
-    StoredProof,
-    WalletMeltQuote,
-    WalletMintQuote,
-)
-from specie.wallet.liabilities import CoinRecord, KeptEvidence, LoggedItem
-from specie.wallet.merge import Changes, Record, Tables
-from specie.wallet.operation import Operation
 from specie.wallet.paid import PaidStore
 from specie.wallet.placement_ports import PlacementStore
-from specie.wallet.request import RequestPayment, RequestReceipt, RequestRecord
-from specie.wallet.states import CoinState, OperationState, TokenState
+
+if TYPE_CHECKING:
+    from specie.ecash.info import MintInfo
+    from specie.ecash.keyset import Keyset, KeysetInfo
+    from specie.ecash.proof import BlindedMessage, BlindSignature, ProofState
+    from specie.ecash.quote import MeltQuote, MeltQuoteRequest, MintQuote, MintQuoteRequest
+    from specie.ecash.requests import NostrProfile
+    from specie.storage.ports import Transaction
+    from specie.wallet.history import HistoryEntry
+    from specie.wallet.holding import (
+        Balance,
+        KnownKeyset,
+        MintRecord,
+        SentToken,
+        SplitPayment,
+        StoredProof,
+        WalletMeltQuote,
+        WalletMintQuote,
+    )
+    from specie.wallet.liabilities import CoinRecord, KeptEvidence, LoggedItem
+    from specie.wallet.merge import Changes, Record, Tables
+    from specie.wallet.operation import Operation
+    from specie.wallet.request import RequestPayment, RequestReceipt, RequestRecord
+    from specie.wallet.states import CoinState, OperationState, TokenState
 
 __all__ = [
     "MintClient",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from specie.ecash.requests import PaymentRequest
+if TYPE_CHECKING:
+    from specie.ecash.requests import PaymentRequest
 
 __all__ = [
     "Arrival",

@@ -7,7 +7,7 @@ import pytest
 
 from specie.ecash.blank import blank_count, change_amounts
 from specie.ecash.codes import KeysetUnknownError
-from specie.ecash.derive import derive, derive_v1, derive_v2, p2pk_secret_key, quote_secret_key
+from specie.ecash.derivation import derive, derive_v1, derive_v2, p2pk_secret_key, quote_secret_key
 from specie.ecash.keyset import (
     derive_keyset_id,
     fee_for,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from specie.ecash import Proof
 from specie.kernel import MalformedError
+from specie.wallet import selection
 from specie.wallet.errors import InsufficientFundsError
 from specie.wallet.holding import StoredProof
 from specie.wallet.selection import KeysetTerms, fee_of, keep_amounts, net_value, select, select_exact, spendable
@@ -170,3 +174,100 @@ def test_dust_is_left_alone() -> None:
     coins = [coin(n, 1) for n in range(20)] + [coin(50, 64)]
     chosen = select(coins, 60, {"a": KeysetTerms(1000)})
     assert [p.proof.amount for p in chosen.proofs] == [64]
+
+
+def _cover_by_coin(pool: Sequence[StoredProof], goal: int, terms: dict[str, KeysetTerms], most: int) -> set[bytes] | None:
+    """The rules of covering, one coin at a time: the best of greed, of one coin, and of the largest, each without what is
+    not needed; of equal coins those of the smallest Y, but the one that goes over comes from the other end."""
+    if goal <= 0:
+        return set()
+
+    def worth(stored: StoredProof) -> int:
+        return 1000 * stored.proof.amount - terms[stored.proof.id].input_fee_ppk
+
+    def needed(candidate: list[StoredProof]) -> list[StoredProof]:
+        total, kept = sum(map(worth, candidate)), []
+        for one in sorted(candidate, key=lambda p: -worth(p)):
+            if total - worth(one) >= goal:
+                total -= worth(one)
+            else:
+                kept.append(one)
+        return kept
+
+    ordered = sorted(pool, key=lambda p: (-worth(p), p.y))
+    candidates: list[list[StoredProof]] = []
+    greedy: list[StoredProof] = []
+    for one in ordered:
+        if worth(one) <= goal - sum(map(worth, greedy)):
+            greedy.append(one)
+    rest = goal - sum(map(worth, greedy))
+    over = [one for one in reversed(ordered) if one not in greedy and worth(one) >= rest]
+    candidates += [[*greedy, *over[:1]]] if not rest or over else []
+    candidates += [[one] for one in reversed(ordered) if worth(one) >= goal][:1]
+    enough = [count for count in range(len(ordered) + 1) if sum(map(worth, ordered[:count])) >= goal]
+    candidates += [ordered[: enough[0]]] if enough else []
+    if not candidates:
+        return None
+    best = min(map(needed, candidates), key=lambda c: (len(c) > most, sum(map(worth, c)) // 1000, len(c)))
+    return None if len(best) > most else {p.y for p in best}
+
+
+def _select_by_coin(coins: list[StoredProof], target: int, terms: dict[str, KeysetTerms], most: int) -> set[bytes] | None:
+    """Leaving keysets alone, else all of them and as little as possible of the others, else any coins."""
+    pool = [p for p in spendable(coins) if 1000 * p.proof.amount > terms[p.proof.id].input_fee_ppk]
+    leaving = [p for p in pool if terms[p.proof.id].leaving]
+    staying = [p for p in pool if not terms[p.proof.id].leaving]
+    chosen = _cover_by_coin(leaving, target * 1000, terms, most) if leaving else None
+    if chosen is None and leaving and len(leaving) < most:
+        had = sum(1000 * p.proof.amount - terms[p.proof.id].input_fee_ppk for p in leaving)
+        more = _cover_by_coin(staying, target * 1000 - had, terms, most - len(leaving))
+        chosen = None if more is None else more | {p.y for p in leaving}
+    return _cover_by_coin(pool, target * 1000, terms, most) if chosen is None else chosen
+
+
+@given(purses(), st.integers(1, 100_000), st.sampled_from([1, 2, 3, 5, 8, 1000]), st.randoms(use_true_random=False))
+@settings(max_examples=400, deadline=None)
+def test_counting_heaps_chooses_as_by_coin(
+    purse: tuple[list[StoredProof], dict[str, KeysetTerms]], target: int, most: int, order: Random
+) -> None:
+    """Choosing among heaps of equal coins chooses the coins that the rules choose one by one, in whatever order they come."""
+    coins, terms = purse
+    wanted = _select_by_coin(coins, target, terms, most)
+    order.shuffle(coins)
+    if wanted is None:
+        with pytest.raises(InsufficientFundsError):
+            select(coins, target, terms, max_inputs=most)
+    else:
+        found = select(coins, target, terms, max_inputs=most)
+        assert {p.y for p in found.proofs} == wanted
+        assert len(found.proofs) == len(wanted)
+
+
+@given(st.lists(st.integers(1, 12), max_size=9), st.integers(1, 60), ppks, st.booleans(), st.sampled_from([1, 3, 9]))
+@settings(max_examples=400, deadline=None)
+def test_exact_is_found_where_there_is_one(sums: list[int], target: int, ppk: int, with_fee: bool, most: int) -> None:
+    """In few coins of any amounts an exact choice is found exactly where trying all of them finds one."""
+    terms = {"a": KeysetTerms(ppk)}
+    coins = [coin(number, amount) for number, amount in enumerate(sums)]
+    tried = [
+        sum(some) - (fee_of([ppk] * len(some)) if with_fee else 0)
+        for count in range(1, min(most, len(sums)) + 1)
+        for some in combinations([one for one in sums if not with_fee or 1000 * one > ppk], count)
+    ]
+    found = select_exact(coins, target, terms, with_fee=with_fee, max_inputs=most)
+    assert (found is not None) == (target in tried)
+
+
+def test_many_coins_are_counted_not_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among 20,000 coins of few kinds only those of the chosen heaps are looked at: counted in what is put in order."""
+    ordered = []
+
+    def first(coins: Sequence[StoredProof], count: int) -> list[StoredProof]:
+        ordered.append(count)
+        return sorted(coins, key=lambda p: p.y)[:count]
+
+    coins = [coin(number, 1 << number % 16) for number in range(20_000)]
+    monkeypatch.setattr(selection, "_first", first)
+    chosen = select(coins, 54_321, {"a": KeysetTerms(0)})
+    assert (chosen.amount, len(chosen.proofs)) == (54_321, 7)
+    assert sum(ordered) == 7

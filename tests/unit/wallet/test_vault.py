@@ -325,7 +325,7 @@ async def test_backups_of_other_schemas(tmp_path: Path, monkeypatch: pytest.Monk
         more = (*MIGRATIONS, Migration("wallet", len(MIGRATIONS) + 1, "ALTER TABLE wallet_history ADD COLUMN note TEXT;", ""))
         with monkeypatch.context() as later:
             later.setattr(module, "MIGRATIONS", more)
-            later.setattr("specie.app.wallet.MIGRATIONS", more)
+            later.setattr("specie.app.wallet_plugs.MIGRATIONS", more)
             assert (await p.drill(tmp_path / "old", words=words, live=tmp_path / "alice")).complete
             async with p.wallet("alice") as alice:
                 await alice.vault.restore(tmp_path / "old")

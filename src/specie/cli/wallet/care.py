@@ -69,7 +69,7 @@ async def init(
     """Make a wallet and show its words; any other command makes one, too, without showing them."""
     from rich.text import Text
 
-    from specie.app.wallet import wallet_names
+    from specie.app.wallet_places import wallet_names
     from specie.kernel.errors import RefusedError, UnavailableError
     from specie.keys.errors import SeedExistsError
 
@@ -196,7 +196,7 @@ def _sources(
 ) -> tuple[str | None, Snapshot | None, bool | None]:
     """The words, the backup where it could be opened without the wallet, and whether all its money is play money."""
     from specie.app.vault import mints_of, read_backup, ways_of_backup
-    from specie.app.wallet import wallet_names
+    from specie.app.wallet_places import wallet_names
     from specie.kernel.hd import words_from_entropy
     from specie.wallet.play import announces_play_money
 
@@ -447,7 +447,7 @@ def _grouped(entries: Sequence[HistoryEntry]) -> list[HistoryEntry]:
 
 def names(*, screen: ScreenArgument) -> None:
     """The wallets on this machine."""
-    from specie.app.wallet import wallet_names
+    from specie.app.wallet_places import wallet_names
 
     found = wallet_names()
     screen.answer({"wallets": found}, "\n".join(found) if found else "[dim]none yet: specie wallet mint 100 makes one[/dim]")

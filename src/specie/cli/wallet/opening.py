@@ -199,7 +199,8 @@ async def opened(
 
     `mint`: the one that a new wallet begins with; `play`: whether all its money will be play money, where that is known.
     """
-    from specie.app.wallet import Wallet, wallet_names
+    from specie.app.wallet import Wallet
+    from specie.app.wallet_places import wallet_names
     from specie.kernel.errors import SpecieError, UnavailableError
     from specie.wallet import WalletSettings
 

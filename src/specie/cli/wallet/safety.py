@@ -99,7 +99,7 @@ async def drill(
     Exit code 3 if the wallet has anything that the backup lacks.
     """
     from specie.app.vault import drill_backup, ways_of_backup
-    from specie.app.wallet import wallet_directory, wallet_names
+    from specie.app.wallet_places import wallet_directory, wallet_names
     from specie.app.wallet_sealing import live_words
     from specie.cli.wallet.opening import existing_source, words_from
 

@@ -8,40 +8,87 @@ Of the draft are here: the sum trees, inclusion and consistency proofs, keyset c
 signed manifests. Not here: receipts signed by the keys of amounts, and OpenTimestamps (the digest is what one would stamp).
 """
 
-from specie.ecash.liabilities.epoch import (
-    NO_DIGEST,
-    UNSCHEDULED,
-    Epoch,
-    KeysetCommitment,
-    Root,
-    Side,
-    manifest_digest,
-    manifest_message,
-    timestamp_read,
-    timestamp_text,
-    verify_epoch,
-    verify_life,
-    verify_manifest,
-    verify_successor,
-)
-from specie.ecash.liabilities.errors import CommitmentBrokenError
-from specie.ecash.liabilities.evidence import Evidence, EvidenceKind, Signed, verify_evidence
-from specie.ecash.liabilities.tree import (
-    EMPTY,
-    ConsistencyProof,
-    Forest,
-    InclusionProof,
-    Span,
-    Step,
-    SumNode,
-    bag,
-    leaf,
-    parent,
-    path_spans,
-    spans,
-    verify_consistency,
-    verify_inclusion,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from specie.kernel.front_door import front_door
+
+if TYPE_CHECKING:
+    from specie.ecash.liabilities.epoch import (
+        NO_DIGEST,
+        UNSCHEDULED,
+        Epoch,
+        KeysetCommitment,
+        Root,
+        Side,
+        manifest_digest,
+        manifest_message,
+        timestamp_read,
+        timestamp_text,
+        verify_epoch,
+        verify_life,
+        verify_manifest,
+        verify_successor,
+    )
+    from specie.ecash.liabilities.errors import CommitmentBrokenError
+    from specie.ecash.liabilities.evidence import Evidence, EvidenceKind, Signed, verify_evidence
+    from specie.ecash.liabilities.tree import (
+        EMPTY,
+        ConsistencyProof,
+        Forest,
+        InclusionProof,
+        Span,
+        Step,
+        SumNode,
+        bag,
+        leaf,
+        parent,
+        path_spans,
+        spans,
+        verify_consistency,
+        verify_inclusion,
+    )
+else:
+    __getattr__ = front_door(
+        __name__,
+        {
+            "epoch": (
+                "NO_DIGEST",
+                "UNSCHEDULED",
+                "Epoch",
+                "KeysetCommitment",
+                "Root",
+                "Side",
+                "manifest_digest",
+                "manifest_message",
+                "timestamp_read",
+                "timestamp_text",
+                "verify_epoch",
+                "verify_life",
+                "verify_manifest",
+                "verify_successor",
+            ),
+            "errors": ("CommitmentBrokenError",),
+            "evidence": ("Evidence", "EvidenceKind", "Signed", "verify_evidence"),
+            "tree": (
+                "EMPTY",
+                "ConsistencyProof",
+                "Forest",
+                "InclusionProof",
+                "Span",
+                "Step",
+                "SumNode",
+                "bag",
+                "leaf",
+                "parent",
+                "path_spans",
+                "spans",
+                "verify_consistency",
+                "verify_inclusion",
+            ),
+        },
+    )
 
 __all__ = [
     "EMPTY",

@@ -4,85 +4,167 @@ Decoders take `limits` and raise MalformedError, or the leaf that has a NUT code
 exact to 2^64-1, booleans and floats are no integers.
 """
 
-from specie.ecash.wire.about import error_from_json, error_to_json, info_from_json, info_to_json
-from specie.ecash.wire.auth import (
-    auth_mint_request_from_json,
-    auth_mint_request_to_json,
-    auth_token_from_text,
-    auth_token_to_text,
-)
-from specie.ecash.wire.backup import mint_list_from_json, mint_list_to_json
-from specie.ecash.wire.batch import (
-    mint_batch_request_from_json,
-    mint_batch_request_to_json,
-    mint_quotes_from_json,
-    mint_quotes_to_json,
-    quote_check_request_from_json,
-    quote_check_request_to_json,
-)
-from specie.ecash.wire.coins import (
-    check_state_request_from_json,
-    check_state_request_to_json,
-    proofs_from_json,
-    proofs_to_json,
-    restore_from_json,
-    restore_request_from_json,
-    restore_request_to_json,
-    restore_to_json,
-    signatures_from_json,
-    signatures_to_json,
-    states_from_json,
-    states_to_json,
-    swap_request_from_json,
-    swap_request_to_json,
-)
-from specie.ecash.wire.keys import keys_from_json, keys_to_json, keysets_from_json, keysets_to_json
-from specie.ecash.wire.liabilities import (
-    consistency_from_json,
-    consistency_to_json,
-    epochs_from_json,
-    epochs_to_json,
-    evidence_from_json,
-    evidence_to_json,
-    inclusion_from_json,
-    inclusion_to_json,
-    leaves_from_json,
-    leaves_to_json,
-    manifest_to_json,
-    proof_request_from_json,
-    proof_request_to_json,
-)
-from specie.ecash.wire.lookup import (
-    quote_lookup_from_json,
-    quote_lookup_to_json,
-    quote_page_from_json,
-    quote_page_to_json,
-)
-from specie.ecash.wire.notifications import (
-    notification_to_json,
-    payload_from_json,
-    rpc_error_to_json,
-    rpc_message_from_json,
-    rpc_request_from_json,
-    rpc_request_to_json,
-    rpc_result_to_json,
-)
-from specie.ecash.wire.quotes import (
-    melt_quote_from_json,
-    melt_quote_request_from_json,
-    melt_quote_request_to_json,
-    melt_quote_to_json,
-    melt_request_from_json,
-    melt_request_to_json,
-    method_checked,
-    mint_quote_from_json,
-    mint_quote_request_from_json,
-    mint_quote_request_to_json,
-    mint_quote_to_json,
-    mint_request_from_json,
-    mint_request_to_json,
-)
-from specie.ecash.wire.requests import payment_payload_from_json, payment_payload_to_json
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from specie.kernel.front_door import front_door
+
+if TYPE_CHECKING:
+    from specie.ecash.wire.about import error_from_json, error_to_json, info_from_json, info_to_json
+    from specie.ecash.wire.auth import (
+        auth_mint_request_from_json,
+        auth_mint_request_to_json,
+        auth_token_from_text,
+        auth_token_to_text,
+    )
+    from specie.ecash.wire.backup import mint_list_from_json, mint_list_to_json
+    from specie.ecash.wire.batch import (
+        mint_batch_request_from_json,
+        mint_batch_request_to_json,
+        mint_quotes_from_json,
+        mint_quotes_to_json,
+        quote_check_request_from_json,
+        quote_check_request_to_json,
+    )
+    from specie.ecash.wire.coins import (
+        check_state_request_from_json,
+        check_state_request_to_json,
+        proofs_from_json,
+        proofs_to_json,
+        restore_from_json,
+        restore_request_from_json,
+        restore_request_to_json,
+        restore_to_json,
+        signatures_from_json,
+        signatures_to_json,
+        states_from_json,
+        states_to_json,
+        swap_request_from_json,
+        swap_request_to_json,
+    )
+    from specie.ecash.wire.keys import keys_from_json, keys_to_json, keysets_from_json, keysets_to_json
+    from specie.ecash.wire.liabilities import (
+        consistency_from_json,
+        consistency_to_json,
+        epochs_from_json,
+        epochs_to_json,
+        evidence_from_json,
+        evidence_to_json,
+        inclusion_from_json,
+        inclusion_to_json,
+        leaves_from_json,
+        leaves_to_json,
+        manifest_to_json,
+        proof_request_from_json,
+        proof_request_to_json,
+    )
+    from specie.ecash.wire.lookup import (
+        quote_lookup_from_json,
+        quote_lookup_to_json,
+        quote_page_from_json,
+        quote_page_to_json,
+    )
+    from specie.ecash.wire.notifications import (
+        notification_to_json,
+        payload_from_json,
+        rpc_error_to_json,
+        rpc_message_from_json,
+        rpc_request_from_json,
+        rpc_request_to_json,
+        rpc_result_to_json,
+    )
+    from specie.ecash.wire.quotes import (
+        melt_quote_from_json,
+        melt_quote_request_from_json,
+        melt_quote_request_to_json,
+        melt_quote_to_json,
+        melt_request_from_json,
+        melt_request_to_json,
+        method_checked,
+        mint_quote_from_json,
+        mint_quote_request_from_json,
+        mint_quote_request_to_json,
+        mint_quote_to_json,
+        mint_request_from_json,
+        mint_request_to_json,
+    )
+    from specie.ecash.wire.requests import payment_payload_from_json, payment_payload_to_json
+else:
+    __getattr__ = front_door(
+        __name__,
+        {
+            "about": ("error_from_json", "error_to_json", "info_from_json", "info_to_json"),
+            "auth": ("auth_mint_request_from_json", "auth_mint_request_to_json", "auth_token_from_text", "auth_token_to_text"),
+            "backup": ("mint_list_from_json", "mint_list_to_json"),
+            "batch": (
+                "mint_batch_request_from_json",
+                "mint_batch_request_to_json",
+                "mint_quotes_from_json",
+                "mint_quotes_to_json",
+                "quote_check_request_from_json",
+                "quote_check_request_to_json",
+            ),
+            "coins": (
+                "check_state_request_from_json",
+                "check_state_request_to_json",
+                "proofs_from_json",
+                "proofs_to_json",
+                "restore_from_json",
+                "restore_request_from_json",
+                "restore_request_to_json",
+                "restore_to_json",
+                "signatures_from_json",
+                "signatures_to_json",
+                "states_from_json",
+                "states_to_json",
+                "swap_request_from_json",
+                "swap_request_to_json",
+            ),
+            "keys": ("keys_from_json", "keys_to_json", "keysets_from_json", "keysets_to_json"),
+            "liabilities": (
+                "consistency_from_json",
+                "consistency_to_json",
+                "epochs_from_json",
+                "epochs_to_json",
+                "evidence_from_json",
+                "evidence_to_json",
+                "inclusion_from_json",
+                "inclusion_to_json",
+                "leaves_from_json",
+                "leaves_to_json",
+                "manifest_to_json",
+                "proof_request_from_json",
+                "proof_request_to_json",
+            ),
+            "lookup": ("quote_lookup_from_json", "quote_lookup_to_json", "quote_page_from_json", "quote_page_to_json"),
+            "notifications": (
+                "notification_to_json",
+                "payload_from_json",
+                "rpc_error_to_json",
+                "rpc_message_from_json",
+                "rpc_request_from_json",
+                "rpc_request_to_json",
+                "rpc_result_to_json",
+            ),
+            "quotes": (
+                "melt_quote_from_json",
+                "melt_quote_request_from_json",
+                "melt_quote_request_to_json",
+                "melt_quote_to_json",
+                "melt_request_from_json",
+                "melt_request_to_json",
+                "method_checked",
+                "mint_quote_from_json",
+                "mint_quote_request_from_json",
+                "mint_quote_request_to_json",
+                "mint_quote_to_json",
+                "mint_request_from_json",
+                "mint_request_to_json",
+            ),
+            "requests": ("payment_payload_from_json", "payment_payload_to_json"),
+        },
+    )
 
 __all__ = [
     "auth_mint_request_from_json",

@@ -24,6 +24,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
@@ -31,8 +32,6 @@ from specie.kernel import seal
 from specie.kernel.encoding import hex_checked
 from specie.kernel.entropy import Entropy
 from specie.kernel.errors import InvariantError, MalformedError, UnavailableError
-from specie.keys.adapters.keyring_secrets import KeyringSecrets
-from specie.keys.adapters.system_keyring import Keyring, safe_keyring
 from specie.keys.errors import (
     KeyringUnsafeError,
     PassphraseWrongError,
@@ -59,6 +58,10 @@ from specie.keys.sealing import (
     sealed_seed_to_bytes,
     word_checked,
 )
+
+if TYPE_CHECKING:
+    from specie.keys.adapters.keyring_secrets import KeyringSecrets
+    from specie.keys.adapters.system_keyring import Keyring
 
 __all__ = ["SeedStore", "open_seed"]
 
@@ -161,7 +164,11 @@ class SeedStore:
 
     def secrets(self, opened: OpenedSeed, signer: Signer) -> KeyringSecrets | None:
         """Where secrets beside this seed belong if the keyring seals it; None if it is sealed in another way."""
-        return KeyringSecrets(opened.key_name, signer, self._keyring) if opened.kind is SealKind.KEYRING else None
+        if opened.kind is not SealKind.KEYRING:
+            return None
+        from specie.keys.adapters.keyring_secrets import KeyringSecrets
+
+        return KeyringSecrets(opened.key_name, signer, self._keyring)
 
     def _read_sealed(self) -> SealedSeed:
         try:
@@ -269,6 +276,8 @@ class SeedStore:
                 self._keyring().delete_password(_SERVICE, sealed.key_name)
 
     def _keyring(self) -> Keyring:
+        from specie.keys.adapters.system_keyring import safe_keyring
+
         return safe_keyring(self._backend)
 
     @contextlib.contextmanager

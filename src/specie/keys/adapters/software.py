@@ -10,7 +10,7 @@
 
 The unit's index is the first four bytes of sha256(unit), big-endian, without its top bit. i0 to i7 are the eight
 big-endian words of sha256(ref), each without its top bit; 1936745827 is "spec" in ASCII. NUT-13 secrets stand below
-m/129372' (id version 00) or come from an HMAC of the seed (01), see `ecash.derive`. `nostr/{counter}` are the keys
+m/129372' (id version 00) or come from an HMAC of the seed (01), see `ecash.derivation`. `nostr/{counter}` are the keys
 to which payments of requests are sent (NUT-18), one a request, so that payers cannot tell that they belong together.
 
 Not here: where the seed comes from (`adapters.seed_store`). Python cannot wipe memory for certain; `close` drops every
@@ -28,20 +28,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from specie.ecash.bdhke import hash_to_curve
-from specie.ecash.derive import derive, mint_backup_secret_key, p2pk_secret_key, quote_secret_key
+from specie.ecash.derivation import derive, mint_backup_secret_key, p2pk_secret_key, quote_secret_key
 from specie.ecash.dleq import prove
 from specie.ecash.p2bk import shared_x, unblinded_secret
 from specie.kernel import curve, hd, seal
-from specie.kernel.entropy import Entropy
 from specie.kernel.errors import MalformedError
 from specie.keys.adapters.lanes import Lanes
-from specie.keys.adapters.native_batch import NativeBatch
 from specie.keys.errors import KeyUnknownError, SignerClosedError
 from specie.keys.ports import (
     BlindedKey,
@@ -53,6 +51,10 @@ from specie.keys.ports import (
     ProofToVerify,
     ToBlindSign,
 )
+
+if TYPE_CHECKING:
+    from specie.kernel.entropy import Entropy
+    from specie.keys.adapters.native_batch import NativeBatch
 
 __all__ = ["SoftwareSigner"]
 

@@ -19,13 +19,11 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote as quoted
 from urllib.parse import urlencode
 
 import httpx2
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus, WebSocketException
 
 from specie._version import __version__
 from specie.ecash import wire
@@ -52,6 +50,10 @@ from specie.kernel.errors import (
 from specie.kernel.limits import DEFAULT_LIMITS, Limits
 from specie.wallet.auth_ports import RequestAuth
 from specie.wallet.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+    from websockets.exceptions import InvalidStatus
 
 __all__ = ["HttpMintClient", "HttpTimeouts"]
 
@@ -225,6 +227,8 @@ class HttpMintClient:
 
     async def watch(self, kind: str, name: str) -> AsyncIterator[None]:
         """Subscribe over /v1/ws and yield at each notification. No redirect is followed here either."""
+        from websockets.exceptions import WebSocketException
+
         request = SubscribeRequest(0, "0", SubscriptionKind.parse(kind), (name,))
         address = "ws" + join_url(self._url, "v1", "ws").removeprefix("http")
         try:
@@ -248,10 +252,13 @@ class HttpMintClient:
 
     async def _connected(self, address: str) -> ClientConnection:
         """An open WebSocket, authenticated if need be; UnavailableError where it cannot be had."""
+        from websockets.exceptions import InvalidStatus, WebSocketException
+
+        from specie.wallet.adapters.mint_socket import MintSocket
 
         async def connect_with(headers: Mapping[str, str]) -> ClientConnection:
             try:
-                return await _Connection(
+                return await MintSocket(
                     address,
                     additional_headers=dict(headers),
                     max_size=self._limits.body_bytes,
@@ -378,14 +385,6 @@ class HttpMintClient:
                 verify=True if self._verify is None else self._verify,
             )
         return self._client
-
-
-class _Connection(connect):
-    """A WebSocket connection that goes where it was told and nowhere else."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        """No redirect."""
-        return exc
 
 
 def _retry_after(response: httpx2.Response) -> float:

@@ -13,12 +13,14 @@ import ipaddress
 import json
 import socket
 import ssl
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import httpx2
 
 from specie._version import __version__
 from specie.kernel.errors import RefusedError, UnavailableError, UncertainError
+
+if TYPE_CHECKING:
+    import httpx2
 
 __all__ = ["HttpPaymentPost"]
 
@@ -56,6 +58,8 @@ class HttpPaymentPost:
             raise UncertainError("the payee did not answer in time") from None
 
     async def _post(self, url: str, body: bytes) -> None:
+        import httpx2
+
         addresses, host, netloc = await self._addresses(url)
         for address in addresses[:_ADDRESSES]:
             request = self._http().build_request(
@@ -102,6 +106,8 @@ class HttpPaymentPost:
 
     def _http(self) -> httpx2.AsyncClient:
         if self._client is None:
+            import httpx2
+
             self._client = httpx2.AsyncClient(
                 follow_redirects=False,
                 trust_env=False,
@@ -128,6 +134,8 @@ def _is_public(address: str) -> bool:
 
 async def _finish(response: httpx2.Response) -> None:
     """Read the answer and say what it means."""
+    import httpx2
+
     try:
         answer = await _start_of(response)
     except httpx2.HTTPError:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from specie.ecash.liabilities import Side
 from specie.storage.ports import Transaction
 from specie.wallet.adapters.rows import PROOF_COLUMNS, as_bytes, as_int, as_text, places, proof_from_row
-from specie.wallet.liabilities import CoinRecord, KeptEvidence, LoggedItem
+
+if TYPE_CHECKING:
+    from specie.wallet.liabilities import CoinRecord, KeptEvidence, LoggedItem
 
 # ruff: noqa: S608 - only constant column lists are put into statements
 
@@ -21,6 +23,8 @@ class SqlLiabilityRecords:
 
     async def coin_records(self, tx: Transaction, mint: str) -> list[CoinRecord]:
         """Every coin of a mint, spent ones too, with its times."""
+        from specie.wallet.liabilities import CoinRecord
+
         rows = await tx.fetch(
             f"SELECT {PROOF_COLUMNS}, created_at, changed_at FROM wallet_proof WHERE mint = $1 ORDER BY y", mint
         )
@@ -41,6 +45,9 @@ class SqlLiabilityRecords:
 
     async def logged_items(self, tx: Transaction, mint: str) -> list[LoggedItem]:
         """Our items that were seen in a mint's logs."""
+        from specie.ecash.liabilities import Side
+        from specie.wallet.liabilities import LoggedItem
+
         rows = await tx.fetch("SELECT side, item, y, keyset, position FROM wallet_liability_leaf WHERE mint = $1", mint)
         return [
             LoggedItem(Side(as_text(side)), as_bytes(item), as_bytes(y), as_text(keyset), as_int(position))
@@ -67,6 +74,8 @@ class SqlLiabilityRecords:
 
     async def evidence(self, tx: Transaction) -> list[KeptEvidence]:
         """All evidence, oldest first."""
+        from specie.wallet.liabilities import KeptEvidence
+
         rows = await tx.fetch("SELECT id, mint, kind, body, at FROM wallet_evidence ORDER BY at, id")
         return [
             KeptEvidence(as_text(evidence_id), as_text(mint), as_text(kind), as_bytes(body), as_int(at))

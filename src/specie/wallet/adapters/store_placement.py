@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from specie.ecash.proof import Proof, ProofDleq
 from specie.storage.ports import Row, Transaction, Value
 from specie.wallet.adapters.rows import as_bytes, as_int, as_text, maybe_int, maybe_text, places
 from specie.wallet.holding import StoredProof
-from specie.wallet.placement import Leaving, MintHealth
 from specie.wallet.states import CoinState, OperationState
-from specie.wallet.target import Target
 from specie.wallet.transfer import TRANSFER, Transfer, TransferState
+
+if TYPE_CHECKING:
+    from specie.wallet.placement import Leaving, MintHealth
+    from specie.wallet.target import Target
 
 # ruff: noqa: S608 - only constant column lists are put into statements
 
@@ -110,10 +113,7 @@ class SqlPlacementStore:
     async def leaving(self, tx: Transaction) -> list[Leaving]:
         """Mints being left, by URL."""
         rows = await tx.fetch("SELECT mint, destinations, since, cost_ppm, again_at FROM wallet_leaving ORDER BY mint")
-        return [
-            Leaving(as_text(mint), tuple(json.loads(as_text(to))), as_int(since), as_int(cost), as_int(again))
-            for mint, to, since, cost, again in rows
-        ]
+        return [_leaving(row) for row in rows]
 
     async def save_health(self, tx: Transaction, health: MintHealth) -> None:
         """Insert or replace what was seen of a mint."""
@@ -130,6 +130,8 @@ class SqlPlacementStore:
 
     async def health(self, tx: Transaction) -> list[MintHealth]:
         """What was seen of mints, by URL."""
+        from specie.wallet.placement import MintHealth
+
         rows = await tx.fetch("SELECT mint, failures, failing_since, failed_at, answered_at FROM wallet_health ORDER BY mint")
         return [
             MintHealth(as_text(mint), as_int(failures), maybe_int(since), maybe_int(failed), maybe_int(answered))
@@ -155,6 +157,8 @@ class SqlPlacementStore:
 
     async def targets(self, tx: Transaction) -> list[Target]:
         """All targets, by unit and mint."""
+        from specie.wallet.target import Target
+
         rows = await tx.fetch("SELECT mint, unit, share_ppm, maximum FROM wallet_target ORDER BY unit, mint")
         return [Target(as_text(mint), as_text(unit), maybe_int(share), maybe_int(most)) for mint, unit, share, most in rows]
 
@@ -186,6 +190,13 @@ class SqlPlacementStore:
         for table in ("wallet_health", "wallet_leaving", "wallet_target"):
             await tx.execute(f"DELETE FROM {table} WHERE mint = $1", url)
         return await tx.execute("DELETE FROM wallet_mint WHERE url = $1", url) == 1
+
+
+def _leaving(row: Row) -> Leaving:
+    from specie.wallet.placement import Leaving
+
+    mint, to, since, cost, again = row
+    return Leaving(as_text(mint), tuple(json.loads(as_text(to))), as_int(since), as_int(cost), as_int(again))
 
 
 def _transfer(row: Row) -> Transfer:

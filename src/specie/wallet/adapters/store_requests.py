@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from specie.storage.ports import Row, Transaction
 from specie.wallet.adapters.rows import as_bytes, as_int, as_text, maybe_int, maybe_text, places
-from specie.wallet.request import RequestPayment, RequestReceipt, RequestRecord
+
+if TYPE_CHECKING:
+    from specie.wallet.request import RequestPayment, RequestReceipt, RequestRecord
 
 # ruff: noqa: S608 - only constant column lists are put into statements
 
@@ -136,10 +140,14 @@ class SqlRequestStore:
 
 
 def _request(row: Row) -> RequestRecord:
+    from specie.wallet.request import RequestRecord
+
     return RequestRecord(as_text(row[0]), as_text(row[1]), maybe_int(row[2]), as_int(row[3]), maybe_int(row[4]))
 
 
 def _receipt(row: Row) -> RequestReceipt:
+    from specie.wallet.request import RequestReceipt
+
     return RequestReceipt(
         receipt_id=as_text(row[0]),
         request_id=as_text(row[1]),
@@ -156,6 +164,8 @@ def _receipt(row: Row) -> RequestReceipt:
 
 
 def _payment(row: Row) -> RequestPayment:
+    from specie.wallet.request import RequestPayment
+
     return RequestPayment(
         payment_id=as_text(row[0]),
         request=as_text(row[1]),

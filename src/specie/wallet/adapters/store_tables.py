@@ -6,10 +6,13 @@ Columns are those of the store, never those of a file: what a backup names and t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from specie.kernel.errors import MalformedError
 from specie.storage.ports import Transaction
-from specie.wallet.merge import RULES, Changes, Record, Tables
+
+if TYPE_CHECKING:
+    from specie.wallet.merge import Changes, Record, Tables
 
 # ruff: noqa: S608 - names of tables and columns come from the store's own schema
 
@@ -60,6 +63,8 @@ class SqlTableStore:
 
     async def write(self, tx: Transaction, changes: Mapping[str, Changes]) -> None:
         """Carry out what `merge_tables` found."""
+        from specie.wallet.merge import RULES
+
         for table, change in changes.items():
             key = RULES[table].key
             where = " AND ".join(f"{column} = ${number}" for number, column in enumerate(key, 1))

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from specie.ecash import wire
 from specie.ecash.info import MintInfo
-from specie.ecash.keyset import Keyset
-from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy, uuid7
 from specie.kernel.errors import MalformedError
-from specie.kernel.telemetry import Telemetry
-from specie.keys.ports import Signer
-from specie.storage.ports import Storage
-from specie.wallet.breaker import Breaker
-from specie.wallet.engine.guard import GuardedClient
 from specie.wallet.errors import MintUnknownError
-from specie.wallet.holding import KnownKeyset, MintRecord, StoredProof
-from specie.wallet.placement import HealthTally
-from specie.wallet.ports import MintClient, MintClients, WalletStore
-from specie.wallet.selection import KeysetTerms
-from specie.wallet.settings import WalletSettings
+
+if TYPE_CHECKING:
+    from specie.ecash.keyset import Keyset
+    from specie.kernel.clock import Clock
+    from specie.kernel.telemetry import Telemetry
+    from specie.keys.ports import Signer
+    from specie.storage.ports import Storage
+    from specie.wallet.holding import KnownKeyset, MintRecord, StoredProof
+    from specie.wallet.placement import HealthTally
+    from specie.wallet.ports import MintClient, MintClients, WalletStore
+    from specie.wallet.selection import KeysetTerms
+    from specie.wallet.settings import WalletSettings
 
 __all__ = ["AdmitMint", "Context"]
 
@@ -67,6 +68,10 @@ class Context:
         """The guarded client of a mint's normalised URL, made on first use."""
         client = self._open.get(mint)
         if client is None:
+            from specie.wallet.breaker import Breaker
+            from specie.wallet.engine.guard import GuardedClient
+            from specie.wallet.placement import HealthTally
+
             breaker = Breaker(threshold=self.settings.breaker_threshold, pause_s=self.settings.breaker_pause_s)
             client = self._open[mint] = GuardedClient(
                 self._clients(mint),
@@ -130,6 +135,8 @@ class Context:
 
     async def terms(self, mint: str, proofs: Sequence[StoredProof]) -> dict[str, KeysetTerms]:
         """What selection must know of the mint's keysets, by id; those of `proofs` (all of this mint) are among them."""
+        from specie.wallet.selection import KeysetTerms
+
         keysets = await self.keysets(mint)
         if not {stored.proof.id for stored in proofs} <= {known.keyset.id for known in keysets}:
             self.forget_keysets(mint)  # another process has learnt of one meanwhile

@@ -36,8 +36,10 @@ from specie.storage.ports import Transaction
 from specie.wallet.engine import recover
 from specie.wallet.engine.context import Context
 from specie.wallet.engine.departure import LEASE_S, Departure, Departures, Dust, Stuck, has_free, may_try, stuck_at
+from specie.wallet.engine.due import WATCH_POLICY
 from specie.wallet.engine.locks import is_locked
 from specie.wallet.engine.mints import known_mint, refresh
+from specie.wallet.engine.seen import QUIET_S, check_income, note_seen
 from specie.wallet.engine.split import at_once
 from specie.wallet.engine.targets import Targets
 from specie.wallet.engine.tokens import token_text
@@ -63,13 +65,11 @@ from specie.wallet.placement import (
 from specie.wallet.states import CoinState, OperationState, TokenState
 from specie.wallet.transfer import TransferState
 
-__all__ = ["Departure", "Dust", "Exits", "Stuck", "WatchReport", "check_income"]
+__all__ = ["Departure", "Dust", "Exits", "Stuck", "WatchReport"]
 
 COST_PPM = LEAVING_COST_PPM
 OPENING_S = 20.0
-_POLICY = "watch"
 _CHECKED = "watch, last check"
-_QUIET_S = 3600
 _PROBE_S = 10.0
 _GUARD_S = 60
 _PPM = 1_000_000
@@ -85,12 +85,6 @@ class WatchReport:
     advice: tuple[Advice, ...]
     stuck: tuple[Stuck, ...]
     departure: Departure | None = None
-
-
-async def check_income(ctx: Context, mint: str) -> None:
-    """MintLeavingError where nothing new is taken at this mint."""
-    if any(one.mint == mint for one in await ctx.storage.read(ctx.store.leaving)):
-        raise MintLeavingError(mint)
 
 
 class Exits:
@@ -204,11 +198,11 @@ class Exits:
                     raise MintUnknownError(one)
             keep = tuple(mint_url_checked(one) for one in policy.keep)
             text = json.dumps(asdict(replace(policy, destinations=named, keep=keep)))
-        await ctx.storage.transact(lambda tx: ctx.store.save_policy(tx, _POLICY, text))
+        await ctx.storage.transact(lambda tx: ctx.store.save_policy(tx, WATCH_POLICY, text))
 
     async def policy(self) -> WatchPolicy | None:
         """The policy that was set."""
-        text = await self._context.storage.read(lambda tx: self._context.store.policy(tx, _POLICY))
+        text = await self._context.storage.read(lambda tx: self._context.store.policy(tx, WATCH_POLICY))
         if text is None:
             return None
         fields = json.loads(text)
@@ -334,7 +328,7 @@ class Exits:
 
     def _to_ask(self, before: Sequence[WatchReport], marks: Collection[str], policy: WatchPolicy, force: bool) -> list[str]:
         """Mints to ask in a check. Those with money to be moved out are asked in each."""
-        now, quiet_s = self._context.clock.now(), min(_QUIET_S, policy.every_s)
+        now, quiet_s = self._context.clock.now(), min(QUIET_S, policy.every_s)
         found: list[str] = []
         for one in before:
             seen = one.health
@@ -385,23 +379,7 @@ class Exits:
 
     async def note(self) -> None:
         """Write down what this process has seen of mints; `health`, `check` and `close` do it by themselves."""
-        ctx = self._context
-        tallies = dict(ctx.tallies.items())
-
-        async def body(tx: Transaction) -> None:
-            known = {one.mint: one for one in await ctx.store.health(tx)}
-            ours = {record.url for record in await ctx.store.mints(tx)}
-            for mint, tally in tallies.items():
-                old = known.get(mint, MintHealth(mint))
-                new = tally.added_to(old)
-                recent = new.answered_at is not None and new.answered_at - (old.answered_at or 0) >= _QUIET_S
-                if mint in ours and (new.failures != old.failures or new.failed_at != old.failed_at or recent):
-                    await ctx.store.save_health(tx, new)
-
-        if any(tally.failures or tally.answered_at is not None for tally in tallies.values()):
-            await ctx.storage.transact(body)
-        for tally in tallies.values():
-            tally.answered_at, tally.failures, tally.failing_since, tally.failed_at = None, 0, None, None
+        await note_seen(self._context)
 
     async def _reasons(self, tx: Transaction, url: str, now: int) -> tuple[str, ...]:
         store = self._context.store

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from specie.ecash.info import MintInfo
-from specie.ecash.keyset import Keyset, KeysetInfo
-from specie.ecash.proof import BlindedMessage, BlindSignature, ProofState
-from specie.ecash.quote import MeltQuote, MeltQuoteRequest, MintQuote, MintQuoteRequest
-from specie.kernel.clock import Clock
-from specie.kernel.entropy import Entropy
 from specie.kernel.errors import PeerFaultError, RefusedError, UnavailableError, UncertainError
-from specie.kernel.telemetry import Telemetry
-from specie.wallet.breaker import Breaker
 from specie.wallet.errors import BreakerOpenError
 from specie.wallet.placement import HealthTally
-from specie.wallet.ports import MintClient
-from specie.wallet.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from specie.ecash.info import MintInfo
+    from specie.ecash.keyset import Keyset, KeysetInfo
+    from specie.ecash.proof import BlindedMessage, BlindSignature, ProofState
+    from specie.ecash.quote import MeltQuote, MeltQuoteRequest, MintQuote, MintQuoteRequest
+    from specie.kernel.clock import Clock
+    from specie.kernel.entropy import Entropy
+    from specie.kernel.telemetry import Telemetry
+    from specie.wallet.breaker import Breaker
+    from specie.wallet.ports import MintClient
+    from specie.wallet.retry import RetryPolicy
 
 __all__ = ["GuardedClient"]
 

@@ -6,11 +6,15 @@ Logins are here unless the keyring seals the words: see `MovedSecrets`.
 
 from __future__ import annotations
 
-from specie.kernel.clock import Clock
+from typing import TYPE_CHECKING
+
 from specie.kernel.errors import MalformedError
-from specie.keys.ports import Signer
-from specie.storage.ports import Storage, Transaction
-from specie.wallet.ports import WalletStore
+
+if TYPE_CHECKING:
+    from specie.kernel.clock import Clock
+    from specie.keys.ports import Signer
+    from specie.storage.ports import Storage, Transaction
+    from specie.wallet.ports import WalletStore
 
 __all__ = ["KeptSecrets"]
 

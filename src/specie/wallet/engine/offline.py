@@ -18,6 +18,7 @@ from specie.kernel.errors import SpecieError
 from specie.storage.ports import Transaction
 from specie.wallet.engine import receive
 from specie.wallet.engine.context import Context
+from specie.wallet.engine.due import OFFLINE_POLICY
 from specie.wallet.engine.own_keys import own_keys
 from specie.wallet.engine.receive import Receipt
 from specie.wallet.errors import MintUntrustedError
@@ -32,8 +33,6 @@ from specie.wallet.offline import (
 )
 
 __all__ = ["Offline", "Settlement"]
-
-_POLICY = "offline"
 
 
 @dataclass(slots=True)
@@ -61,11 +60,11 @@ class Offline:
             for url in policy.mints:
                 mint_url_checked(url)
         text = None if policy is None else json.dumps(asdict(policy))
-        await ctx.storage.transact(lambda tx: ctx.store.save_policy(tx, _POLICY, text))
+        await ctx.storage.transact(lambda tx: ctx.store.save_policy(tx, OFFLINE_POLICY, text))
 
     async def policy(self) -> OfflinePolicy | None:
         """The policy in use."""
-        text = await self._context.storage.read(lambda tx: self._context.store.policy(tx, _POLICY))
+        text = await self._context.storage.read(lambda tx: self._context.store.policy(tx, OFFLINE_POLICY))
         if text is None:
             return None
         fields = json.loads(text)

@@ -3,55 +3,45 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from specie.ecash.mint_url import mint_url_checked
-from specie.kernel.clock import Clock
-from specie.kernel.entropy import Entropy
 from specie.kernel.errors import InvariantError, MalformedError, SpecieError, UnavailableError
 from specie.kernel.money import unit_checked
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
-from specie.keys.ports import Signer
-from specie.storage.ports import Storage
-from specie.wallet.engine import batch, issue, locks, methods, mints, pay, prices, receive, recover, reshape, restore, send
-from specie.wallet.engine import split as multipath
-from specie.wallet.engine.allowance import Allowance
-from specie.wallet.engine.auth import WalletAuth
-from specie.wallet.engine.context import AdmitMint, Context
-from specie.wallet.engine.deposits import Deposits
-from specie.wallet.engine.exits import Exits, check_income
-from specie.wallet.engine.kept_secrets import KeptSecrets
-from specie.wallet.engine.liabilities import MintLiabilities
-from specie.wallet.engine.mint_list import MintList
-from specie.wallet.engine.offline import Offline
-from specie.wallet.engine.pay import Payment
-from specie.wallet.engine.receive import Receipt
-from specie.wallet.engine.recover import CheckReport, ResumeReport
-from specie.wallet.engine.recovery import Recovery
-from specie.wallet.engine.requests import Requests
-from specie.wallet.engine.restore import Progress, Restored
-from specie.wallet.engine.split import SplitPlan
-from specie.wallet.engine.targets import Targets
-from specie.wallet.engine.till import Till
-from specie.wallet.engine.transfer import Transfers
+from specie.wallet.engine import verbs
+from specie.wallet.engine.parts import WalletParts
 from specie.wallet.errors import InsufficientFundsError, MintUnknownError, QuoteUnknownError, UnsupportedError
-from specie.wallet.history import HistoryEntry
-from specie.wallet.holding import (
-    Balance,
-    MintView,
-    SentToken,
-    SplitPayment,
-    StoredProof,
-    WalletMeltQuote,
-    WalletMintQuote,
-)
-from specie.wallet.lock import HTLC, P2PK
-from specie.wallet.offline import OfflinePolicy
-from specie.wallet.operation import Operation
-from specie.wallet.ports import MintClients, Transports, WalletStore
-from specie.wallet.selection import spendable
-from specie.wallet.settings import WalletSettings
-from specie.wallet.states import CoinState, OperationState, TokenState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from specie.kernel.clock import Clock
+    from specie.kernel.entropy import Entropy
+    from specie.keys.ports import Signer
+    from specie.storage.ports import Storage
+    from specie.wallet.engine.auth import WalletAuth
+    from specie.wallet.engine.context import AdmitMint
+    from specie.wallet.engine.pay import Payment
+    from specie.wallet.engine.receive import Receipt
+    from specie.wallet.engine.recover import CheckReport, ResumeReport
+    from specie.wallet.engine.restore import Progress, Restored
+    from specie.wallet.engine.split import SplitPlan
+    from specie.wallet.history import HistoryEntry
+    from specie.wallet.holding import (
+        Balance,
+        MintView,
+        SentToken,
+        SplitPayment,
+        StoredProof,
+        WalletMeltQuote,
+        WalletMintQuote,
+    )
+    from specie.wallet.lock import HTLC, P2PK
+    from specie.wallet.offline import OfflinePolicy
+    from specie.wallet.operation import Operation
+    from specie.wallet.ports import MintClients, Transports, WalletStore
+    from specie.wallet.settings import WalletSettings
 
 __all__ = ["Wallet"]
 
@@ -59,39 +49,12 @@ DEFAULT_UNIT = "sat"
 _METHOD = "bolt11"
 
 
-class Wallet:
+class Wallet(WalletParts):
     """A wallet over its ports: several mints, several units. Amounts are in the unit's minor unit.
 
     Verbs may run at the same time. Where `mint` is not given, the mint that fits is taken: of those with enough money the
     fullest, and for invoices the one added first. After a start, `resume` carries what a crash interrupted to its end.
-
-    Attributes:
-        requests: payment requests, ours and those we pay (NUT-18).
-        mint_list: the list of mints, kept on Nostr relays (NUT-27).
-        transfers: money from mint to mint.
-        targets: what each mint should hold.
-        exits: mints that are left, and their health.
-        offline: what is taken without asking a mint.
-        till: tokens taken for resources (NUT-24).
-        allowance: resources paid for within limits (NUT-24).
-        recovery: quotes claimed by their id, with the words alone.
-        secrets: small secrets, sealed in the database; a `keys.SecretStore`.
-        deposits: mint quotes that others have locked to our keys (draft).
-        liabilities: what mints prove of what they owe, checked against our coins (draft).
     """
-
-    requests: Requests
-    mint_list: MintList
-    transfers: Transfers
-    targets: Targets
-    exits: Exits
-    offline: Offline
-    till: Till
-    allowance: Allowance
-    recovery: Recovery
-    secrets: KeptSecrets
-    deposits: Deposits
-    liabilities: MintLiabilities
 
     def __init__(
         self,
@@ -113,7 +76,12 @@ class Wallet:
         `transports`: how payments of requests travel. `admit` judges each mint before it is trusted. `auth` is that of the
         clients, if they have one.
         """
+        from specie.wallet.engine.context import Context
+        from specie.wallet.ports import Transports
+        from specie.wallet.settings import WalletSettings
+
         self._auth = auth
+        self._transports = transports or Transports()
         self._context = Context(
             storage=storage,
             store=store,
@@ -125,18 +93,6 @@ class Wallet:
             settings=settings or WalletSettings(),
             admit=admit,
         )
-        self.requests = Requests(self._context, transports or Transports())
-        self.mint_list = MintList(self._context, self.requests)
-        self.deposits = Deposits(self._context)
-        self.liabilities = MintLiabilities(self._context)
-        self.recovery = Recovery(self._context)
-        self.till = Till(self._context)
-        self.allowance = Allowance(self._context)
-        self.secrets = KeptSecrets(storage, store, signer, clock)
-        self.transfers = Transfers(self._context)
-        self.targets = Targets(self._context, self.transfers)
-        self.exits = Exits(self._context, self.transfers, self.targets)
-        self.offline = Offline(self._context)
 
     @property
     def auth(self) -> WalletAuth:
@@ -153,7 +109,7 @@ class Wallet:
         MalformedError for what is no mint URL; KeysetCollisionError for a mint that announces another mint's keyset.
         """
         mint = mint_url_checked(url)
-        await mints.add_mint(self._context, mint)
+        await verbs.mints.add_mint(self._context, mint)
         return await self._view(mint)
 
     async def mints(self) -> list[MintView]:
@@ -162,6 +118,8 @@ class Wallet:
         return [await self._view(record.url) for record in records]
 
     async def _view(self, mint: str) -> MintView:
+        from specie.wallet.holding import MintView
+
         record = await self._context.mint_record(mint)
         return MintView(
             url=mint,
@@ -173,7 +131,7 @@ class Wallet:
 
     async def _known(self, url: str) -> str:
         mint = mint_url_checked(url)
-        if not await mints.known_mint(self._context, mint):
+        if not await verbs.mints.known_mint(self._context, mint):
             raise MintUnknownError(mint)
         return mint
 
@@ -184,7 +142,7 @@ class Wallet:
         """
         if url is not None:
             known = await self._known(url)
-            await check_income(self._context, known)
+            await verbs.seen.check_income(self._context, known)
             return known
         records = await self._context.storage.read(self._context.store.mints)
         gone = {one.mint for one in await self.exits.leaving()}
@@ -194,10 +152,10 @@ class Wallet:
         for one in urls:
             if self._context.choose_keyset(await self._context.keysets(one), unit) is None:
                 continue
-            if method == _METHOD or methods.setting_of(await self._context.info(one), 4, method, unit) is not None:
+            if method == _METHOD or verbs.methods.setting_of(await self._context.info(one), 4, method, unit) is not None:
                 return one
         if method != _METHOD and records:
-            methods.required(await self._context.info(records[0].url), 4, method, unit)
+            verbs.methods.required(await self._context.info(records[0].url), 4, method, unit)
         raise MintUnknownError("(none)") if not records else MintUnknownError(f"(none for {unit})")
 
     async def _mint_for_spending(self, url: str | None, unit: str, amount: int) -> str:
@@ -206,10 +164,12 @@ class Wallet:
 
     async def _mints_for_spending(self, url: str | None, unit: str, amount: int) -> list[str]:
         """The named mint, else all that have `amount` of the unit free: those that are left, then the fullest, first."""
+        from specie.wallet.selection import spendable
+
         if url is not None:
             return [await self._known(url)]
         free: dict[str, int] = defaultdict(int)
-        known = await mints.known_mints(self._context)
+        known = await verbs.mints.known_mints(self._context)
         for stored in spendable(await self._proofs(unit=unit)):
             if stored.mint in known:
                 free[stored.mint] += stored.proof.amount
@@ -230,6 +190,8 @@ class Wallet:
 
     async def balance(self, *, unit: str = DEFAULT_UNIT, mint: str | None = None) -> Balance:
         """What is held of a unit, at one mint or at all of them."""
+        from specie.wallet.holding import Balance
+
         url = None if mint is None else mint_url_checked(mint)
         found = await self._context.storage.read(lambda tx: self._context.store.balances(tx, mint=url, unit=unit_checked(unit)))
         total = Balance(unit_checked(unit), url)
@@ -257,7 +219,7 @@ class Wallet:
         """
         unit = unit_checked(unit)
         chosen = await self._mint_for_income(mint, unit, method)
-        return await issue.request_mint_quote(self._context, chosen, unit, amount, description=description, method=method)
+        return await verbs.issue.request_mint_quote(self._context, chosen, unit, amount, description=description, method=method)
 
     async def mint_quotes(self) -> list[WalletMintQuote]:
         """All mint quotes, newest first, as last seen."""
@@ -265,18 +227,18 @@ class Wallet:
 
     async def wait(self, quote: WalletMintQuote, *, timeout_s: float | None = None) -> WalletMintQuote:
         """Wait until something can be claimed; the quote as last seen, `claimable` 0 if nothing can after `timeout_s`."""
-        return await issue.wait_for_payment(self._context, quote, timeout_s=timeout_s)
+        return await verbs.issue.wait_for_payment(self._context, quote, timeout_s=timeout_s)
 
     async def claim(self, quote: WalletMintQuote, *, amount: int | None = None, memo: str | None = None) -> int:
         """Mint what the quote was paid, or `amount` of it; the amount. QuoteUnpaidError (20001) if there is not so much."""
-        return await issue.claim(self._context, quote, amount=amount, memo=memo)
+        return await verbs.issue.claim(self._context, quote, amount=amount, memo=memo)
 
     async def claim_all(self, *, mint: str | None = None) -> dict[str, int]:
         """Mint all that was paid, at one mint or all, in batches where a mint takes them (NUT-29); the amounts by unit.
 
         Never raises for one quote or mint: what could not be had now is had the next time.
         """
-        return await batch.claim_all(self._context, None if mint is None else mint_url_checked(mint))
+        return await verbs.batch.claim_all(self._context, None if mint is None else mint_url_checked(mint))
 
     async def mint(
         self, amount: int, *, mint: str | None = None, unit: str = DEFAULT_UNIT, timeout_s: float | None = None
@@ -308,7 +270,7 @@ class Wallet:
         unit = unit_checked(unit)
         if amount <= 0:
             raise MalformedError("an amount to send must be positive")
-        order = send.SendOrder(
+        order = verbs.send.SendOrder(
             mint=await self._mint_for_spending(mint, unit, amount),
             unit=unit,
             amount=amount,
@@ -318,7 +280,7 @@ class Wallet:
             include_fee=include_fee,
             offline=offline,
         )
-        return await send.send(self._context, order)
+        return await verbs.send.send(self._context, order)
 
     async def receive(
         self,
@@ -338,25 +300,29 @@ class Wallet:
         """
         if offline or policy is not None:
             return await self.offline.receive(token, preimage=preimage, policy=policy)
-        return await receive.receive(self._context, token, preimage=preimage, trust=trust)
+        return await verbs.receive.receive(self._context, token, preimage=preimage, trust=trust)
 
     async def secure(self) -> int:
         """Swap everything that was received off-line; what has become ours for good, summed over units."""
+        from specie.wallet.states import CoinState
+
         places = {(p.mint, p.unit) for p in await self._proofs() if p.unswapped and p.state is CoinState.UNSPENT}
-        return sum([await receive.secure(self._context, mint, unit) for mint, unit in sorted(places)])
+        return sum([await verbs.receive.secure(self._context, mint, unit) for mint, unit in sorted(places)])
 
     async def tokens(self, *, pending: bool = True) -> list[SentToken]:
         """Tokens that were sent, oldest first: those not known to be redeemed, or all."""
+        from specie.wallet.states import TokenState
+
         states = (TokenState.PENDING,) if pending else tuple(TokenState)
         return await self._context.storage.read(lambda tx: self._context.store.tokens(tx, states))
 
     async def reclaim(self, token: str) -> Receipt:
         """Take back a sent token, given by text or id. ProofsSpentError where it was redeemed."""
-        return await receive.reclaim(self._context, token)
+        return await verbs.receive.reclaim(self._context, token)
 
     async def p2pk_key(self) -> str:
         """A fresh public key (hex, 33 bytes) to which others may lock coins for this wallet."""
-        return await locks.fresh_key(self._context)
+        return await verbs.locks.fresh_key(self._context)
 
     # paying
 
@@ -380,9 +346,9 @@ class Wallet:
         else the settings do.
         """
         unit = unit_checked(unit)
-        ways = prices.asked_of(request, method=method, unit=unit, amount=amount, amount_msat=amount_msat)
-        chosen, asked = await prices.choose_way(self._context, await self._mints_for_spending(mint, unit, 1), ways)
-        return await prices.request_melt_quote(self._context, chosen, asked, fee_index=fee_index, blocks=blocks)
+        ways = verbs.prices.asked_of(request, method=method, unit=unit, amount=amount, amount_msat=amount_msat)
+        chosen, asked = await verbs.prices.choose_way(self._context, await self._mints_for_spending(mint, unit, 1), ways)
+        return await verbs.prices.request_melt_quote(self._context, chosen, asked, fee_index=fee_index, blocks=blocks)
 
     async def melt_quotes(self) -> list[WalletMeltQuote]:
         """All melt quotes, newest first, as last seen."""
@@ -395,9 +361,9 @@ class Wallet:
 
         As few mints as possible. InsufficientFundsError where even all of them cannot, InvoicePaidError, OperationBusyError.
         """
-        (asked,) = prices.asked_of(invoice, method=_METHOD, unit=unit_checked(unit))
+        (asked,) = verbs.prices.asked_of(invoice, method=_METHOD, unit=unit_checked(unit))
         chosen = [await self._known(url) for url in mints]
-        return await multipath.plan(self._context, asked.request, asked.unit, mints=chosen, max_fee=max_fee)
+        return await verbs.split.plan(self._context, asked.request, asked.unit, mints=chosen, max_fee=max_fee)
 
     async def pay(
         self,
@@ -423,6 +389,9 @@ class Wallet:
         (True), never (False), or (None) if no mint has enough alone. FeeExceedsLimitError, InsufficientFundsError before
         anything is sent; PaymentFailedError (20004) once it failed for good; OperationOpenError where the mint cannot be asked.
         """
+        from specie.wallet.engine.split import SplitPlan
+        from specie.wallet.holding import WalletMeltQuote
+
         wait = self._context.settings.payment_wait_s if wait_s is None else wait_s
         if isinstance(request, str) and split is not True:
             try:
@@ -450,7 +419,7 @@ class Wallet:
         if len(made.quotes) == 1:
             return await self._pay_quote(made.quotes[0], max_fee, memo, wait_s, fee_index, blocks)
         bound = made.most_fee if max_fee is None and isinstance(request, SplitPlan) else max_fee
-        return await multipath.pay_plan(self._context, made, memo=memo, wait_s=wait, max_fee=max_fee, fee_bound=bound)
+        return await verbs.split.pay_plan(self._context, made, memo=memo, wait_s=wait, max_fee=max_fee, fee_bound=bound)
 
     async def _plan_instead(self, request: str, unit: str, max_fee: int | None, error: InsufficientFundsError) -> SplitPlan:
         """A plan for several mints where one alone has not enough; `error` where they cannot either."""
@@ -470,7 +439,7 @@ class Wallet:
     ) -> Payment:
         """On chain nobody waits for confirmations unless told to."""
         patience = 0.0 if quote.fee_options else self._context.settings.payment_wait_s
-        return await pay.pay(
+        return await verbs.pay.pay(
             self._context,
             quote,
             max_fee=max_fee,
@@ -490,19 +459,21 @@ class Wallet:
         """Swap for coins that make each of `amounts`; the fee paid."""
         unit = unit_checked(unit)
         chosen = await self._mint_for_spending(mint, unit, sum(amounts))
-        return await reshape.split(self._context, chosen, unit, amounts)
+        return await verbs.reshape.split(self._context, chosen, unit, amounts)
 
     async def consolidate(self, *, mint: str | None = None, unit: str = DEFAULT_UNIT) -> int:
         """Swap all free coins of a mint for as few as possible; the fee paid."""
         unit = unit_checked(unit)
-        return await reshape.consolidate(self._context, await self._mint_for_spending(mint, unit, 1), unit)
+        return await verbs.reshape.consolidate(self._context, await self._mint_for_spending(mint, unit, 1), unit)
 
     async def rotate(self) -> int:
         """Move coins off keysets that are inactive or about to expire, at every mint that answers; how much was moved."""
-        moved, known = 0, await mints.known_mints(self._context)
+        from specie.wallet.selection import spendable
+
+        moved, known = 0, await verbs.mints.known_mints(self._context)
         for mint, unit in sorted({(p.mint, p.unit) for p in spendable(await self._proofs()) if p.mint in known}):
             try:
-                moved += await reshape.rotate(self._context, mint, unit)
+                moved += await verbs.reshape.rotate(self._context, mint, unit)
             except UnavailableError as error:
                 self._context.telemetry.event("wallet_rotation_put_off", mint=mint, reason=error.detail)
         return moved
@@ -517,9 +488,9 @@ class Wallet:
         time without harm.
         """
         urls = [mint_url_checked(url) for url in mints] or [view.url for view in await self.mints()]
-        await restore.restore_keys(self._context, "p2pk", p2pk_keys)
-        await restore.restore_keys(self._context, "quote", self._context.settings.key_gap)
-        restored = [one for url in urls for one in await restore.restore_mint(self._context, url, progress)]
+        await verbs.restore.restore_keys(self._context, "p2pk", p2pk_keys)
+        await verbs.restore.restore_keys(self._context, "quote", self._context.settings.key_gap)
+        restored = [one for url in urls for one in await verbs.restore.restore_mint(self._context, url, progress)]
         for url in urls:
             try:
                 await self.deposits.find(url)
@@ -531,21 +502,25 @@ class Wallet:
 
     async def resume(self, *, wait_s: float = 0.0) -> ResumeReport:
         """Carry interrupted operations to their end; call it after every start. Raises for none of them: read the report."""
-        report = await recover.resume(self._context, wait_s=wait_s)
+        report = await verbs.recover.resume(self._context, wait_s=wait_s)
         await self.transfers.resume(wait_s=wait_s)
         await self.offline.settle_due()
         return report
 
     async def unfinished(self) -> bool:
         """Whether `resume` has something to do: open operations, transfers, or receipts to settle. Asks nobody."""
-        return bool(await self.operations() or await self.transfers.entries() or await self.offline.is_due())
+        if await verbs.due.is_unfinished(self._context):
+            return True
+        return await verbs.due.receives_offline(self._context) and await self.offline.is_due()
 
     async def check_pending(self, *, claim_paid: bool = True) -> CheckReport:
         """See which sent tokens were redeemed and which quotes were paid (and claim those)."""
-        return await recover.check_pending(self._context, claim_paid=claim_paid)
+        return await verbs.recover.check_pending(self._context, claim_paid=claim_paid)
 
     async def operations(self) -> list[Operation]:
         """Operations whose end is not known yet, oldest first."""
+        from specie.wallet.states import OperationState
+
         return await self._context.storage.read(lambda tx: self._context.store.operations(tx, (OperationState.OPEN,)))
 
     async def history(self, *, limit: int = 50, before: str | None = None) -> list[HistoryEntry]:
@@ -563,9 +538,11 @@ class Wallet:
     async def close(self) -> None:
         """Let go of the mints' clients; storage and signer belong to whoever made them."""
         try:
-            await self.exits.note()
+            if self._context.tallies:
+                await verbs.seen.note_seen(self._context)
         finally:
-            await self.requests.close()
+            if "requests" in vars(self):
+                await self.requests.close()
             await self._context.close()
             if self._auth is not None:
                 await self._auth.close()
