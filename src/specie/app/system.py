@@ -11,12 +11,9 @@ import secrets
 import sys
 import time
 
-__all__ = ["SystemClock", "SystemEntropy", "forbid_memory_dumps", "serve_steadily"]
+__all__ = ["SystemClock", "SystemEntropy", "collect_seldom", "forbid_memory_dumps"]
 
 _PR_SET_DUMPABLE = 4
-
-_SWITCH_S = 0.0003
-"""How long a thread that has curve work or a commit behind it waits for the interpreter: a core is idle meanwhile."""
 
 
 class SystemClock:
@@ -47,14 +44,11 @@ class SystemEntropy:
         return secrets.token_bytes(count)
 
 
-def serve_steadily() -> None:
-    """For a server that has started: what lives now lives on, cycles are looked for rarely (requests leave few), and threads
-    take turns quickly.
-    """
+def collect_seldom() -> None:
+    """For a server that has started: what lives now lives on, and cycles are looked for rarely, since requests leave few."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    sys.setswitchinterval(_SWITCH_S)
 
 
 def forbid_memory_dumps() -> None:
