@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from specie.kernel.errors import InvariantError, UnavailableError
 from specie.storage.adapters.broadcast import Broadcast, Listener
 from specie.storage.adapters.jobs import Job, Work, answer, run_thread
+from specie.storage.deferred import Deferred, RerunError
 from specie.storage.ports import Body, StorageStatus
 
 __all__ = ["EmbeddedStorage"]
@@ -24,6 +25,9 @@ __all__ = ["EmbeddedStorage"]
 T = TypeVar("T")
 
 _CLOSED = "the store is closed"
+
+_CAREFUL_BATCHES = 16
+"""Batches that leave nothing to the end, after one that had to be run again: whoever sends what fails, sends more."""
 
 
 class EmbeddedStorage:
@@ -42,6 +46,7 @@ class EmbeddedStorage:
         self._max_queue = max_queue
         self._closing = False
         self._gate = threading.Lock()
+        self._careful = 0
         self._commits = 0
         self._bodies = 0
         self._broadcast = Broadcast(listener_bound)
@@ -184,6 +189,27 @@ class EmbeddedStorage:
 
         self._put(self._writes, work)
         return await future
+
+    def _write_batch(self, jobs: list[Job], notices: list[tuple[str, str]]) -> None:
+        """Write and commit a batch, with what may wait left to its end; or else, where that fails, each body by itself."""
+        if not self._careful:
+            try:
+                self._attempt(jobs, notices, Deferred())
+                return
+            except RerunError:
+                self._undo()
+                notices.clear()
+                self._careful = _CAREFUL_BATCHES
+        self._careful -= 1
+        self._attempt(jobs, notices, None)
+
+    @abstractmethod
+    def _attempt(self, jobs: list[Job], notices: list[tuple[str, str]], deferred: Deferred | None) -> None:
+        """Run and commit all, with what may wait collected in `deferred`. RerunError, with nothing committed."""
+
+    @abstractmethod
+    def _undo(self) -> None:
+        """Take back what an attempt wrote."""
 
     def _answer(self, jobs: list[Job], notices: list[tuple[str, str]]) -> None:
         """Answer those who wait, then tell the listeners."""

@@ -35,7 +35,7 @@ from specie.storage.adapters.rocks_schema import Catalogue, defined, parsed
 from specie.storage.adapters.rocks_sql import Plans
 from specie.storage.adapters.rocks_transaction import RocksTransaction, translated
 from specie.storage.adapters.rocks_view import Overlay, Snapshot
-from specie.storage.deferred import Deferred
+from specie.storage.deferred import Deferred, RerunError
 from specie.storage.migration import Applied, checksum, pending_steps, schema_label, script
 from specie.storage.ports import Body, Migration
 
@@ -159,17 +159,23 @@ class RocksStorage(EmbeddedStorage):
         self._bodies += len(jobs)
         self._answer(jobs, notices)
 
-    def _write_batch(self, jobs: list[Job], notices: list[tuple[str, str]]) -> None:
+    def _undo(self) -> None:
+        """Nothing: what an attempt writes is its own until the commit."""
+
+    def _attempt(self, jobs: list[Job], notices: list[tuple[str, str]], deferred: Deferred | None) -> None:
         if self._broken is not None:
             raise self._broken
-        overlay, batch = Overlay(self._database), Deferred()
+        overlay, batch = Overlay(self._database), deferred or Deferred()
         succeeded = False
         for job in jobs:
             if job.future.cancelled():
                 continue
-            transaction = RocksTransaction(overlay, self._plans)
+            job.error = job.result = None
+            transaction = RocksTransaction(overlay, self._plans, deferred)
             try:
                 job.result = transaction.run(job.body)
+            except RerunError:
+                raise
             except BaseException as error:
                 job.error = error
                 overlay.undo()
@@ -181,6 +187,7 @@ class RocksStorage(EmbeddedStorage):
                     notices += transaction.notices
         if not succeeded:
             return
+        RocksTransaction(overlay, self._plans, batch).flush()
         self._add_up(overlay, batch)
         failure = self._committed(overlay.batch())
         if failure is not None:

@@ -53,6 +53,20 @@ class Plans:
         self.catalogue = catalogue
         self._relations: dict[str, Relation] = {}
         self._statements: dict[str, Statement] = {}
+        self._inserts: dict[tuple[str, str], Callable[[View, Sequence[Sequence[Value]]], int]] = {}
+
+    def insert(self, table: str, columns: str) -> Callable[[View, Sequence[Sequence[Value]]], int]:
+        """What inserts rows of these columns, leaving out those whose key is taken; it answers how many it inserted."""
+        found = self._inserts.get((table, columns))
+        if found is None:
+            relation = self.relation(table)
+            given = _picked(relation, [relation.table.position(name.strip()) for name in columns.split(",")])
+
+            def found(view: View, rows: Sequence[Sequence[Value]]) -> int:
+                return len(relation.insert(view, [given(tuple(row)) for row in rows], skip=True))
+
+            self._inserts[table, columns] = found
+        return found
 
     def relation(self, name: str) -> Relation:
         """A table ready to be read and written. InvariantError if there is none of that name."""
@@ -274,16 +288,22 @@ def _rival(view: View, relation: Relation, target: int | None, row: Row) -> byte
     return None if key is None else view.get(relation.prefix + key)
 
 
-def _given(relation: Relation, places: list[int], count: int) -> Callable[[Values], list[Row]]:
-    """Rows cut out of the values of a statement: whole columns in their order, or picked and filled up with defaults."""
-    width = len(places)
-    starts = range(1, 1 + width * count, width)
+def _picked(relation: Relation, places: list[int]) -> Callable[[Row], Row]:
+    """A whole row of the values of some columns: picked into their order, and filled up with defaults."""
     if places == list(range(relation.width)):
-        return lambda values: [values[start : start + width] for start in starts]
-    defaults = relation.defaults
+        return lambda row: row
+    width, defaults = len(places), relation.defaults
     picked = [places.index(column) if column in places else width + column for column in range(relation.width)]
     pick: Callable[[Row], Any] = itemgetter(*picked) if len(picked) > 1 else lambda row: (row[picked[0]],)
-    return lambda values: [pick(values[start : start + width] + defaults) for start in starts]
+    return lambda row: pick(row + defaults)
+
+
+def _given(relation: Relation, places: list[int], count: int) -> Callable[[Values], list[Row]]:
+    """Rows cut out of the values of a statement."""
+    width = len(places)
+    starts = range(1, 1 + width * count, width)
+    pick = _picked(relation, places)
+    return lambda values: [pick(values[start : start + width]) for start in starts]
 
 
 def _calculated(relation: Relation, places: list[int], cells: list[list[exp.Expr]]) -> Callable[[Values], list[Row]]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from specie.kernel.errors import InvariantError, SpecieError, UnavailableError
 from specie.storage.adapters.embedded_transaction import EmbeddedTransaction
 from specie.storage.adapters.rocks_rows import INT_MAX, INT_MIN, plain
-from specie.storage.adapters.rocks_sql import Plans, Statement
+from specie.storage.adapters.rocks_sql import Plans
 from specie.storage.adapters.rocks_view import View
-from specie.storage.deferred import insert_sql
+from specie.storage.deferred import Deferred
 from specie.storage.ports import Row, Value
 from specie.storage.statement import KEYS
 
@@ -27,10 +27,8 @@ def translated(error: Exception) -> SpecieError:
     return InvariantError(f"RocksDB refused a statement: {type(error).__name__}")
 
 
-def _bound(statement: Statement, keys: Sequence[Value] | None, values: Sequence[Value]) -> tuple[object, ...]:
-    """The values of a statement as its plan takes them: `$n` at place n."""
-    if len(values) != statement.parameters:
-        raise InvariantError(f"RocksDB refused a statement: it takes {statement.parameters} values, not {len(values)}")
+def _bound(values: Sequence[Value]) -> Sequence[Value]:
+    """Values as a plan takes them. InvariantError for an integer that no column holds."""
     kinds = set(map(type, values))
     if not kinds <= _PLAIN:
         values = tuple(map(plain, values))
@@ -39,7 +37,7 @@ def _bound(statement: Statement, keys: Sequence[Value] | None, values: Sequence[
         numbers = [value for value in values if type(value) is int]
         if min(numbers) < INT_MIN or max(numbers) > INT_MAX:
             raise InvariantError("RocksDB refused a statement: an integer does not fit into 64 bits")
-    return (keys, *values)
+    return values
 
 
 class RocksTransaction(EmbeddedTransaction):
@@ -47,18 +45,22 @@ class RocksTransaction(EmbeddedTransaction):
 
     __slots__ = ("plans", "view")
 
-    def __init__(self, view: View, plans: Plans) -> None:
-        super().__init__()
+    def __init__(self, view: View, plans: Plans, batch: Deferred | None = None) -> None:
+        super().__init__(batch)
         self.view = view
         self.plans = plans
 
     def _run(self, sql: str, values: Sequence[Value], keys: Sequence[Value] | None = None) -> tuple[list[Row], int]:
         self.check()
+        if self.batch is not None and (self.batch.waiting or self.mine.waiting):
+            self.flush()
         try:
             statement = self.plans.statement(sql)
             if statement.keyed is not (keys is not None):
                 raise InvariantError("fetch_in needs a statement with {keys}, and no other has them")
-            return statement.plan(self.view, _bound(statement, keys, values))
+            if len(values) != statement.parameters:
+                raise InvariantError(f"RocksDB refused a statement: it takes {statement.parameters} values, not {len(values)}")
+            return statement.plan(self.view, (keys, *_bound(values)))
         except Exception as error:
             self.fault = translated(error)
             raise self.fault from error
@@ -77,10 +79,16 @@ class RocksTransaction(EmbeddedTransaction):
             self.fault = translated(error)
             raise self.fault from error
 
-    async def insert(self, table: str, columns: str, rows: Sequence[Sequence[Value]]) -> bool:
-        """At once: rows of the overlay cost no more now than at the end."""
-        sql = insert_sql(table, columns)
-        return all(self._run(sql, row)[1] for row in rows)
+    def insert_rows(self, table: str, columns: str, rows: Sequence[Sequence[Value]]) -> bool:
+        try:
+            given = [_bound(row) for row in rows]
+            return self.plans.insert(table, columns)(self.view, given) == len(rows)
+        except Exception as error:
+            self.fault = translated(error)
+            raise self.fault from error
+
+    def keep_batch(self) -> None:
+        self.view.keep()
 
     async def fetch(self, sql: str, *values: Value) -> list[Row]:
         return self._run(sql, values)[0]

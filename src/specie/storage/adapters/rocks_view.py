@@ -77,6 +77,10 @@ class View(Protocol):
         """What the body changed and what was there before; whoever writes past `put` keeps it."""
         ...
 
+    def keep(self) -> None:
+        """What was written so far stays, whatever becomes of the body."""
+        ...
+
     def tree(self, prefix: bytes) -> Writes:
         """What was written to a tree and is not committed; for `Relation.insert`, which must be quick."""
         ...
@@ -164,6 +168,9 @@ class Snapshot:
     def log(self) -> Log:
         raise InvariantError("a body that only reads has tried to write")
 
+    def keep(self) -> None:
+        """Nothing: a body that only reads leaves nothing."""
+
     def tree(self, prefix: bytes) -> Writes:
         raise InvariantError("a body that only reads has tried to write")
 
@@ -235,7 +242,7 @@ class Overlay:
         self.log.clear()
 
     def keep(self) -> None:
-        """What was written so far stays."""
+        """What was written since the last time stays."""
         self.log.clear()
 
     def batch(self) -> WriteBatch:

@@ -42,9 +42,6 @@ _CREATE_SCHEMA = """CREATE TABLE IF NOT EXISTS specie_schema (
     room TEXT NOT NULL, version INTEGER NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL DEFAULT (unixepoch()),
     PRIMARY KEY (room, version)) STRICT, WITHOUT ROWID"""
 
-_CAREFUL_BATCHES = 16
-"""Batches that use savepoints at once after one that had to be run again: whoever sends what fails, sends more."""
-
 _BUSY_ATTEMPTS = 3
 """BEGIN IMMEDIATE can be refused without the busy timeout having been waited out (log recovery by another process)."""
 
@@ -88,7 +85,6 @@ class SqliteStorage(EmbeddedStorage):
         super().__init__(inline=inline, max_queue=max_queue, listener_bound=listener_bound)
         self._path = Path(path) if str(path) != ":memory:" else None
         self._key = key
-        self._careful = 0
         if self._path is not None:
             prepare_file(self._path)
         busy_ms = int(busy_timeout_s * 1000)
@@ -160,6 +156,9 @@ class SqliteStorage(EmbeddedStorage):
         """Make the open transaction durable."""
         self._cursor.execute("COMMIT")
 
+    def _undo(self) -> None:
+        self._rollback()
+
     def _rollback(self) -> None:
         if self._connection.in_transaction:
             self._cursor.execute("ROLLBACK")
@@ -192,18 +191,6 @@ class SqliteStorage(EmbeddedStorage):
                 job.result = None
         self._bodies += len(jobs)
         self._answer(jobs, notices)
-
-    def _write_batch(self, jobs: list[Job], notices: list[tuple[str, str]]) -> None:
-        if not self._careful:
-            try:
-                self._attempt(jobs, notices, Deferred())
-                return
-            except RerunError:
-                self._rollback()
-                notices.clear()
-                self._careful = _CAREFUL_BATCHES
-        self._careful -= 1
-        self._attempt(jobs, notices, None)
 
     def _attempt(self, jobs: list[Job], notices: list[tuple[str, str]], deferred: Deferred | None) -> None:
         """Run and commit all, with what may wait collected in `deferred`; without it each in its savepoint. RerunError."""

@@ -8,7 +8,7 @@ import apsw
 
 from specie.kernel.errors import InvariantError, SpecieError, UnavailableError
 from specie.storage.adapters.embedded_transaction import EmbeddedTransaction
-from specie.storage.deferred import Deferred, RerunError, insert_sql
+from specie.storage.deferred import Deferred, insert_sql
 from specie.storage.errors import ConstraintError
 from specie.storage.ports import Row, Value
 from specie.storage.statement import key_chunks, sql_with_keys, sqlite_sql
@@ -39,26 +39,20 @@ def translated(error: Exception) -> SpecieError:
 
 
 class SqliteTransaction(EmbeddedTransaction):
-    """The `Transaction` of one body.
+    """The `Transaction` of one body."""
 
-    `batch`: what earlier bodies of the commit left to its end, if this one may do so too. `wrote`: whether anything of this
-    body is in the database already.
-    """
-
-    __slots__ = ("batch", "connection", "cursor", "wrote")
+    __slots__ = ("connection", "cursor")
 
     def __init__(self, connection: apsw.Connection, cursor: apsw.Cursor, batch: Deferred | None = None) -> None:
-        super().__init__()
+        super().__init__(batch)
         self.connection = connection
         self.cursor = cursor
-        self.batch = batch
-        self.wrote = False
 
     def _rows(self, sql: str, values: Sequence[Value]) -> list[Row]:
         self.check()
         if self.batch is not None:
             if self.batch.waiting or self.mine.waiting:
-                self._write_deferred(self.batch)
+                self.flush()
             if not sql.startswith("SELECT"):
                 self.wrote = True
         try:
@@ -76,7 +70,7 @@ class SqliteTransaction(EmbeddedTransaction):
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
         self.check()
         if self.batch is not None:
-            self._write_deferred(self.batch)
+            self.flush()
             self.wrote = True
         self._many(sql, rows)
 
@@ -87,35 +81,10 @@ class SqliteTransaction(EmbeddedTransaction):
             self.fault = translated(error)
             raise self.fault from error
 
-    async def insert(self, table: str, columns: str, rows: Sequence[Sequence[Value]]) -> bool:
-        self.check()
-        if self.batch is None:
-            return self._insert(table, columns, rows)
-        self.mine.insert(table, columns, rows)
-        return True
-
-    def _insert(self, table: str, columns: str, rows: Sequence[Sequence[Value]]) -> bool:
+    def insert_rows(self, table: str, columns: str, rows: Sequence[Sequence[Value]]) -> bool:
         before = self.connection.total_changes()
         self._many(insert_sql(table, columns), rows)
         return self.connection.total_changes() - before == len(rows)
-
-    def _write_deferred(self, batch: Deferred) -> None:
-        """Write what waits, of the bodies before and of this one; RerunError if a key of it is taken."""
-        for waiting in (batch, self.mine):
-            for table, columns, rows in waiting.rows():
-                self.wrote = self.wrote or waiting is self.mine
-                try:
-                    taken = not self._insert(table, columns, rows)
-                except SpecieError:  # some body's rows do not fit: by itself it hears of it
-                    taken = True
-                if taken:
-                    self.fault = RerunError()
-                    raise self.fault
-
-    def flush(self) -> None:
-        """Write what waits in the batch; the engine's last act before the sums. RerunError if a key of it is taken."""
-        if self.batch is not None:
-            self._write_deferred(self.batch)
 
     async def fetch(self, sql: str, *values: Value) -> list[Row]:
         return self._rows(sql, values)
