@@ -60,6 +60,37 @@ def test_signing_says_what_the_binding_says(batch: native.NativeBatch, tasks: li
         assert answer == (None if expected is None else (expected.c_, expected.dleq_e, expected.dleq_s))
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    jobs=st.lists(
+        st.tuples(st.lists(st.tuples(secrets_bytes, st.booleans()), max_size=4), st.lists(points, max_size=4)), max_size=5
+    )
+)
+def test_only_jobs_whose_coins_hold_are_signed(
+    batch: native.NativeBatch, jobs: list[tuple[list[tuple[bytes, bool]], list[bytes]]]
+) -> None:
+    """Jobs do not touch each other: each hears of its own coins, and has its outputs signed by itself or not at all."""
+    pair = software._pair(bytes(31) + b"\x09")
+    key = pair.public_uncompressed
+    asked = []
+    for coins, outputs in jobs:
+        good = [software._signed(pair, hash_to_curve(secret)) for secret, _ in coins]
+        proofs = [
+            (pair.secret, secret, signed.c_ if holds else OFF_CURVE)
+            for (secret, holds), signed in zip(coins, good, strict=True)
+        ]
+        asked.append((proofs, [(pair.secret, key, b_) for b_ in outputs]))
+    verified, made = batch.exchange(asked)
+    for (coins, outputs), (proofs, tasks) in zip(jobs, asked, strict=True):
+        mine, verified = verified[: len(coins)], verified[len(coins) :]
+        given_, made = made[: len(outputs)], made[len(outputs) :]
+        assert mine == batch.verify(proofs)
+        holds = all(len(secret) <= 1024 and right for secret, right in coins)
+        assert given_ == (batch.sign(tasks) if holds else [None] * len(tasks))
+        assert (None in given_) is (bool(outputs) and not holds)
+    assert verified == made == []
+
+
 @pytest.mark.parametrize("k", [bytes(32), b"\xff" * 32], ids=["zero", "beyond the order"])
 def test_what_is_no_scalar_is_nobodys_key(batch: native.NativeBatch, k: bytes) -> None:
     """A key that is no scalar verifies and signs nothing."""

@@ -34,6 +34,13 @@ _CURVE = (
 )
 _HASHES = ("SHA256", "HMAC", "EVP_sha256", "CRYPTO_memcmp", "OPENSSL_cleanse")
 _SIGNED = 97
+_NO_POINT = bytes(33)
+
+ProofTask = tuple[bytes, bytes, bytes]
+"""(k, secret, C)"""
+
+SignTask = tuple[bytes, bytes, bytes]
+"""(k, k*G in 65 bytes, B_)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +58,53 @@ class NativeBatch:
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
 
-    def verify(self, tasks: Sequence[tuple[bytes, bytes, bytes]]) -> list[tuple[bytes, bool] | None]:
-        """For each (k, secret, C): Y = hash_to_curve(secret), and whether C == k*Y; None where the binding has to say."""
-        count = len(tasks)
-        lengths = (ctypes.c_uint32 * count)(*[len(secret) for _, secret, _ in tasks])
-        cs = b"".join([c if len(c) == 33 else bytes(33) for _, _, c in tasks])
-        ys = ctypes.create_string_buffer(33 * count)
-        found, valid = ctypes.create_string_buffer(count), ctypes.create_string_buffer(count)
-        secrets, ks = b"".join([secret for _, secret, _ in tasks]), b"".join([k for k, _, _ in tasks])
-        self._library.specie_verify(count, secrets, lengths, ks, cs, ys, found, valid)
-        y, known, held = ys.raw, found.raw, valid.raw
-        return [(y[33 * at : 33 * at + 33], held[at] == 1) if known[at] else None for at in range(count)]
+    def exchange(
+        self, jobs: Sequence[tuple[Sequence[ProofTask], Sequence[SignTask]]]
+    ) -> tuple[list[tuple[bytes, bool] | None], list[tuple[bytes, bytes, bytes] | None]]:
+        """Coins and outputs of several jobs, in one call; the answers over all jobs, one behind another.
 
-    def sign(self, tasks: Sequence[tuple[bytes, bytes, bytes]]) -> list[tuple[bytes, bytes, bytes] | None]:
-        """For each (k, k*G in 65 bytes, B_): C_ = k*B_ and e, s of its DLEQ; None where the binding has to say, or refuse."""
-        count = len(tasks)
-        bs = b"".join([b if len(b) == 33 else bytes(33) for _, _, b in tasks])
-        signed, done = ctypes.create_string_buffer(_SIGNED * count), ctypes.create_string_buffer(count)
-        ks, keys = b"".join([k for k, _, _ in tasks]), b"".join([key for _, key, _ in tasks])
-        self._library.specie_sign(count, ks, keys, bs, signed, done)
-        out, ok = signed.raw, done.raw
-        return [
-            (out[at : at + 33], out[at + 33 : at + 65], out[at + 65 : at + 97]) if ok[place] else None
-            for place, at in enumerate(range(0, _SIGNED * count, _SIGNED))
-        ]
+        For each coin (k, secret, C): Y = hash_to_curve(secret), and whether C == k*Y. For each output (k, k*G in 65 bytes, B_)
+        of a job whose coins all hold: C_ = k*B_ and e, s of its DLEQ. None where the binding has to say, or refuse.
+        """
+        proofs = [task for coins, _ in jobs for task in coins]
+        messages = [task for _, outputs in jobs for task in outputs]
+        coins, outputs = len(proofs), len(messages)
+        sizes = (ctypes.c_uint32 * (2 * len(jobs)))(*[len(tasks) for job in jobs for tasks in job])
+        lengths = (ctypes.c_uint32 * coins)(*[len(secret) for _, secret, _ in proofs])
+        ys, signed = ctypes.create_string_buffer(33 * coins), ctypes.create_string_buffer(_SIGNED * outputs)
+        found, valid, done = (ctypes.create_string_buffer(count) for count in (coins, coins, outputs))
+        self._library.specie_exchange(
+            len(jobs),
+            sizes,
+            b"".join([secret for _, secret, _ in proofs]),
+            lengths,
+            b"".join([k for k, _, _ in proofs]),
+            b"".join([c if len(c) == 33 else _NO_POINT for _, _, c in proofs]),
+            ys,
+            found,
+            valid,
+            b"".join([k for k, _, _ in messages]),
+            b"".join([key for _, key, _ in messages]),
+            b"".join([b if len(b) == 33 else _NO_POINT for _, _, b in messages]),
+            signed,
+            done,
+        )
+        y, known, held, out, ok = ys.raw, found.raw, valid.raw, signed.raw, done.raw
+        return (
+            [(y[33 * at : 33 * at + 33], held[at] == 1) if known[at] else None for at in range(coins)],
+            [
+                (out[at : at + 33], out[at + 33 : at + 65], out[at + 65 : at + 97]) if ok[place] else None
+                for place, at in enumerate(range(0, _SIGNED * outputs, _SIGNED))
+            ],
+        )
+
+    def verify(self, tasks: Sequence[ProofTask]) -> list[tuple[bytes, bool] | None]:
+        """Coins alone."""
+        return self.exchange([(tasks, ())])[0]
+
+    def sign(self, tasks: Sequence[SignTask]) -> list[tuple[bytes, bytes, bytes] | None]:
+        """Outputs alone."""
+        return self.exchange([((), tasks)])[1]
 
 
 def opened(path: Path, seed: bytes) -> NativeBatch | Unbuilt:
@@ -92,9 +122,9 @@ def opened(path: Path, seed: bytes) -> NativeBatch | Unbuilt:
         return Unbuilt(f"they do not fit this machine ({error})")
     size, text, buffer = ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p
     library.specie_batch_open.argtypes = (buffer, size, text)
-    library.specie_verify.argtypes = (size, text, buffer, text, text, buffer, buffer, buffer)
-    library.specie_sign.argtypes = (size, text, text, text, buffer, buffer)
-    library.specie_verify.restype = library.specie_sign.restype = None
+    coins, outputs = (text, buffer, text, text, buffer, buffer, buffer), (text, text, text, buffer, buffer)
+    library.specie_exchange.argtypes = (size, buffer, *coins, *outputs)
+    library.specie_exchange.restype = None
     functions = (ctypes.c_void_p * len(addresses))(*addresses)
     if library.specie_batch_open(functions, len(addresses), seed):
         return Unbuilt("they could not be opened")

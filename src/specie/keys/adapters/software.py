@@ -385,20 +385,22 @@ _SignTask = tuple[_KeyPair, bytes]
 
 
 def _exchange(batch: NativeBatch, jobs: Sequence[_Tasks]) -> list[_Exchanged]:
-    """All jobs in two native calls: every input of all, then the outputs of those whose inputs hold."""
-    inputs = [task for proofs, _ in jobs for task in proofs]
-    checked = iter(batch.verify(inputs) if inputs else ())
+    """All jobs in one native call; the outputs of a job whose inputs do not hold are not signed."""
+    verified, made = batch.exchange(
+        [(proofs, [(pair.secret, pair.public_uncompressed, b_) for pair, b_ in messages]) for proofs, messages in jobs]
+    )
     results: list[_Exchanged] = []
-    for proofs, _ in jobs:
-        found = [(task, next(checked)) for task in proofs]
-        results.append(([_verified(*task) if one is None else one[0] if one[1] else None for task, one in found], []))
-    good = [(result, messages) for result, (_, messages) in zip(results, jobs, strict=True) if None not in result[0]]
-    outputs = [(pair.secret, pair.public_uncompressed, b_) for _, messages in good for pair, b_ in messages]
-    made = iter(batch.sign(outputs) if outputs else ())
-    for (_, signed), messages in good:
-        for task in messages:
-            one = next(made)
-            signed.append(_signed(*task) if one is None else BlindSigned(*one))
+    coin = output = 0
+    for proofs, messages in jobs:
+        found = verified[coin : coin + len(proofs)]
+        given = made[output : output + len(messages)]
+        coin, output = coin + len(proofs), output + len(messages)
+        ys = [_verified(*task) if one is None else one[0] if one[1] else None for task, one in zip(proofs, found, strict=True)]
+        if None in ys:
+            results.append((ys, []))
+            continue
+        signed = [_signed(*task) if one is None else BlindSigned(*one) for task, one in zip(messages, given, strict=True)]
+        results.append((ys, signed))
     return results
 
 

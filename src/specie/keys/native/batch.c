@@ -77,8 +77,8 @@ static int hash_to_curve(point *found, unsigned char *candidate, const unsigned 
 
 /* For coins whose secrets lie one behind another in `data`: Y of each (33 bytes), and whether C == k*Y. `found[i]` is 0 where Y has
    to be computed elsewhere; what is no scalar is not valid. */
-EXPORT void specie_verify(size_t count, const unsigned char *data, const uint32_t *lengths, const unsigned char *ks, const unsigned char *cs,
-                          unsigned char *ys, unsigned char *found, unsigned char *valid) {
+static void verify(size_t count, const unsigned char *data, const uint32_t *lengths, const unsigned char *ks, const unsigned char *cs,
+                   unsigned char *ys, unsigned char *found, unsigned char *valid) {
   point y;
   unsigned char whole[65], product[33];
   for (size_t at = 0; at < count; data += lengths[at], at++) {
@@ -114,7 +114,7 @@ static int nonce(unsigned char *r, const unsigned char *k, const unsigned char *
 
 /* C_ = k*B_ and its DLEQ proof for each: `signed_` takes C_ (33), e (32), s (32). ok[i] is 0, and nothing of it may be used,
    where B_ is no point or the proof has to be made the long way. */
-EXPORT void specie_sign(size_t count, const unsigned char *ks, const unsigned char *keys, const unsigned char *bs, unsigned char *signed_, unsigned char *ok) {
+static void sign(size_t count, const unsigned char *ks, const unsigned char *keys, const unsigned char *bs, unsigned char *signed_, unsigned char *ok) {
   point b, r1;
   unsigned char r[32], product[32], hex[4 * 130], whole[4][65]; /* R1, R2, B_, C_ */
   for (size_t at = 0; at < count; at++) {
@@ -144,4 +144,24 @@ EXPORT void specie_sign(size_t count, const unsigned char *ks, const unsigned ch
   }
   lib.cleanse(r, sizeof r);
   lib.cleanse(product, sizeof product);
+}
+
+/* Jobs one behind another: `sizes` says how many coins and how many outputs each has. The outputs of a job are signed only if all
+   of its coins were found here and hold; else their ok[i] is 0. The arrays are those of `verify` and `sign`, over all jobs. */
+EXPORT void specie_exchange(size_t jobs, const uint32_t *sizes, const unsigned char *data, const uint32_t *lengths, const unsigned char *ks,
+                            const unsigned char *cs, unsigned char *ys, unsigned char *found, unsigned char *valid, const unsigned char *signing,
+                            const unsigned char *keys, const unsigned char *bs, unsigned char *signed_, unsigned char *ok) {
+  for (size_t job = 0; job < jobs; job++) {
+    size_t coins = sizes[2 * job], outputs = sizes[2 * job + 1];
+    int holds = 1;
+    verify(coins, data, lengths, ks, cs, ys, found, valid);
+    for (size_t at = 0; at < coins; at++) {
+      holds &= found[at] & valid[at];
+      data += lengths[at];
+    }
+    if (holds) sign(outputs, signing, keys, bs, signed_, ok);
+    else memset(ok, 0, outputs);
+    lengths += coins, ks += 32 * coins, cs += 33 * coins, ys += 33 * coins, found += coins, valid += coins;
+    signing += 32 * outputs, keys += 65 * outputs, bs += 33 * outputs, signed_ += 97 * outputs, ok += outputs;
+  }
 }
