@@ -118,9 +118,10 @@ class Snapshot:
     serves all ranges, a chunk at a time.
     """
 
-    __slots__ = ("_iterator", "_snapshot")
+    __slots__ = ("_database", "_iterator", "_moment", "_snapshot")
 
     def __init__(self, database: Rdict, commits: threading.Lock) -> None:
+        self._database = database
         for _ in range(_ATTEMPTS):
             if self._taken(database):
                 return
@@ -128,7 +129,7 @@ class Snapshot:
             self._taken(database)
 
     def _taken(self, database: Rdict) -> bool:
-        before = database.latest_sequence_number()
+        before = self._moment = database.latest_sequence_number()
         self._snapshot = database.snapshot()
         self._iterator = database.iter()
         return database.latest_sequence_number() == before
@@ -143,6 +144,10 @@ class Snapshot:
         return value
 
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        if len(keys) > 1:
+            found: list[bytes | None] = self._database.get(keys)  # type: ignore[arg-type, assignment]  # invariant list
+            if self._database.latest_sequence_number() == self._moment:  # nothing was committed since
+                return found
         return [self.get(key) for key in keys]
 
     def scan(self, start: bytes, end: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:

@@ -3,8 +3,9 @@
 The writer thread owns the only connection that writes. It takes every body that waits, runs them in one transaction, writes
 what they left to its end at once (`storage.deferred`), commits once, and answers all callers through one wake-up of their
 loop. A batch in which a body fails after it wrote is undone and run again with a savepoint around each body: savepoints copy
-every page that is touched, so they are not for the common case. Readers have their own
-threads and read-only connections and never wait for it (WAL). Bodies run on those threads, without an event loop.
+every page that is touched, so they are not for the common case. Readers have their own threads and read-only connections and
+never wait for it (WAL), and the log is moved into the database beside it (`sqlite_log`). Bodies run on those threads, without
+an event loop.
 
 It does not: keep a second owner out (the lock file of `app` does), or carry notices to other processes.
 
@@ -28,6 +29,7 @@ from specie.kernel.errors import InvariantError, RefusedError, SpecieError, Unav
 from specie.storage.adapters.embedded import EmbeddedStorage
 from specie.storage.adapters.jobs import Job
 from specie.storage.adapters.sqlite_file import backup_file, open_connection, prepare_file
+from specie.storage.adapters.sqlite_log import LogMover
 from specie.storage.adapters.sqlite_thread import Reader
 from specie.storage.adapters.sqlite_transaction import SqliteTransaction, translated
 from specie.storage.deferred import Deferred, RerunError
@@ -90,13 +92,17 @@ class SqliteStorage(EmbeddedStorage):
         busy_ms = int(busy_timeout_s * 1000)
         self._connection = open_connection(self._path, busy_ms, synchronous=synchronous, key=key)
         self._cursor = self._connection.cursor()
-        self._read_connections: list[apsw.Connection] = []
+        self._others: list[apsw.Connection] = []
+        self._log: LogMover | None = None
         if inline:
             return
-        self._read_connections = [open_connection(self._path, busy_ms, reader=True, key=key) for _ in range(max(1, readers))]
-        for connection in self._read_connections:
+        self._others = [open_connection(self._path, busy_ms, reader=True, key=key) for _ in range(max(1, readers))]
+        for connection in self._others:
             self._start_reader(Reader(connection).run)
         self._start_writer(max_batch, self._run_batch)
+        mover = open_connection(self._path, busy_ms, synchronous=synchronous, key=key)
+        self._others.append(mover)
+        self._log = LogMover(self._connection, mover, lambda act: self._put(self._writes, act))
 
     # The port
 
@@ -135,7 +141,9 @@ class SqliteStorage(EmbeddedStorage):
         await asyncio.to_thread(copy)
 
     def _let_go(self) -> None:
-        for connection in self._read_connections:
+        if self._log is not None:
+            self._log.close()
+        for connection in self._others:
             connection.close()
         self._connection.close()
 

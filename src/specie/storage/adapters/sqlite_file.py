@@ -99,8 +99,8 @@ def open_connection(
         if reader:
             settings.append("query_only = 1")
         else:
-            settings += ["journal_mode = WAL", f"synchronous = {synchronous}", "wal_autocheckpoint = 16000"]
-            settings.append(f"journal_size_limit = {96 * 1024 * 1024}")
+            settings += ["journal_mode = WAL", f"synchronous = {synchronous}", "wal_autocheckpoint = 8000"]
+            settings.append(f"journal_size_limit = {64 * 1024 * 1024}")
         for setting in settings:
             connection.execute(f"PRAGMA {setting}").fetchall()
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
