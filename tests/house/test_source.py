@@ -163,8 +163,8 @@ def test_errors_end_in_error_and_stand_in_the_tree() -> None:
 
 
 def _modules_after(code: str) -> set[str]:
-    """What a fresh interpreter has loaded after `code`."""
-    program = f"{code}\nimport sys\nsys.stderr.write(chr(10) + '|'.join(sys.modules))"
+    """What a fresh interpreter loads for `code`; not what it brings along, as it does where coverage is counted."""
+    program = f"import sys\nold = set(sys.modules)\n{code}\nsys.stderr.write(chr(10) + '|'.join(set(sys.modules) - old))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT)
     return set(done.stderr.rpartition("\n")[2].split("|"))
 

@@ -202,7 +202,7 @@ def _cover_by_coin(pool: Sequence[StoredProof], goal: int, terms: dict[str, Keys
             greedy.append(one)
     rest = goal - sum(map(worth, greedy))
     over = [one for one in reversed(ordered) if one not in greedy and worth(one) >= rest]
-    candidates += [[*greedy, *over[:1]]] if not rest or over else []
+    candidates += [greedy] if not rest else [[*greedy, over[0]]] if over else []
     candidates += [[one] for one in reversed(ordered) if worth(one) >= goal][:1]
     enough = [count for count in range(len(ordered) + 1) if sum(map(worth, ordered[:count])) >= goal]
     candidates += [ordered[: enough[0]]] if enough else []
