@@ -174,12 +174,13 @@ def test_points_are_66_characters_of_hex(text: str) -> None:
 def test_points_that_are_multiplied_are_on_the_curve() -> None:
     """B_, C_ and a wallet's C are checked; C of a mint's input is only compared, so its shape suffices.
 
-    So it does for a B_ that the signer reads next: it refuses what is no point (test_signer).
+    So it does for a B_ that the signer reads next: it refuses what is no point (test_signer); and for one that is only looked for
+    among those that were signed.
     """
     for read, data in (
         (wire.swap_request_from_json, body(inputs=[], outputs=[out(B_=OFF_CURVE + "00")])),
         (wire.melt_request_from_json, body(quote="q", inputs=[], outputs=[out(B_=OFF_CURVE)])),
-        (wire.restore_request_from_json, body(outputs=[out(B_=OFF_CURVE)])),
+        (wire.restore_request_from_json, body(outputs=[out(B_=OFF_CURVE + "00")])),
         (wire.signatures_from_json, body(signatures=[{"amount": 1, "id": KEYSET.id, "C_": OFF_CURVE}])),
         (wire.proofs_from_json, json.dumps([in_(C=OFF_CURVE)]).encode()),
     ):
@@ -189,6 +190,8 @@ def test_points_that_are_multiplied_are_on_the_curve() -> None:
     assert bytes.fromhex(OFF_CURVE) == proof.C
     (output,) = wire.swap_request_from_json(body(inputs=[], outputs=[out(B_=OFF_CURVE)])).outputs
     assert bytes.fromhex(OFF_CURVE) == output.B_
+    (looked_for,) = wire.restore_request_from_json(body(outputs=[out(B_=OFF_CURVE)]))
+    assert bytes.fromhex(OFF_CURVE) == looked_for.B_
 
 
 def test_upper_case_hex_is_the_same() -> None:

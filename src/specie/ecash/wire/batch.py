@@ -96,7 +96,7 @@ def mint_batch_request_from_json(data: bytes, *, method: str, limits: Limits = D
     return MintBatchRequest(
         method=method_checked(method),
         quotes=quotes,
-        outputs=outputs_from_wire(wire.outputs, limits, signed_at_once=True),
+        outputs=outputs_from_wire(wire.outputs, limits, checked_later=True),
         amounts=None if wire.quote_amounts is None else tuple(amount(one) for one in wire.quote_amounts),
         signatures=None
         if wire.signatures is None

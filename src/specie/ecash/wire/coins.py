@@ -207,11 +207,12 @@ def inputs_to_wire(proofs: Iterable[Proof]) -> list[InputWire]:
 
 
 def outputs_from_wire(
-    items: Sequence[OutputWire], limits: Limits, *, signed_at_once: bool = False
+    items: Sequence[OutputWire], limits: Limits, *, checked_later: bool = False
 ) -> tuple[BlindedMessage, ...]:
     """Blinded messages on their curve. TooManyOutputsError beyond `limits.array_length`; MalformedError for a bad field.
 
-    `signed_at_once`: B_ need only be as long as a point, because the signer, who reads it next, refuses one that is none.
+    `checked_later`: B_ need only be as long as a point, because the signer, who reads it next, refuses one that is none, or
+    because it is only looked for among those that were signed.
     """
     if len(items) > limits.array_length:
         raise TooManyOutputsError
@@ -221,7 +222,7 @@ def outputs_from_wire(
         b_ = hex_bytes(item.B_)
         if not 0 <= item.amount <= MAX_AMOUNT:
             raise MalformedError(AMOUNT_RANGE)
-        if not (len(b_) == scheme.point_bytes if signed_at_once else scheme.is_point(b_)):
+        if not (len(b_) == scheme.point_bytes if checked_later else scheme.is_point(b_)):
             raise MalformedError("B_ is not a point of the keyset's curve")
         outputs.append(BlindedMessage(item.amount, identifier, b_))
     return tuple(outputs)
@@ -306,7 +307,7 @@ def proofs_to_json(proofs: Iterable[Proof]) -> bytes:
 def swap_request_from_json(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> SwapRequest:
     """Body of POST /v1/swap (NUT-03). TooManyInputsError, TooManyOutputsError, MalformedError."""
     wire = decode(data, _swap, limits)
-    outputs = outputs_from_wire(wire.outputs, limits, signed_at_once=True)
+    outputs = outputs_from_wire(wire.outputs, limits, checked_later=True)
     return SwapRequest(inputs_from_wire(wire.inputs, limits), outputs)
 
 
@@ -367,7 +368,7 @@ def state_to_wire(state: ProofState) -> StateWire:
 
 def restore_request_from_json(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> tuple[BlindedMessage, ...]:
     """Body of POST /v1/restore (NUT-09). Amounts in it mean nothing. TooManyOutputsError, MalformedError."""
-    return outputs_from_wire(decode(data, _restore_request, limits).outputs, limits)
+    return outputs_from_wire(decode(data, _restore_request, limits).outputs, limits, checked_later=True)
 
 
 def restore_request_to_json(outputs: Iterable[BlindedMessage]) -> bytes:

@@ -263,7 +263,7 @@ def mint_request_from_json(data: bytes, *, method: str = "bolt11", limits: Limit
     return MintRequest(
         method=method_checked(method),
         quote=quote_id(wire.quote),
-        outputs=outputs_from_wire(wire.outputs, limits, signed_at_once=True),
+        outputs=outputs_from_wire(wire.outputs, limits, checked_later=True),
         signature=None if wire.signature is None else bounded_text(wire.signature, _SIGNATURE_CHARS, "signature"),
     )
 
