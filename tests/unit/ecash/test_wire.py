@@ -174,8 +174,8 @@ def test_points_are_66_characters_of_hex(text: str) -> None:
 def test_points_that_are_multiplied_are_on_the_curve() -> None:
     """B_, C_ and a wallet's C are checked; C of a mint's input is only compared, so its shape suffices.
 
-    So it does for a B_ that the signer reads next: it refuses what is no point (test_signer); and for one that is only looked for
-    among those that were signed.
+    So it does for a B_ that the signer reads next: it refuses what is no point (test_signer); and for one that is only looked
+    for among those that were signed.
     """
     for read, data in (
         (wire.swap_request_from_json, body(inputs=[], outputs=[out(B_=OFF_CURVE + "00")])),
