@@ -95,7 +95,7 @@ def open_connection(
     try:
         connection.set_busy_timeout(busy_ms)
         _unlock(connection, key)
-        settings = ["foreign_keys = ON", "trusted_schema = OFF", f"cache_size = -{_CACHE_KIB // 8 if reader else _CACHE_KIB}"]
+        settings = ["foreign_keys = ON", "trusted_schema = OFF", f"cache_size = -{_CACHE_KIB // 2 if reader else _CACHE_KIB}"]
         if reader:
             settings.append("query_only = 1")
         else:
