@@ -382,15 +382,6 @@ async def a_removal_is_refused_during_a_transfer(m: Moves) -> Race:
     return Race([_move(one), _forgotten(m, two, MINT_URL, force=False)], 1, judge)
 
 
-async def two_devices_move_the_same_money(m: Moves) -> Race:
-    """Two devices of one seed with the same coins: each coin goes one way."""
-    one, two = await m.copies.of_one_seed()
-    await m.net.fund(one, 1000)
-    await two.restore()
-    m.wallets = [one, two]
-    return Race([_move(one, 600), _move(two, 600)], 2, nothing)
-
-
 IN_TRANSFERS = [
     two_copies_resume_one_transfer,
     a_copy_resumes_while_the_other_moves,
@@ -401,7 +392,6 @@ IN_TRANSFERS = [
     a_source_is_removed_during_a_transfer,
     a_destination_is_removed_during_a_transfer,
     a_removal_is_refused_during_a_transfer,
-    two_devices_move_the_same_money,
 ]
 
 

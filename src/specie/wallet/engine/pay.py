@@ -418,8 +418,6 @@ async def _fate(ctx: Context, operation: Operation, quote: WalletMeltQuote, refu
     if spent and not definite and State.PENDING not in states.values() and set(spent) <= await _used_by_us(ctx, operation):
         await journal.fail(ctx, operation, "its coins were spent by another device of this wallet")
         return PaymentFailedError("the payment was never made: another device of this wallet has spent its coins")
-    if spent and refusal is None and State.PENDING not in states.values():
-        return None  # spent by another device, so the quote cannot be paid with them: the mint has to say so
     if State.PENDING in states.values() or (spent and not definite) or isinstance(refusal, _WORKING):
         await journal.note(ctx, operation, "the mint holds the coins of a payment whose quote says UNPAID")
         return OperationOpenError("the mint is still working on the coins; they stay locked", reference=operation.operation_id)
