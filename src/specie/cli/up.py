@@ -146,7 +146,7 @@ async def _serve(settings: BankSettings, screen: Screen, seat: Seat | None) -> N
 
     from specie._version import __version__
     from specie.app.bank import open_bank
-    from specie.app.system import SystemClock, collect_seldom
+    from specie.app.system import SystemClock, collect_seldom, take_short_turns
     from specie.cli.serving import server_context
     from specie.ops.logging import capture, make_logger
     from specie.ops.metrics import Metrics
@@ -176,6 +176,7 @@ async def _serve(settings: BankSettings, screen: Screen, seat: Seat | None) -> N
                 else:
                     following.append(asyncio.get_running_loop().create_task(seat.follow(facts, retire)))
                 collect_seldom()
+                take_short_turns()
 
             def retire(others: bool) -> None:
                 if others:

@@ -12,6 +12,7 @@ from specie.kernel import Clock, Entropy, Rail, Telemetry, UnavailableError
 from specie.keys import Signer
 from specie.ledger import Ledger
 from specie.mint.engine.catalogue import Catalogue
+from specie.mint.engine.large_reads import LargeReads
 from specie.mint.ports import MintStore
 from specie.mint.settings import MintSettings
 from specie.storage import Storage
@@ -36,6 +37,7 @@ class Context:
     entropy: Entropy
     telemetry: Telemetry
     catalogue: Catalogue
+    large_reads: LargeReads
     owner: str
     """Names this process in leases; FRESH at each start."""
     paged: set[str]

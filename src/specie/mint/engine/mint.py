@@ -49,6 +49,7 @@ from specie.mint.engine import batch, issue, lookup, melt, recover, restore, swa
 from specie.mint.engine.auth import Auth
 from specie.mint.engine.catalogue import Catalogue
 from specie.mint.engine.context import CHANGES, Context
+from specie.mint.engine.large_reads import LargeReads
 from specie.mint.engine.liabilities import Liabilities
 from specie.mint.engine.prune import Pruning
 from specie.mint.ports import LiabilityStore, MintStore
@@ -111,6 +112,7 @@ class Mint:
             entropy=entropy,
             telemetry=telemetry,
             catalogue=Catalogue(storage, store, signer, clock, telemetry),
+            large_reads=LargeReads(storage, clock),
             owner=entropy.bytes(8).hex(),
             paged=set(),
             exclusive=exclusive,

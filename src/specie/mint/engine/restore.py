@@ -23,7 +23,7 @@ async def check_state(context: Context, ys: Sequence[bytes]) -> list[ProofState]
     """State of each coin in request order; one that was never seen is UNSPENT. TooManyInputsError above the limit."""
     if len(ys) > context.settings.limits.array_length:
         raise TooManyInputsError
-    records = await context.storage.read(lambda tx: context.store.proofs(tx, list(dict.fromkeys(ys))))
+    records = await context.large_reads.read(context.store.proofs, ys)
     states = []
     for y in ys:
         record = records.get(y)
@@ -40,6 +40,5 @@ async def restore(context: Context, outputs: Sequence[BlindedMessage]) -> list[t
     """The outputs that were ever signed, in request order, each with its signature; their amounts mean nothing here."""
     if len(outputs) > context.settings.limits.array_length:
         raise TooManyOutputsError
-    keys = list(dict.fromkeys(output.B_ for output in outputs))
-    found = await context.storage.read(lambda tx: context.store.signatures(tx, keys))
+    found = await context.large_reads.read(context.store.signatures, [output.B_ for output in outputs])
     return [(output, found[output.B_].signature) for output in outputs if output.B_ in found]
