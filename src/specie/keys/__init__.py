@@ -9,6 +9,7 @@ from specie.kernel.front_door import front_door
 if TYPE_CHECKING:
     from specie.keys.errors import (
         KeyringUnsafeError,
+        KeysDifferError,
         KeyUnknownError,
         PassphraseWrongError,
         SealFileUnsafeError,
@@ -42,6 +43,7 @@ else:
         {
             "errors": (
                 "KeyringUnsafeError",
+                "KeysDifferError",
                 "KeyUnknownError",
                 "PassphraseWrongError",
                 "SealFileUnsafeError",
@@ -89,6 +91,7 @@ __all__ = [
     "KeyRef",
     "KeyUnknownError",
     "KeyringUnsafeError",
+    "KeysDifferError",
     "KeysetRef",
     "MessageSigner",
     "OpenedSeed",

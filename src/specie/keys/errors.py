@@ -8,6 +8,7 @@ from specie.kernel.seal import SealBrokenError
 __all__ = [
     "KeyUnknownError",
     "KeyringUnsafeError",
+    "KeysDifferError",
     "PassphraseWrongError",
     "SealFileUnsafeError",
     "SealKeyMissingError",
@@ -23,6 +24,10 @@ __all__ = [
 
 class KeyUnknownError(RefusedError):
     """The ref names no key of this signer, or a key that must not be used this way."""
+
+
+class KeysDifferError(RefusedError):
+    """Places that must hold the same keys do not. Nothing is signed by either until a human decided which is right."""
 
 
 class SignerClosedError(RefusedError):
