@@ -10,6 +10,7 @@ __all__ = [
     "KeyringUnsafeError",
     "KeysDifferError",
     "PassphraseWrongError",
+    "PolicyRefusedError",
     "SealFileUnsafeError",
     "SealKeyMissingError",
     "SealMismatchError",
@@ -28,6 +29,20 @@ class KeyUnknownError(RefusedError):
 
 class KeysDifferError(RefusedError):
     """Places that must hold the same keys do not. Nothing is signed by either until a human decided which is right."""
+
+
+class PolicyRefusedError(RefusedError):
+    """A rule of the signer's policy forbids this use of a key.
+
+    Attributes:
+        rule: the rule's name.
+        retry_after_s: after how many seconds it might be allowed; None if not by waiting.
+    """
+
+    def __init__(self, detail: str, *, rule: str, retry_after_s: float | None) -> None:
+        super().__init__(detail)
+        self.rule = rule
+        self.retry_after_s = retry_after_s
 
 
 class SignerClosedError(RefusedError):
