@@ -5,11 +5,11 @@
     answer    [id, value, null]               value: as ANSWERS says for the verb
               [id, null, [name, detail, retry_after_s]]
 
-The first request is `hello`; its answer names the version both sides speak. Afterwards requests may be sent without waiting, and
-are answered in any order. Every verb is a function of its arguments: to ask again after an answer was lost changes nothing.
+The first request is `hello`; its answer names the version both sides speak. Afterwards requests may be sent without waiting,
+and are answered in any order. Every verb is a function of its arguments: to ask again after an answer was lost changes nothing.
 
-Whether a coin holds is answered yes or no: its Y, which becomes the mark that it is spent, is never taken from the wire. Not here:
-sockets and TLS (`adapters.signer_server`, `adapters.remote`), and whether an answer is true (`adapters.remote`).
+Whether a coin holds is answered yes or no: its Y, which becomes the mark that it is spent, is never taken from the wire.
+Not here: sockets and TLS (`adapters.signer_server`, `adapters.remote`), and whether an answer is true (`adapters.remote`).
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def request_from_bytes(body: bytes) -> Request:
 
 
 def arguments_from_raw(verb: str, arguments: msgspec.Raw) -> tuple[Any, ...]:
-    """The arguments of a verb. RefusedError for a verb of another version, MalformedError for what are none of its arguments."""
+    """The arguments of a verb. RefusedError for an unknown verb, MalformedError for what are none of its arguments."""
     decoder = _ARGUMENTS.get(verb)
     if decoder is None:
         raise RefusedError("this version of the signer has no such verb")

@@ -5,8 +5,8 @@
     what goes to the bank   bank.pem     0600  the bank's key and certificate
                             signer.crt   0600  the one certificate that the bank talks to
 
-Keys are P-256, certificates sign themselves and can sign no other. Files are read anew for each connection, so that a renewal needs
-no restart; a connection that stands goes on until it ends, also past the end of its certificates.
+Keys are P-256, certificates sign themselves and can sign no other. Files are read anew for each connection, so that a renewal
+needs no restart; a connection that stands goes on until it ends, also past the end of its certificates.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Pairing:
         try:
             made.load_cert_chain(self.identity)
         except (ssl.SSLError, OSError):
-            raise PairingError(f"{self.identity} holds no key with its certificate; {_AGAIN}", path=str(self.identity)) from None
+            raise PairingError(
+                f"{self.identity} holds no key with its certificate; {_AGAIN}", path=str(self.identity)
+            ) from None
         made.load_verify_locations(cadata=_read(self.peer, secret=False).decode("ascii", "replace"))
         return made
 

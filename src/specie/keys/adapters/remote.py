@@ -1,21 +1,22 @@
 """`RemoteSigner`: a `keys.ports.Signer` whose keys are in another process, reached over a unix socket (`signer_server`).
 
-| what happens                         | what a call under way hears                | what calls hear afterwards                        |
-|--------------------------------------|--------------------------------------------|---------------------------------------------------|
-| the signer's process dies            | UnavailableError                           | UnavailableError at once, until it is back        |
-| it does not answer in time           | UnavailableError; the connection is ended  | the same                                          |
-| a frame is none, or answers nobody   | PeerFaultError; the connection is ended    | the same                                          |
-| an answer is of another shape        | PeerFaultError                             | nothing                                           |
-| an answer is not true                | PeerFaultError; nothing of it is given out | nothing                                           |
-| another seed is there after a return | -                                          | UnavailableError that says so                     |
+| what happens                       | what a call under way hears               | what calls hear afterwards             |
+|------------------------------------|-------------------------------------------|----------------------------------------|
+| the signer's process dies          | UnavailableError                          | the same at once, until it is back     |
+| it does not answer in time         | UnavailableError; the connection ends     | the same                               |
+| a frame is none, or answers nobody | PeerFaultError; the connection ends       | UnavailableError until it is back      |
+| an answer is of another shape      | PeerFaultError                            | nothing                                |
+| an answer is not true              | PeerFaultError; nothing of it is given out| nothing                                |
+| it comes back with another seed    |                                           | UnavailableError that says so          |
 
-Every verb is a function of its arguments and has no effect at the signer. So a call whose answer was lost is certain to have had
-none, and may be asked again: that is why it is UnavailableError, never UncertainError.
+Every verb is a function of its arguments and has no effect at the signer. So a call whose answer was lost is certain to have
+had none, and may be asked again: that is why it is UnavailableError, never UncertainError.
 
-What is looked at in an answer: its shape, lengths and counts, always. Points of public keys, and that a key asked for twice is the
-same, always. BIP 340 and ECDSA signatures against the key, always. The Y of a coin is made here. A blind signature is checked by
-its DLEQ the first time that a key signs on a connection, and then once in 16 answers, drawn at random (`docs/adr/0021`).
-Whether a coin holds cannot be checked without the key, nor what `derive_secrets`, `own_blinded` and `unwrap` say.
+What is looked at in an answer: its shape, lengths and counts, always. Points of public keys, and that a key asked for twice is
+the same, always. BIP 340 and ECDSA signatures against the key, always. The Y of a coin is made here. A blind signature is
+checked by its DLEQ the first time that a key signs on a connection, and then once in 16 answers, drawn at random
+(`docs/adr/0021`). Whether a coin holds cannot be checked without the key, nor what `derive_secrets`, `own_blinded` and
+`unwrap` say.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from specie.ecash.bdhke import hash_to_curve
 from specie.ecash.dleq import verify_dleq
@@ -84,9 +85,8 @@ class _Link(asyncio.Protocol):
         self._sweeping: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=_UNSENT_BYTES)
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_UNSENT_BYTES)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -244,11 +244,9 @@ class RemoteSigner:
                     raise
                 await clock.sleep(4 * _FIRST_PAUSE_S)
                 continue
-            made = cls(
-                place, pairing, welcome, clock=clock, entropy=entropy, deadline_s=deadline_s, connect_s=connect_s
-            )
+            made = cls(place, pairing, welcome, clock=clock, entropy=entropy, deadline_s=deadline_s, connect_s=connect_s)
             try:
-                await made._reached()  # noqa: SLF001 - of this class
+                await made._reached()
             except BaseException:
                 await made.close()
                 raise

@@ -1,8 +1,8 @@
 """Serves a `keys.ports.Signer` on a unix socket, to whoever has the pinned certificate and runs as an allowed user.
 
-What a connection must pass before anything of it is read: the socket's mode, the user of the other process (SO_PEERCRED), TLS 1.3
-with the pinned certificate, and a `hello`. Whoever fails is cut off and told to `tell`; the other side hears a TLS alert or a
-closed connection. A frame that cannot be read ends its connection; arguments that cannot are refused under their id.
+What a connection must pass before anything of it is read: the socket's mode, the user of the other process (SO_PEERCRED),
+TLS 1.3 with the pinned certificate, and a `hello`. Whoever fails is cut off, and `tell` hears why; the other side hears a TLS
+alert or a closed connection. A frame that cannot be read ends its connection; arguments that cannot are refused by their id.
 
 Requests of one connection run side by side and are answered as they are done; answers of one moment leave in one write. Nothing
 is remembered of a request: to ask again is to be answered again. Not here: what is said (`keys.wire`), the files (`pairing`).
@@ -19,7 +19,7 @@ import stat
 import struct
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from specie.kernel.clock import Clock
 from specie.kernel.errors import MalformedError, RefusedError, SpecieError
@@ -221,10 +221,9 @@ class _Connection(asyncio.Protocol):
         self.running: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=_UNSENT_BYTES)
-        transport.pause_reading()
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_UNSENT_BYTES)
+        self._transport.pause_reading()
         self._server.entered(self)
 
     def open(self) -> None:
@@ -314,7 +313,9 @@ class _Connection(asyncio.Protocol):
     def _welcome(self, hello: wire.Hello) -> wire.Welcome:
         if wire.VERSION not in hello.versions or self._server.welcome is None:
             spoken = ", ".join(str(version) for version in hello.versions)
-            raise RefusedError(f"this signer speaks version {wire.VERSION}, the bank {spoken}: run the same specie on both sides")
+            raise RefusedError(
+                f"this signer speaks version {wire.VERSION}, the bank {spoken}: run the same specie on both sides"
+            )
         return self._server.welcome
 
     def _flush(self) -> None:
