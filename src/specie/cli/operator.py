@@ -81,7 +81,11 @@ async def _opened(settings: BankSettings, serve: bool) -> AsyncIterator[tuple[Op
     from specie.server.admin import build_admin
     from specie.server.admin_client import AdminClient
 
-    if settings.keys.provider is KeysProvider.SOFTWARE and not (settings.data_dir / "mint.seed").exists():
+    remote = settings.keys.provider is KeysProvider.REMOTE  # there is no seed; a store on PostgreSQL is asked itself
+    made = settings.data_dir / "mint.seed"
+    if remote:
+        made = settings.store_path if settings.store.dsn is None else settings.data_dir
+    if not made.exists():
         raise RefusedError(f"there is no bank in {settings.data_dir}; specie up starts one")
     metrics = Metrics(make_logger(LogSettings(level=LogLevel.WARNING)), SystemClock().now, version=__version__)
     async with open_bank(settings, telemetry=metrics, serve=serve) as bank:

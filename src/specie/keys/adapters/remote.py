@@ -53,7 +53,10 @@ from specie.keys.ports import (
 __all__ = ["RemoteSigner"]
 
 _FIRST_PAUSE_S = 0.05
+_AWAY_PAUSE_S = 0.2
+"""Longest pause between looks for a signer whose socket nobody serves: it is being started again, and a look costs little."""
 _LONGEST_PAUSE_S = 2.0
+"""Longest pause after one that was reached, and refused us or was refused."""
 _PENDING = 4096
 """Calls under way at once; more are told to come back."""
 _UNSENT_BYTES = 4 * wire.MAX_FRAME_BYTES
@@ -63,6 +66,10 @@ _THREADED = 256
 _SAMPLED = 16
 """One answer in so many has a DLEQ checked beyond the first of each key."""
 _MAX_SECRET_CHARS = 1000
+
+
+class _AwayError(UnavailableError):
+    """Nobody serves the signer's socket."""
 
 
 class _Link(asyncio.Protocol):
@@ -420,7 +427,7 @@ class RemoteSigner:
 
     async def _keep(self, tried: asyncio.Event) -> None:
         """Keep one connection until closed: after each loss try again, with pauses that grow while it fails."""
-        pause_s = _FIRST_PAUSE_S
+        pause_s, longest_s = _FIRST_PAUSE_S, _LONGEST_PAUSE_S
         link: _Link | None = None
         try:
             while True:
@@ -428,6 +435,7 @@ class RemoteSigner:
                     link = await self._connect_again()
                 except SpecieError as error:
                     self._reason = error.detail
+                    longest_s = _AWAY_PAUSE_S if isinstance(error, _AwayError) else _LONGEST_PAUSE_S
                 except Exception as error:  # whatever it was, it must not end the attempts
                     self._reason = f"the signer cannot be reached: {type(error).__name__}"
                 else:
@@ -438,7 +446,7 @@ class RemoteSigner:
                 tried.set()
                 self._again_s = max(pause_s, 0.1)
                 await self._clock.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                pause_s = min(2 * pause_s, longest_s)
         finally:
             self._link = None
             if link is not None:
@@ -537,8 +545,9 @@ async def _connect(
         raise UnavailableError(f"the signer at {place} does not answer", retry_after_s=1.0) from None
     except OSError as error:  # ssl.SSLError is one
         await _ended(link, raw)
-        reason = _refusal(error) if isinstance(error, ssl.SSLError) else f"no signer at {place}: {error.strerror or error}"
-        raise UnavailableError(reason, retry_after_s=1.0) from None
+        if isinstance(error, ssl.SSLError):
+            raise UnavailableError(_refusal(error), retry_after_s=1.0) from None
+        raise _AwayError(f"no signer at {place}: {error.strerror or error}", retry_after_s=_AWAY_PAUSE_S) from None
     except BaseException:
         await _ended(link, raw)
         raise

@@ -202,7 +202,9 @@ def _reason(error: Exception) -> str:
         return f"its certificate is not the pinned one, or out of date ({error.verify_message})"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {(error.reason or 'failed').replace('_', ' ').lower()}"
-    return error.detail if isinstance(error, SpecieError) else (str(error) or "the handshake took too long")
+    if isinstance(error, SpecieError):
+        return error.detail
+    return "it did not shake hands in time, or left" if isinstance(error, (ConnectionError, TimeoutError)) else str(error)
 
 
 class _Connection(asyncio.Protocol):
