@@ -33,6 +33,8 @@ from specie.keys.ports import (
 )
 
 __all__ = [
+    "ANSWERS",
+    "ARGUMENTS",
     "HELLO",
     "MAX_FRAME_BYTES",
     "MAX_ITEMS",

@@ -61,6 +61,7 @@ _PENDING = 4096
 """Calls under way at once; more are told to come back."""
 _UNSENT_BYTES = 4 * wire.MAX_FRAME_BYTES
 _SWEEP_S = 0.25
+_LOST = "the connection to the signer was lost"
 _THREADED = 256
 """Ys of more coins than this (2 to 4 ms) are made on another thread."""
 _SAMPLED = 16
@@ -125,7 +126,7 @@ class _Link(asyncio.Protocol):
     def ask(self, verb: str, arguments: tuple[object, ...]) -> asyncio.Future[wire.Answer]:
         """Send one request with all others of this moment; its answer."""
         if self._transport is None or self._transport.is_closing():
-            raise UnavailableError("the connection to the signer was lost", retry_after_s=_FIRST_PAUSE_S)
+            raise UnavailableError(_LOST, retry_after_s=_FIRST_PAUSE_S)
         if self._full or len(self._pending) >= _PENDING:
             raise UnavailableError("the signer has more to do than it can", retry_after_s=1.0)
         self._number += 1
@@ -190,7 +191,7 @@ def _refusal(error: Exception | None) -> str:
             said = reason.partition("ALERT_")[2].replace("_", " ").lower()
             return f"the signer refuses the bank's certificate ({said}): pair them again"
         return f"TLS with the signer failed ({reason.replace('_', ' ').lower()})"
-    return "the connection to the signer was lost"
+    return _LOST
 
 
 class RemoteSigner:
@@ -554,7 +555,13 @@ async def _connect(
 
 
 async def _greeted(link: _Link) -> wire.Welcome:
-    answer = await link.ask(wire.HELLO, (wire.Hello([wire.VERSION]),))
+    try:
+        answer = await link.ask(wire.HELLO, (wire.Hello([wire.VERSION]),))
+    except UnavailableError as error:
+        if link.lost.done() and error.detail == _LOST:  # TLS 1.3: a certificate is refused after our side is done
+            reason = "the signer hung up: it knows another certificate than the bank's, or not its user; its log says which"
+            raise UnavailableError(reason, retry_after_s=1.0) from None
+        raise
     if answer.error is not None:
         raise wire.error_from_failure(answer.error, link.peer)
     try:

@@ -136,6 +136,12 @@ class SignerServer:
             await asyncio.wait(running, timeout=grace_s)
         for connection in list(self._connections):
             connection.end()
+        for _ in range(100):  # TLS says goodbye, for at most a second
+            if not self._connections:
+                break
+            await self._clock.sleep(0.01)
+        for connection in list(self._connections):
+            connection.abort()
         await asyncio.sleep(0)
 
     async def _accept(self) -> None:
@@ -245,6 +251,11 @@ class _Connection(asyncio.Protocol):
         self._flush()
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def pause_writing(self) -> None:
         self._full = True
