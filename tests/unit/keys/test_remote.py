@@ -1,4 +1,4 @@
-"""The bank's side: what a signer that lies, stalls, dies or speaks nonsense can make of it. Unix sockets in a directory only."""
+"""The bank's side: what a signer that lies, stalls, dies or speaks nonsense can make of it. Unix sockets only."""
 
 from __future__ import annotations
 
@@ -164,9 +164,18 @@ async def test_a_wrong_key_is_found_by_the_sample_later_too(liar: Liar, signer: 
     """After the first of each key was checked, a signer that turns wrong is found within some answers."""
     await signer.blind_sign(TASKS)
     liar.lies["blind_sign"] = lambda found: OTHER.blind_sign(TASKS)
-    with pytest.raises(PeerFaultError):
-        for _ in range(500):
-            await signer.blind_sign(TASKS)
+    assert await first_fault(lambda: signer.blind_sign(TASKS)) is not None
+
+
+async def first_fault(ask: Callable[[], Any]) -> PeerFaultError | UnavailableError | None:
+    """Ask up to 500 times; the first error."""
+    for _ in range(500):
+        try:
+            await ask()
+        except (PeerFaultError, UnavailableError) as error:
+            return error
+        await asyncio.sleep(0)
+    return None
 
 
 async def test_ys_are_made_here(liar: Liar, signer: RemoteSigner) -> None:
@@ -213,9 +222,7 @@ async def test_calls_fail_at_once_while_it_is_away_and_work_again_after(thread: 
     made = remote(thread)
     key = await made.public_key("node")
     await asyncio.to_thread(thread.stop, forget=False)
-    with pytest.raises(UnavailableError):
-        while True:
-            await made.public_key("node")
+    assert isinstance(await first_fault(lambda: made.public_key("node")), UnavailableError)
     with pytest.raises(UnavailableError) as caught:
         await made.public_key("node")
     assert caught.value.retry_after_s > 0
@@ -400,13 +407,14 @@ async def test_a_signer_that_hangs_up_leaves_calls_unavailable() -> None:
 async def test_too_many_calls_are_told_to_come_back() -> None:
     """What waits is bounded, too."""
     async with speaking(lambda request, writer: None, deadline_s=30.0) as signer:
-        with pytest.raises(ExceptionGroup) as caught:
-            async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-                for _ in range(4097):
-                    group.create_task(signer.public_key("node"))
-        (error,) = caught.value.exceptions
-        assert isinstance(error, UnavailableError)
-        assert "more to do" in error.detail
+        calls = [asyncio.create_task(signer.public_key("node")) for _ in range(4097)]
+        done, waiting = await asyncio.wait(calls, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        for call in waiting:
+            call.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        (refused,) = done
+        with pytest.raises(UnavailableError, match="more to do"):
+            await refused
 
 
 async def test_a_batch_beyond_the_bound_is_refused_here() -> None:

@@ -62,6 +62,7 @@ _PENDING = 4096
 _UNSENT_BYTES = 4 * wire.MAX_FRAME_BYTES
 _SWEEP_S = 0.25
 _LOST = "the connection to the signer was lost"
+_HUNG_UP = "the signer hung up: it knows another certificate than the bank's, or not its user; its log says which"
 _THREADED = 256
 """Ys of more coins than this (2 to 4 ms) are made on another thread."""
 _SAMPLED = 16
@@ -548,6 +549,8 @@ async def _connect(
         await _ended(link, raw)
         if isinstance(error, ssl.SSLError):
             raise UnavailableError(_refusal(error), retry_after_s=1.0) from None
+        if isinstance(error, (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)):
+            raise UnavailableError(_HUNG_UP, retry_after_s=1.0) from None
         raise _AwayError(f"no signer at {place}: {error.strerror or error}", retry_after_s=_AWAY_PAUSE_S) from None
     except BaseException:
         await _ended(link, raw)
@@ -558,9 +561,8 @@ async def _greeted(link: _Link) -> wire.Welcome:
     try:
         answer = await link.ask(wire.HELLO, (wire.Hello([wire.VERSION]),))
     except UnavailableError as error:
-        if link.lost.done() and error.detail == _LOST:  # TLS 1.3: a certificate is refused after our side is done
-            reason = "the signer hung up: it knows another certificate than the bank's, or not its user; its log says which"
-            raise UnavailableError(reason, retry_after_s=1.0) from None
+        if error.detail == _LOST:  # TLS 1.3: a certificate is refused after our side is done
+            raise UnavailableError(_HUNG_UP, retry_after_s=1.0) from None
         raise
     if answer.error is not None:
         raise wire.error_from_failure(answer.error, link.peer)
