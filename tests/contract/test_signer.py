@@ -31,6 +31,7 @@ from specie.keys.adapters.native_batch import NativeBatch, native_batch
 from specie.keys.adapters.software import SoftwareSigner
 from tests.support.components import missing_component
 from tests.support.entropy import CountingEntropy
+from tests.support.signer_process import PEER_CREDENTIALS, ServedSigner
 
 VECTORS = Path(__file__).parents[1] / "vectors/cashu"
 NUT13: list[dict[str, Any]] = json.loads((VECTORS / "nut13-deterministic-secrets.json").read_text())["records"]
@@ -47,11 +48,19 @@ def native() -> NativeBatch:
     return batch
 
 
+def served_signer(seed: bytes) -> Signer:
+    """A signer behind its unix socket; needs a system that tells who connects to one."""
+    if not PEER_CREDENTIALS:
+        pytest.skip("this system has no SO_PEERCRED")
+    return ServedSigner(seed)
+
+
 PROVIDERS: dict[str, Callable[[bytes], Signer]] = {
     "software, inline": lambda seed: SoftwareSigner(seed, threads=0, entropy=CountingEntropy()),
     "software, threads": lambda seed: SoftwareSigner(seed, threads=2, entropy=CountingEntropy()),
     "native, inline": lambda seed: SoftwareSigner(seed, threads=0, entropy=CountingEntropy(), batch=native()),
     "native, threads": lambda seed: SoftwareSigner(seed, threads=2, entropy=CountingEntropy(), batch=native()),
+    "remote": served_signer,
 }
 SEED = bytes(range(64))
 SAT, USD = KeysetRef("sat", 0), KeysetRef("usd", 0)
@@ -60,8 +69,17 @@ OFF_CURVE = b"\x02" + (5).to_bytes(32, "big")
 
 
 @pytest.fixture(params=PROVIDERS)
-def provider(request: pytest.FixtureRequest) -> Callable[[bytes], Signer]:
-    return PROVIDERS[request.param]
+async def provider(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[bytes], Signer]]:
+    """Makes signers of one provider, and closes them after the test."""
+    made: list[Signer] = []
+
+    def make(seed: bytes) -> Signer:
+        made.append(PROVIDERS[request.param](seed))
+        return made[-1]
+
+    yield make
+    for signer in made:
+        await signer.close()
 
 
 @pytest.fixture

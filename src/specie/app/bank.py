@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from specie._version import __version__
+from specie.app.directory import DataDirectoryInUseError, owned_directory
 from specie.app.system import SystemClock, SystemEntropy
 from specie.kernel import Clock, Entropy, InvariantError, Rail, RefusedError, Telemetry
 from specie.keys import OpenedSeed, SealSource, Signer
 from specie.keys.adapters.native_batch import NativeBatch, Unbuilt, native_batch
+from specie.keys.adapters.pairing import Pairing
+from specie.keys.adapters.remote import RemoteSigner
 from specie.keys.adapters.seed_store import SeedStore
 from specie.keys.adapters.software import SoftwareSigner
 from specie.ledger import Ledger
@@ -32,7 +33,7 @@ from specie.mint.adapters.openid import OpenIdKeySource
 from specie.mint.adapters.prune_sql import SqlPruneStore
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
-from specie.ops.settings import BankSettings, RailKind, RailSettings, SealingSource, StoreEngine
+from specie.ops.settings import BankSettings, KeysProvider, RailKind, RailSettings, SealingSource, StoreEngine
 from specie.storage import Storage
 from specie.storage.adapters.postgres import PostgresStorage
 from specie.storage.adapters.sqlite import SqliteStorage
@@ -43,40 +44,18 @@ MIGRATIONS = (*LEDGER_MIGRATIONS, *MINT_MIGRATIONS, *PLAY_MIGRATIONS)
 """The schema of every room that a bank's store holds."""
 
 
-class DataDirectoryInUseError(RefusedError):
-    """Another process runs the bank of this data directory."""
-
-
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """A started bank. `sealed` says how its seed is kept; the seed itself is nowhere but in the signer."""
+    """A started bank. `sealed` says how its seed is kept, None where a signer process does; the signer alone has the seed."""
 
     settings: BankSettings
     storage: Storage
     signer: Signer
     rails: tuple[Rail, ...]
     mint: Mint
-    sealed: OpenedSeed
+    sealed: OpenedSeed | None
     curve: str
-    """What does the mint's curve work: `native`, or `binding: ` and why."""
-
-
-@contextlib.contextmanager
-def owned_directory(path: Path) -> Iterator[None]:
-    """Make `path` (mode 0700) if need be and hold its lock; DataDirectoryInUseError if another process does.
-
-    The kernel drops the lock when this process ends, however it ends.
-    """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataDirectoryInUseError(f"another process runs the bank in {path}") from None
-        yield
-    finally:
-        os.close(handle)
+    """What does the mint's curve work: `native`, or `binding: ` and why, or `signer` where a signer process does."""
 
 
 async def _open_storage(settings: BankSettings, telemetry: Telemetry) -> Storage:
@@ -151,13 +130,8 @@ async def open_bank(
             stack.enter_context(owned_directory(settings.data_dir))
         else:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        all_play = all(rail.play for rail in settings.rails)
-        seeds = SeedStore(settings.data_dir, entropy=entropy)
-        sealed = seeds.open_or_create(_seal_source(settings), all_play=all_play)
-        batch = native_batch() if settings.keys.native else Unbuilt("keys.native is false")
-        signer = SoftwareSigner(sealed.seed, entropy=entropy, batch=batch if isinstance(batch, NativeBatch) else None)
+        signer, sealed, curve = await _open_signer(settings, clock, entropy)
         stack.push_async_callback(signer.close)
-        sealed = OpenedSeed(b"", sealed.kind, sealed.created, sealed.where)
         storage = await _open_storage(settings, telemetry)
         stack.push_async_callback(storage.close)
         migrated(len(await storage.migrate(MIGRATIONS)))
@@ -188,8 +162,38 @@ async def open_bank(
         )
         await mint.start(serve=serve)
         stack.push_async_callback(mint.close)
-        curve = f"binding: {batch.reason}" if isinstance(batch, Unbuilt) else "native"
         yield Bank(settings, storage, signer, tuple(rails), mint, sealed, curve)
+
+
+async def _open_signer(settings: BankSettings, clock: Clock, entropy: Entropy) -> tuple[Signer, OpenedSeed | None, str]:
+    """Who signs, how its seed is kept (without the seed), and what does the curve work."""
+    seeds = SeedStore(settings.data_dir, entropy=entropy)
+    if settings.keys.provider is KeysProvider.REMOTE:
+        if seeds.exists():
+            raise RefusedError(
+                f"{seeds.path} is there, yet keys.provider is remote: move it into the signer's data directory if it is this"
+                " bank's seed, so that no key is left where the bank runs"
+            )
+        remote = settings.keys.remote
+        if remote.socket is None or remote.identity is None or remote.signer is None:
+            raise InvariantError("keys.remote was not checked")
+        return (
+            await RemoteSigner.open(
+                remote.socket,
+                Pairing(remote.identity, remote.signer),
+                clock=clock,
+                entropy=entropy,
+                deadline_s=remote.deadline_s,
+                wait_s=remote.wait_s,
+            ),
+            None,
+            "signer",
+        )
+    sealed = seeds.open_or_create(_seal_source(settings), all_play=all(rail.play for rail in settings.rails))
+    batch = native_batch() if settings.keys.native else Unbuilt("keys.native is false")
+    signer = SoftwareSigner(sealed.seed, entropy=entropy, batch=batch if isinstance(batch, NativeBatch) else None)
+    curve = f"binding: {batch.reason}" if isinstance(batch, Unbuilt) else "native"
+    return signer, OpenedSeed(b"", sealed.kind, sealed.created, sealed.where), curve
 
 
 def reseal_bank(settings: BankSettings, new: SealSource, *, entropy: Entropy | None = None) -> OpenedSeed:
@@ -197,6 +201,8 @@ def reseal_bank(settings: BankSettings, new: SealSource, *, entropy: Entropy | N
 
     For a bank that does not run (DataDirectoryInUseError). The settings say how it is sealed now; errors as of `SeedStore`.
     """
+    if settings.keys.provider is KeysProvider.REMOTE:
+        raise RefusedError("this bank's keys are with its signer: reseal them there, by the signer's data directory (--data)")
     with owned_directory(settings.data_dir):
         seeds = SeedStore(settings.data_dir, entropy=entropy or SystemEntropy())
         all_play = all(rail.play for rail in settings.rails)

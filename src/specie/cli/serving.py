@@ -53,7 +53,7 @@ def payment_id_of(request: str) -> str:
 
 def sealing_notice(bank: Bank) -> str:
     """What people must be told of how the keys are sealed; empty where they are sealed by something of the operator's."""
-    if bank.sealed.kind is not SealKind.PLAY_KEY:
+    if bank.sealed is None or bank.sealed.kind is not SealKind.PLAY_KEY:
         return ""
     return (
         f"The keys of this bank are sealed by a random key in {bank.sealed.where}. That is good enough for play money and for"

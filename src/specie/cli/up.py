@@ -229,9 +229,10 @@ def _facts(bank: Bank, listening: Listening) -> dict[str, Any]:
         "admin_socket": str(listening.admin_socket) if listening.admin_socket else None,
         "store": settings.store.label,
         "play": settings.play,
-        "sealing": bank.sealed.kind.value,
-        "sealing_key": bank.sealed.where,
-        "created": bank.sealed.created,
+        "provider": bank.signer.capabilities().provider,
+        "sealing": bank.sealed.kind.value if bank.sealed else "signer",
+        "sealing_key": bank.sealed.where if bank.sealed else str(settings.keys.remote.socket),
+        "created": bank.sealed.created if bank.sealed else False,
         "curve": bank.curve,
         "keysets": [keyset.id for keyset in bank.mint.keysets() if keyset.active],
     }
@@ -244,7 +245,7 @@ def _announce(screen: Screen, settings: BankSettings, facts: dict[str, Any]) -> 
 
     from specie.keys import SealKind
 
-    sealing = SealKind(facts["sealing"])
+    sealing = None if facts["sealing"] == "signer" else SealKind(facts["sealing"])
     title = Text.assemble(("● ", "bold green"), ("specie", "bold"), " is up ")
     if facts["play"]:
         title.append(" PLAY MONEY ", "bold black on yellow")
@@ -257,11 +258,12 @@ def _announce(screen: Screen, settings: BankSettings, facts: dict[str, Any]) -> 
         lines.add_row("  store", Text(settings.store.label))
     if "workers" in facts:
         lines.add_row("  workers", Text(f"{len(facts['workers'])} processes"))
-    lines.add_row("  keys", Text(sealing.label))
+    lines.add_row("  keys", Text(sealing.label if sealing else f"with the signer at {facts['sealing_key']}"))
     if sealing is SealKind.PLAY_KEY:
         lines.add_row("", Text(facts["sealing_key"], "dim"))
     curve = facts["curve"]
-    lines.add_row("  curve", Text("native batches" if curve == "native" else f"Python, slower ({curve})"))
+    if sealing:
+        lines.add_row("  curve", Text("native batches" if curve == "native" else f"Python, slower ({curve})"))
     lines.add_row("  try", Text.assemble((f"{_program()} wallet mint 100", "green"), " in another terminal"))
     lines.add_row("  stop", Text("Ctrl-C"))
     screen.answer(facts, Text(), title, lines, Text())

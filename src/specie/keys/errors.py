@@ -9,6 +9,7 @@ __all__ = [
     "KeyUnknownError",
     "KeyringUnsafeError",
     "KeysDifferError",
+    "PairingError",
     "PassphraseWrongError",
     "PolicyRefusedError",
     "SealFileUnsafeError",
@@ -87,6 +88,18 @@ class SealFileUnsafeError(RefusedError):
 
 class KeyringUnsafeError(RefusedError):
     """The operating system offers no keyring that protects what it stores."""
+
+
+class PairingError(RefusedError):
+    """A certificate between bank and signer is missing, damaged, out of date or not the one that was agreed on.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, detail: str, *, path: str) -> None:
+        super().__init__(detail)
+        self.path = path
 
 
 class PassphraseWrongError(SealBrokenError):

@@ -17,7 +17,7 @@ import platformdirs
 
 from specie.ops.errors import SettingsError, SettingsProblem
 from specie.ops.schema import FieldSpec, as_toml, convert, fields_of, is_section, nearest, parse_text
-from specie.ops.settings import BankSettings, RailSettings, SealingSource, StoreEngine, is_loopback
+from specie.ops.settings import BankSettings, KeysProvider, RailSettings, SealingSource, StoreEngine, is_loopback
 
 __all__ = ["ENVIRONMENT_PREFIX", "default_config_file", "example_toml", "load_settings"]
 
@@ -249,8 +249,22 @@ def _check_keys(settings: BankSettings, problem: Any) -> None:
         problem("keys.passphrase", "is empty")
     if keys.sealing is SealingSource.PASSPHRASE and not given:
         problem("keys.sealing", "needs keys.passphrase_file, or SPECIE_PASSPHRASE in the environment")
+    _check_provider(settings, problem)
     if keys.sealing is SealingSource.KEYRING and given:
         problem("keys.sealing", f"is {keys.sealing.value}, yet a passphrase is given; which one is meant?")
+
+
+def _check_provider(settings: BankSettings, problem: Any) -> None:
+    keys, remote = settings.keys, settings.keys.remote
+    files = {"socket": remote.socket, "identity": remote.identity, "signer": remote.signer}
+    if keys.provider is KeysProvider.SOFTWARE:
+        for name in [name for name, path in files.items() if path is not None]:
+            problem(f"keys.remote.{name}", "is given, yet keys.provider is software; is remote meant?")
+        return
+    for name in [name for name, path in files.items() if path is None]:
+        problem(f"keys.remote.{name}", "is needed where keys.provider is remote; specie signer pair makes the files")
+    if keys.passphrase is not None or keys.passphrase_file is not None or keys.sealing is not SealingSource.AUTO:
+        problem("keys.provider", "is remote, so this bank has no seed to seal: the passphrase or keyring is the signer's")
 
 
 def example_toml() -> str:

@@ -20,6 +20,7 @@ from specie.ops.secret import Secret
 
 __all__ = [
     "BankSettings",
+    "KeysProvider",
     "KeysSettings",
     "LogFormat",
     "LogLevel",
@@ -27,6 +28,7 @@ __all__ = [
     "RailKind",
     "RailSettings",
     "RateSettings",
+    "RemoteKeysSettings",
     "SealingSource",
     "ServerSettings",
     "StoreEngine",
@@ -183,10 +185,35 @@ class SealingSource(StrEnum):
     KEYRING = "keyring"
 
 
+class KeysProvider(StrEnum):
+    """Who holds the bank's keys."""
+
+    SOFTWARE = "software"
+    REMOTE = "remote"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteKeysSettings:
+    """The signer process of a bank whose keys.provider is remote."""
+
+    socket: Path | None = None
+    """Unix socket of the signer (specie signer run)."""
+    identity: Path | None = None
+    """bank.pem of specie signer pair: the bank's key and certificate, mode 0600."""
+    signer: Path | None = None
+    """signer.crt of specie signer pair: the one certificate that the bank talks to."""
+    deadline_s: float = field(default=10.0, metadata=_between(0.1, 600))
+    """Seconds that the signer may take for an answer; then its connection is ended and nothing was signed."""
+    wait_s: float = field(default=10.0, metadata=_between(0, 600))
+    """Seconds that a bank which starts waits for its signer."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeysSettings:
-    """How the bank's seed is sealed at rest."""
+    """Who holds the bank's keys, and how its seed is sealed at rest."""
 
+    provider: KeysProvider = KeysProvider.SOFTWARE
+    """software: in the bank's own process. remote: with a signer process (section keys.remote); the bank then has no seed."""
     sealing: SealingSource = SealingSource.AUTO
     """auto: a passphrase if given, else, where all rails are play, a random key in the user's config home. Or: keyring."""
     passphrase_file: Path | None = None
@@ -195,6 +222,8 @@ class KeysSettings:
     """The passphrase itself: from the environment only (SPECIE_PASSPHRASE)."""
     native: bool = True
     """Do the mint's curve work in native batches where they were built (`make up` with a C compiler); else by the binding."""
+    remote: RemoteKeysSettings = field(default_factory=RemoteKeysSettings)
+    """The signer process, with provider remote."""
 
 
 class LogLevel(StrEnum):
