@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from specie.audit import AuditBrokenError, AuditLog, Outcome, Report, verify
+from specie.audit import AuditBrokenError, AuditLog, Report, verify
 from specie.audit.adapters.anchor_file import FileAnchor
 from specie.audit.adapters.store_sql import MIGRATIONS, SqlAuditStore
 from specie.audit.record import checkpoint_from_text, record_from_text
@@ -194,7 +194,7 @@ async def test_an_anchor_gets_every_checkpoint(storage, tmp_path):
     assert await opened(storage).agrees_with_anchor()
     await storage.transact(lambda tx: tx.execute("DELETE FROM audit_record WHERE sequence = 2"))
     assert not await log.agrees_with_anchor()
-    assert [finding.kind.value for finding in (await checked(log, anchors=lines)).findings][0] == "truncated"
+    assert next(finding.kind.value for finding in (await checked(log, anchors=lines)).findings) == "truncated"
 
 
 async def test_an_end_that_cannot_be_recorded_pages(storage):

@@ -65,6 +65,9 @@ app.command(
 app.command(
     "specie.cli.operator:app", name="mint", group=_BANK, sort_key=2, help="Look after a bank: keysets, quotes, books, backup."
 )
+app.command(
+    "specie.cli.audit:app", name="audit", group=_BANK, help="Who did what to the bank: read, check and export its audit log."
+)
 app.command("specie.cli.config:app", name="config", group=_BANK, help="See and check a bank's settings.")
 app.command("specie.cli.wallet:app", name="wallet", group=_MONEY, help="Mint, send, receive and pay; restore from words.")
 app.command("specie.cli.demo:app", name="demo", group=_TRY, help="See a bank survive what banks should survive.")

@@ -143,8 +143,10 @@ class Catalogue:
             configured_fee_ppk=configured_fee_ppk,
         )
 
-        facts = {"unit": unit, "position": index, "input_fee_ppk": input_fee_ppk, "final_expiry": final_expiry}
-        draft = None if self._audit is None else self._audit.draft("keyset.create", keyset_id, detail=facts)
+        draft = None
+        if self._audit is not None:
+            facts = {"position": index, "input_fee_ppk": input_fee_ppk, "final_expiry": final_expiry}
+            draft = self._audit.draft("keyset.create", keyset_id, detail={"unit": unit, **facts})
 
         async def body(tx: Transaction) -> bool:
             added = await self._store.add_keyset(tx, record)
