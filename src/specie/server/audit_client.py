@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from specie.audit.ports import Head, StoredRecord
 from specie.audit.record import Checkpoint, checkpoint_from_text, checkpoint_text
-from specie.kernel.errors import PeerFaultError
+from specie.kernel.errors import MalformedError, PeerFaultError
 from specie.server.admin_client import AdminClient
 
 __all__ = ["AuditClient"]
@@ -60,5 +60,5 @@ def _checkpoint(found: Any) -> Checkpoint:
 def _read(read: Callable[[], T]) -> T:
     try:
         return read()
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, MalformedError):
         raise PeerFaultError("the bank's answer is no audit log", peer="admin socket") from None
