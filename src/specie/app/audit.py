@@ -37,7 +37,7 @@ def bank_log(
 async def check_anchor(log: AuditLog, telemetry: Telemetry) -> None:
     """Page, and record, a log that is not the one its anchor has seen. UnavailableError for an anchor that cannot be used."""
     if not await log.agrees_with_anchor():
-        telemetry.page("the audit log is not the one that its anchor has seen; specie audit verify --anchor says more")
+        telemetry.page("the audit log is not the one that its anchor has seen")
         await log.record("audit.anchor", outcome=Outcome.FAILED, detail={"reason": "the log differs from its anchor"})
 
 
