@@ -13,6 +13,7 @@ from specie.audit import AuditBrokenError, AuditLog, Report, verify
 from specie.audit.adapters.anchor_file import FileAnchor
 from specie.audit.adapters.store_sql import MIGRATIONS, SqlAuditStore
 from specie.audit.record import checkpoint_from_text, record_from_text
+from specie.audit.verify import without_pieces
 from specie.kernel import InvariantError, RefusedError, UnavailableError
 from specie.storage import Storage
 from specie.storage.adapters.postgres import PostgresStorage
@@ -184,6 +185,7 @@ async def test_an_anchor_gets_every_checkpoint(storage, tmp_path):
     await log.record("v")
     assert len(pages.pages) == 1
     place.mkdir()
+    assert await log.anchor_is_new()
     await log.record("v")
     lines = (place / "anchor.jsonl").read_text().splitlines()
     assert [checkpoint_from_text(line).count for line in lines] == [1, 2]
@@ -192,6 +194,8 @@ async def test_an_anchor_gets_every_checkpoint(storage, tmp_path):
     assert (report.holds, report.anchored) == (True, 2)
     assert await log.agrees_with_anchor()
     assert await opened(storage).agrees_with_anchor()
+    assert not await log.anchor_is_new()
+    assert not await opened(storage).anchor_is_new()
     await storage.transact(lambda tx: tx.execute("DELETE FROM audit_record WHERE sequence = 2"))
     assert not await log.agrees_with_anchor()
     assert next(finding.kind.value for finding in (await checked(log, anchors=lines)).findings) == "truncated"
@@ -217,10 +221,17 @@ def test_a_file_anchor_is_careful(tmp_path: Path) -> None:
         file.write(lines[2][:20])
     assert anchor.last() == checkpoint_from_text(lines[1])
     anchor.add(lines)
-    assert path.read_text().splitlines() == lines
+    assert anchor.last() == checkpoint_from_text(lines[2])
+    found = path.read_text().splitlines()
+    assert found == [*lines[:2], lines[2][:20], lines[2]], "nothing is taken away, so that the file may be one that only grows"
+    assert without_pieces(found) == lines
+    assert without_pieces(["strange", *lines, "more"]) == ["strange", *lines, "more"]
+    with path.open("a") as file:
+        file.write("a line\nof others\n")
+    assert anchor.last() == checkpoint_from_text(lines[2])
     path.write_text("something else\n")
     for call in (anchor.last, lambda: anchor.add(lines)):
-        with pytest.raises(UnavailableError, match="no checkpoint"):
+        with pytest.raises(UnavailableError, match="ends with no checkpoint"):
             call()
     assert path.read_text() == "something else\n"
     with pytest.raises(UnavailableError, match="cannot be used"):

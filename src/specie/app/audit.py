@@ -35,7 +35,12 @@ def bank_log(
 
 
 async def check_anchor(log: AuditLog, telemetry: Telemetry) -> None:
-    """Page, and record, a log that is not the one its anchor has seen. UnavailableError for an anchor that cannot be used."""
+    """Page, and record, a log that is not the one its anchor has seen; record an anchor that has seen nothing yet.
+
+    UnavailableError for an anchor that cannot be used.
+    """
+    if await log.anchor_is_new():
+        await log.record("audit.anchor", outcome=Outcome.BEGUN, detail={"reason": "nothing was anchored there before"})
     if not await log.agrees_with_anchor():
         telemetry.page("the audit log is not the one that its anchor has seen")
         await log.record("audit.anchor", outcome=Outcome.FAILED, detail={"reason": "the log differs from its anchor"})

@@ -164,6 +164,12 @@ class AuditLog:
         rows = await self.records(after=last.count - 1, limit=1)
         return bool(rows) and rows[0].sequence == last.count and rows[0].hash == last.head
 
+    async def anchor_is_new(self) -> bool:
+        """Whether there is an anchor that has seen nothing, beside a log that has records. UnavailableError."""
+        if self._anchor is None or await asyncio.to_thread(self._anchor.last) is not None:
+            return False
+        return await self.head() is not None
+
     async def head(self) -> Head | None:
         """Where the chain ends, as the store says."""
         return await self._storage.read(self._store.head)

@@ -16,7 +16,7 @@ from specie.audit.ports import Head, StoredRecord
 from specie.audit.record import NO_RECORD, Checkpoint, Tree, checkpoint_from_text, record_from_text, record_hash
 from specie.kernel.errors import MalformedError
 
-__all__ = ["Finding", "FindingKind", "Report", "Verifier", "verify"]
+__all__ = ["Finding", "FindingKind", "Report", "Verifier", "verify", "without_pieces"]
 
 _MAX_FINDINGS = 100
 
@@ -209,6 +209,22 @@ class Verifier:
             anchored=anchored.good,
             findings=tuple(self._findings),
         )
+
+
+def without_pieces(lines: Iterable[str]) -> list[str]:
+    """An anchor's lines without the pieces that crashes left: each is the beginning of the checkpoint that follows it."""
+    kept: list[str] = []
+    pieces: list[str] = []
+    for line in lines:
+        try:
+            checkpoint_from_text(line)
+        except MalformedError:
+            pieces.append(line)
+            continue
+        kept += [piece for piece in pieces if not line.startswith(piece)]
+        kept.append(line)
+        pieces.clear()
+    return kept + pieces
 
 
 def verify(

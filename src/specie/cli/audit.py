@@ -128,9 +128,11 @@ async def verify(
     Without an anchor kept elsewhere nobody can tell a whole log from one that was written anew, or cut off at its end, by
     somebody who can change every table of the store.
     """
+    from specie.audit.verify import without_pieces
+
     if anchor is None and file is None:
         anchor = bank_settings(bank or BankOptions()).audit.anchor_file
-    anchors = [] if anchor is None else list(_lines(anchor))
+    anchors = [] if anchor is None else without_pieces(_lines(anchor))
     with screen.progress("computing every hash"):
         report = _file_report(file, anchors) if file is not None else await _bank_report(bank, anchors)
     facts = {

@@ -292,3 +292,14 @@ def test_the_log_is_opened_without_keys(bank) -> None:  # type: ignore[no-untype
             return len(await log.records())
 
     assert asyncio.run(look()) == 6
+
+
+def test_an_anchor_given_later_gets_all_that_was(specie, bank, home) -> None:  # type: ignore[no-untyped-def]
+    """Every checkpoint so far, and a record that says that nothing was anchored there before."""
+    anchor = home / "anchor.jsonl"
+    live(bank, **{"audit.anchor_file": anchor})
+    assert ("audit.anchor", "begun") in listed(specie, bank)
+    found = specie("audit", "verify", "--data", str(bank), "--anchor", str(anchor), "--json").json()
+    assert (found["whole"], found["anchored"], found["anchors"]) == (True, found["records"], found["records"])
+    live(bank, **{"audit.anchor_file": anchor})
+    assert listed(specie, bank).count(("audit.anchor", "begun")) == 1

@@ -6,11 +6,11 @@ store can take a line back. Several processes may share it; its lock keeps their
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from specie.audit.record import Checkpoint, checkpoint_from_text
@@ -19,7 +19,7 @@ from specie.kernel.errors import MalformedError, UnavailableError
 __all__ = ["FileAnchor"]
 
 _TAIL_BYTES = 4096
-"""Far longer than a line."""
+"""Far longer than some lines."""
 
 
 class FileAnchor:
@@ -29,7 +29,7 @@ class FileAnchor:
         """Name it; nothing is touched."""
         self._path = path
 
-    @contextmanager
+    @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
         try:
             descriptor = os.open(
@@ -46,15 +46,16 @@ class FileAnchor:
             raise UnavailableError(f"the audit log's anchor {self._path} cannot be used: {error.strerror}") from None
 
     def _last(self, descriptor: int) -> tuple[Checkpoint | None, bool]:
-        """The newest line, and whether the file ends with a whole one."""
+        """The newest checkpoint, and whether the file ends with a whole line."""
         size = os.fstat(descriptor).st_size
         tail = os.pread(descriptor, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
-        whole = not tail or tail.endswith(b"\n")
         lines = tail.split(b"\n")[:-1]
-        try:
-            return (checkpoint_from_text(lines[-1].decode()) if lines else None), whole
-        except (MalformedError, UnicodeDecodeError):
-            raise UnavailableError(f"the last line of the audit log's anchor {self._path} is no checkpoint") from None
+        for line in reversed(lines):  # a piece that a crash left is passed over
+            with contextlib.suppress(MalformedError, UnicodeDecodeError):
+                return checkpoint_from_text(line.decode()), tail.endswith(b"\n")
+        if lines:
+            raise UnavailableError(f"the audit log's anchor {self._path} ends with no checkpoint")
+        return None, not tail
 
     def last(self) -> Checkpoint | None:
         """The newest checkpoint; a line that a crash cut short does not count."""
@@ -62,25 +63,20 @@ class FileAnchor:
             return self._last(descriptor)[0]
 
     def add(self, texts: Sequence[str]) -> None:
-        """Append those that are newer than the newest line, and wait for the disk."""
+        """Append those that are newer than the newest one, and wait for the disk. Nothing there is ever taken away.
+
+        A piece of a line stays as a line of its own, and the whole one comes behind it; `verify.without_pieces` knows that.
+        """
         with self._opened() as descriptor:
             newest, whole = self._last(descriptor)
-            if not whole:
-                os.ftruncate(descriptor, _end_of_lines(descriptor))
             count = 0 if newest is None else newest.count
             lines = "".join(f"{text}\n" for text in texts if checkpoint_from_text(text).count > count).encode()
-            while lines:
-                lines = lines[os.write(descriptor, lines) :]
+            left = lines if whole else b"\n" + lines
+            while left:
+                left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
-
-
-def _end_of_lines(descriptor: int) -> int:
-    """How long the file is without the piece of a line that a crash left at its end."""
-    size = os.fstat(descriptor).st_size
-    tail = os.pread(descriptor, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
-    return size - len(tail) + tail.rfind(b"\n") + 1
