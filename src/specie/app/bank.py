@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specie._version import __version__
+from specie.app.audit import MIGRATIONS as AUDIT_MIGRATIONS
+from specie.app.audit import bank_log, check_anchor, life
 from specie.app.directory import DataDirectoryInUseError, owned_directory
 from specie.app.system import SystemClock, SystemEntropy
-from specie.kernel import Clock, Entropy, InvariantError, Rail, RefusedError, Telemetry
+from specie.audit import AuditLog, Outcome
+from specie.kernel import Clock, Entropy, InvariantError, Rail, RefusedError, SpecieError, Telemetry
 from specie.keys import OpenedSeed, SealSource, Signer
 from specie.keys.adapters.native_batch import NativeBatch, Unbuilt, native_batch
 from specie.keys.adapters.pairing import Pairing
@@ -38,9 +41,9 @@ from specie.storage import Storage
 from specie.storage.adapters.postgres import PostgresStorage
 from specie.storage.adapters.sqlite import SqliteStorage
 
-__all__ = ["MIGRATIONS", "Bank", "DataDirectoryInUseError", "open_bank", "owned_directory", "reseal_bank"]
+__all__ = ["MIGRATIONS", "Bank", "DataDirectoryInUseError", "open_bank", "open_storage", "owned_directory", "reseal_bank"]
 
-MIGRATIONS = (*LEDGER_MIGRATIONS, *MINT_MIGRATIONS, *PLAY_MIGRATIONS)
+MIGRATIONS = (*LEDGER_MIGRATIONS, *MINT_MIGRATIONS, *PLAY_MIGRATIONS, *AUDIT_MIGRATIONS)
 """The schema of every room that a bank's store holds."""
 
 
@@ -56,9 +59,11 @@ class Bank:
     sealed: OpenedSeed | None
     curve: str
     """What does the mint's curve work: `native`, or `binding: ` and why, or `signer` where a signer process does."""
+    audit: AuditLog
 
 
-async def _open_storage(settings: BankSettings, telemetry: Telemetry) -> Storage:
+async def open_storage(settings: BankSettings, telemetry: Telemetry) -> Storage:
+    """The store that the settings name, as it is: nothing is migrated. RefusedError, UnavailableError."""
     if settings.store.dsn is None:
         _check_only_store(settings)
         return _open_rocks(settings.store_path) if _on_rocksdb(settings) else SqliteStorage(settings.store_path)
@@ -130,11 +135,22 @@ async def open_bank(
             stack.enter_context(owned_directory(settings.data_dir))
         else:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        signer, sealed, curve = await _open_signer(settings, clock, entropy)
+        try:
+            signer, sealed, curve = await _open_signer(settings, clock, entropy)
+        except SpecieError as error:
+            await _record_closed_seed(settings, error, clock, telemetry)
+            raise
         stack.push_async_callback(signer.close)
-        storage = await _open_storage(settings, telemetry)
+        storage = await open_storage(settings, telemetry)
         stack.push_async_callback(storage.close)
         migrated(len(await storage.migrate(MIGRATIONS)))
+        audit = bank_log(settings, storage, clock, telemetry, serve=serve, seat=seat)
+        await check_anchor(audit, telemetry)
+        sealing = "signer" if sealed is None else sealed.kind.value
+        if sealed is not None:
+            await audit.record("seed.create" if sealed.created else "seed.open", "mint", detail={"sealing": sealing})
+        facts = {"version": __version__, "store": settings.store.label, "sealing": sealing}
+        started = await stack.enter_async_context(life(audit, facts, telemetry)) if serve else None
         rails: list[Rail] = []
         for rail_settings in settings.rails:
             network = await _open_network(stack, rail_settings, clock)
@@ -159,10 +175,30 @@ async def open_bank(
             liability_store=SqlLiabilityStore(),
             prune_store=SqlPruneStore(),
             auth=auth,
+            audit=audit,
         )
         await mint.start(serve=serve)
         stack.push_async_callback(mint.close)
-        yield Bank(settings, storage, signer, tuple(rails), mint, sealed, curve)
+        if started is not None:
+            await started()
+        yield Bank(settings, storage, signer, tuple(rails), mint, sealed, curve, audit)
+
+
+async def _record_closed_seed(settings: BankSettings, error: SpecieError, clock: Clock, telemetry: Telemetry) -> None:
+    """A seed that did not open is recorded where there is a log to record it in; what keeps it from that is told."""
+    if settings.store.dsn is None and not settings.store_path.exists():
+        return
+    outcome = Outcome.REFUSED if isinstance(error, RefusedError) else Outcome.FAILED
+    try:
+        storage = await open_storage(settings, telemetry)
+        try:
+            await storage.migrate(AUDIT_MIGRATIONS)
+            audit = bank_log(settings, storage, clock, telemetry, serve=True)
+            await audit.record("seed.open", "mint", outcome, {"error": type(error).__name__})
+        finally:
+            await storage.close()
+    except SpecieError as reason:
+        telemetry.event("audit_unwritten", verb="seed.open", reason=reason.detail)
 
 
 async def _open_signer(settings: BankSettings, clock: Clock, entropy: Entropy) -> tuple[Signer, OpenedSeed | None, str]:

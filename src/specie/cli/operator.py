@@ -80,6 +80,7 @@ async def _opened(settings: BankSettings, serve: bool) -> AsyncIterator[tuple[Op
     from specie.ops.settings import KeysProvider, LogLevel, LogSettings
     from specie.server.admin import build_admin
     from specie.server.admin_client import AdminClient
+    from specie.server.operator_peer import this_user
 
     remote = settings.keys.provider is KeysProvider.REMOTE  # there is no seed; a store on PostgreSQL is asked itself
     made = settings.data_dir / "mint.seed"
@@ -89,7 +90,7 @@ async def _opened(settings: BankSettings, serve: bool) -> AsyncIterator[tuple[Op
         raise RefusedError(f"there is no bank in {settings.data_dir}; specie up starts one")
     metrics = Metrics(make_logger(LogSettings(level=LogLevel.WARNING)), SystemClock().now, version=__version__)
     async with open_bank(settings, telemetry=metrics, serve=serve) as bank:
-        transport = httpx2.ASGITransport(app=build_admin(server_context(bank, metrics)))
+        transport = httpx2.ASGITransport(app=build_admin(server_context(bank, metrics)), client=this_user())
         async with httpx2.AsyncClient(transport=transport, base_url="http://bank") as client:
             yield bank, AdminClient(client)
 
@@ -310,11 +311,11 @@ async def reseal(
 
     With neither option a random key file seals them, which is for play money only.
     """
-    from specie.app.bank import reseal_bank
+    from specie.app.audit_opening import reseal_recorded
     from specie.keys.sealing import SealSource
 
     new = SealSource(passphrase_file=None if new_passphrase_file is None else str(new_passphrase_file), keyring=new_keyring)
-    sealed = reseal_bank(bank_settings(bank or BankOptions()), new)
+    sealed = await reseal_recorded(bank_settings(bank or BankOptions()), new)
     screen.answer({"sealed": str(sealed.kind), "where": sealed.where}, sentence(sealed.kind.label, sealed.where))
 
 

@@ -127,4 +127,5 @@ def server_context(
             chain=_chain(bank),
         ),
         auth=bank.mint.auth,
+        audit=bank.audit,
     )

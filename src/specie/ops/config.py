@@ -231,6 +231,11 @@ def _check_together(settings: BankSettings, values: Mapping[str, tuple[Any, str]
     if server.public_url and not server.public_url.startswith(("http://", "https://")):
         problem("server.public_url", "must begin with http:// or https://")
     _check_keys(settings, problem)
+    anchor = settings.audit.anchor_file
+    if anchor is not None and settings.data_dir.absolute() in anchor.parents:
+        problem(
+            "audit.anchor_file", "is in the data directory: whoever could change the log there could change its anchor, too"
+        )
     if settings.store.dsn is not None and (settings.store.path is not None or settings.store.engine is not StoreEngine.SQLITE):
         other = "store.engine" if settings.store.path is None else "store.path"
         problem("store.dsn", f"is given beside {other}; a bank has one store")

@@ -19,6 +19,7 @@ from specie.mint.settings import MintSettings
 from specie.ops.secret import Secret
 
 __all__ = [
+    "AuditSettings",
     "BankSettings",
     "KeysProvider",
     "KeysSettings",
@@ -226,6 +227,16 @@ class KeysSettings:
     """The signer process, with provider remote."""
 
 
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """The audit log of what operators and the bank itself did."""
+
+    anchor_file: Path | None = None
+    """File that every checkpoint of the log is appended to: on another disk or host. Its directory must exist."""
+    checkpoint_every: int = field(default=1, metadata=_between(1, 100_000))
+    """Records from one checkpoint to the next; those behind the last one can be cut off unseen."""
+
+
 class LogLevel(StrEnum):
     """Lines below this level are dropped."""
 
@@ -263,6 +274,7 @@ class BankSettings:
     store: StoreSettings = field(default_factory=StoreSettings)
     keys: KeysSettings = field(default_factory=KeysSettings)
     mint: MintSettings = field(default_factory=MintSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     log: LogSettings = field(default_factory=LogSettings)
     rails: tuple[RailSettings, ...] = (RailSettings(), RailSettings(method="bolt12"), RailSettings(method="onchain"))
 

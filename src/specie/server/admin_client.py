@@ -57,6 +57,14 @@ class AdminClient:
         """Books checked against all history; InvariantError if they differ."""
         return await self._ask("POST", "/audit")
 
+    async def audit_log(self, what: str, **query: int) -> dict[str, Any]:
+        """A page of the audit log: `records` or `checkpoints` (`after`, `limit`), or its `head`."""
+        return await self._ask("GET", f"/audit/{what}?{urlencode(query)}")
+
+    async def audit_checkpoint(self) -> dict[str, Any]:
+        """A checkpoint of the audit log, kept and anchored now."""
+        return await self._ask("POST", "/audit/checkpoint")
+
     async def epochs(self) -> dict[str, Any]:
         """The newest epochs of proved liabilities, newest first, and the key that signs them."""
         return await self._ask("GET", "/epochs")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from specie.audit import AuditLog
 from specie.ecash import (
     BlindedMessage,
     BlindSignature,
@@ -232,3 +233,5 @@ class ServerContext:
     operator: OperatorActions = field(default_factory=OperatorActions)
     auth: AuthFace | None = None
     """Who may use the mint; None for everybody."""
+    audit: AuditLog | None = None
+    """Where what an operator does is recorded; None for faces that stand alone, as in tests."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from specie.audit import AuditLog
 from specie.ecash import (
     Keyset,
     derive_keyset_id,
@@ -43,12 +44,21 @@ class Entry:
 class Catalogue:
     """All keysets of one mint, by id. Reading is synchronous and costs a dictionary look-up."""
 
-    def __init__(self, storage: Storage, store: MintStore, signer: Signer, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        store: MintStore,
+        signer: Signer,
+        clock: Clock,
+        telemetry: Telemetry,
+        audit: AuditLog | None = None,
+    ) -> None:
         self._storage = storage
         self._store = store
         self._signer = signer
         self._clock = clock
         self._telemetry = telemetry
+        self._audit = audit
         self._entries: dict[str, Entry] = {}
         self._lock = asyncio.Lock()
 
@@ -133,14 +143,23 @@ class Catalogue:
             configured_fee_ppk=configured_fee_ppk,
         )
 
+        draft = None
+        if self._audit is not None:
+            facts = {"position": index, "input_fee_ppk": input_fee_ppk, "final_expiry": final_expiry}
+            draft = self._audit.draft("keyset.create", keyset_id, detail={"unit": unit, **facts})
+
         async def body(tx: Transaction) -> bool:
             added = await self._store.add_keyset(tx, record)
+            if added and self._audit is not None and draft is not None:
+                await self._audit.append(tx, draft)
             if added:
                 tx.notify(KEYSETS_CHANNEL, record.id)
             return added
 
         if not await self._storage.transact(body):
             return None
+        if self._audit is not None:
+            await self._audit.anchor()
         await self.load()
         self._telemetry.event("keyset_rotated", unit=unit, keyset=keyset_id, input_fee_ppk=input_fee_ppk)
         return self._entries[keyset_id].keyset

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from specie.audit import AuditLog
 from specie.ecash import (
     BlindedMessage,
     BlindSignature,
@@ -78,7 +79,7 @@ class Mint:
     """A Cashu mint over its ports. `start` before use, `close` after; any number of processes may share one store.
 
     `exclusive` says that no other process runs on this store, so that payments a crash left behind are taken up at once.
-    With `auth`, `storage` must be `auth.storage`.
+    With `auth`, `storage` must be `auth.storage`. With `audit`, new keysets are recorded as they are made.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Mint:
         liability_store: LiabilityStore | None = None,
         prune_store: PruneStore | None = None,
         auth: Auth | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self.auth = auth
         """Who may use the mint; None where everybody may."""
@@ -111,7 +113,7 @@ class Mint:
             clock=clock,
             entropy=entropy,
             telemetry=telemetry,
-            catalogue=Catalogue(storage, store, signer, clock, telemetry),
+            catalogue=Catalogue(storage, store, signer, clock, telemetry, audit),
             large_reads=LargeReads(storage, clock),
             owner=entropy.bytes(8).hex(),
             paged=set(),
