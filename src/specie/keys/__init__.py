@@ -8,9 +8,12 @@ from specie.kernel.front_door import front_door
 
 if TYPE_CHECKING:
     from specie.keys.errors import (
+        CapabilityMissingError,
+        KeyFaultError,
         KeyringUnsafeError,
         KeyUnknownError,
         PassphraseWrongError,
+        ProviderMissingError,
         SealFileUnsafeError,
         SealKeyMissingError,
         SealMismatchError,
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
         SeedMalformedError,
         SeedMissingError,
         SignerClosedError,
+        TokenFullError,
+        TokenPinError,
     )
     from specie.keys.ports import (
         BlindedKey,
@@ -41,9 +46,12 @@ else:
         __name__,
         {
             "errors": (
+                "CapabilityMissingError",
+                "KeyFaultError",
                 "KeyringUnsafeError",
                 "KeyUnknownError",
                 "PassphraseWrongError",
+                "ProviderMissingError",
                 "SealFileUnsafeError",
                 "SealKeyMissingError",
                 "SealMismatchError",
@@ -53,6 +61,8 @@ else:
                 "SeedMalformedError",
                 "SeedMissingError",
                 "SignerClosedError",
+                "TokenFullError",
+                "TokenPinError",
             ),
             "ports": (
                 "BlindedKey",
@@ -85,7 +95,9 @@ __all__ = [
     "BlindSigned",
     "BlindedKey",
     "Capabilities",
+    "CapabilityMissingError",
     "DerivedSecret",
+    "KeyFaultError",
     "KeyRef",
     "KeyUnknownError",
     "KeyringUnsafeError",
@@ -94,6 +106,7 @@ __all__ = [
     "OpenedSeed",
     "PassphraseWrongError",
     "ProofToVerify",
+    "ProviderMissingError",
     "SealFileUnsafeError",
     "SealForm",
     "SealKeyMissingError",
@@ -110,4 +123,6 @@ __all__ = [
     "Signer",
     "SignerClosedError",
     "ToBlindSign",
+    "TokenFullError",
+    "TokenPinError",
 ]
