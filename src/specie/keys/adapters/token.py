@@ -23,7 +23,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from specie.ecash.bdhke import hash_to_curve
 from specie.kernel import curve
@@ -62,14 +62,22 @@ _Coin = tuple[int, bytes, bytes]
 """(place in the request, Y, C)"""
 
 
-async def token_signer(place: TokenPlace, *, pin: Callable[[], str], entropy: Entropy, deadline_s: float = 5.0) -> TokenSigner:
+async def token_signer(
+    place: TokenPlace,
+    *,
+    pin: Callable[[], str],
+    entropy: Entropy,
+    deadline_s: float = 5.0,
+    package: Callable[[], Any] | None = None,
+) -> TokenSigner:
     """Open a token and try out what it can do. `pin` gives the PIN at every login; `deadline_s` bounds each call of the module.
+    `package` finds python-pkcs11 where it is not to be found by its name.
 
     ProviderMissingError where the package or the module lacks, TokenPinError, UnavailableError where the token does not answer.
     """
     if not deadline_s > 0:
         raise ValueError("a deadline is above 0 seconds")
-    session = TokenSession(place, pin, token_thread(place.module))
+    session = TokenSession(place, pin, token_thread(place.module), package)
     facts = await session.thread.run(lambda: session.work(session.facts), deadline_s=deadline_s)
     return TokenSigner(session, facts, entropy=entropy, deadline_s=deadline_s)
 

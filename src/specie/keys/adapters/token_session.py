@@ -101,10 +101,13 @@ class TokenFacts:
 class TokenSession:
     """One token, logged in; re-opened when it was lost. Every method runs on `thread`, inside `work` except `work` itself."""
 
-    def __init__(self, place: TokenPlace, pin: Callable[[], str], thread: TokenThread) -> None:
-        """Nothing is opened yet. `pin` gives the PIN at each login."""
+    def __init__(
+        self, place: TokenPlace, pin: Callable[[], str], thread: TokenThread, package: Callable[[], Any] | None = None
+    ) -> None:
+        """Nothing is opened yet. `pin` gives the PIN at each login; `package` finds python-pkcs11, by its name unless given."""
         self.place = place
         self._pin = pin
+        self._package = package or (lambda: importlib.import_module("pkcs11"))
         self.thread = thread
         self._library: Any = None
         self._pkcs11: Any = None
@@ -335,14 +338,15 @@ class TokenSession:
     def _loaded(self) -> Any:
         if self._library is None:
             try:
-                self._pkcs11 = importlib.import_module("pkcs11")
+                self._pkcs11 = self._package()
             except ImportError:
                 raise ProviderMissingError("keys in a token need the extra specie[hsm] (python-pkcs11)") from None
             try:
                 self._library = self._pkcs11.lib(str(self.place.module))
             except (RuntimeError, OSError) as error:
-                if type(error).__module__ == "pkcs11.exceptions":
-                    raise _LostError(type(error).__name__) from None
+                name = type(error).__name__
+                if type(error).__module__ == "pkcs11.exceptions" and name != "PKCS11Error":  # that one: it is no library
+                    raise _LostError(name) from None
                 raise ProviderMissingError(f"{self.place.module} cannot be loaded as a PKCS#11 module") from None
         return self._library
 
