@@ -66,6 +66,7 @@ app.command(
     "specie.cli.operator:app", name="mint", group=_BANK, sort_key=2, help="Look after a bank: keysets, quotes, books, backup."
 )
 app.command("specie.cli.config:app", name="config", group=_BANK, help="See and check a bank's settings.")
+app.command("specie.cli.keys:app", name="keys", group=_BANK, help="Where keys may live: providers, and a trial of a token.")
 app.command("specie.cli.wallet:app", name="wallet", group=_MONEY, help="Mint, send, receive and pay; restore from words.")
 app.command("specie.cli.demo:app", name="demo", group=_TRY, help="See a bank survive what banks should survive.")
 app.command(

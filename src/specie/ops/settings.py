@@ -24,6 +24,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "LogSettings",
+    "Pkcs11Settings",
     "RailKind",
     "RailSettings",
     "RateSettings",
@@ -184,6 +185,22 @@ class SealingSource(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Pkcs11Settings:
+    """A PKCS#11 token (an HSM), tried out by `specie keys probe`. The bank itself keeps no keys there yet."""
+
+    module: Path | None = None
+    """The PKCS#11 module of the device, a shared library."""
+    token: str = ""
+    """Label of the token."""
+    pin_file: Path | None = None
+    """File that holds the PIN of the token's user, readable by nobody else; its last line end is dropped."""
+    pin: Secret | None = None
+    """The PIN itself: from the environment only (SPECIE_KEYS_PKCS11_PIN)."""
+    deadline_s: float = field(default=5.0, metadata=_between(0.1, 300))
+    """Seconds after which a call of the device counts as hanging."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeysSettings:
     """How the bank's seed is sealed at rest."""
 
@@ -195,6 +212,7 @@ class KeysSettings:
     """The passphrase itself: from the environment only (SPECIE_PASSPHRASE)."""
     native: bool = True
     """Do the mint's curve work in native batches where they were built (`make up` with a C compiler); else by the binding."""
+    pkcs11: Pkcs11Settings = field(default_factory=Pkcs11Settings)
 
 
 class LogLevel(StrEnum):

@@ -21,18 +21,22 @@ is not where it must be is KeyUnknownError. New ones are made by `create_keyset`
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from specie.ecash.bdhke import hash_to_curve
+from specie.ecash.bdhke import blind, hash_to_curve, unblind
 from specie.kernel import curve
 from specie.kernel.entropy import Entropy
 from specie.kernel.errors import MalformedError, UnavailableError
 from specie.kernel.seal import SealBrokenError
+from specie.keys.adapters.seed_store import read_guarded
 from specie.keys.adapters.token_session import TokenFacts, TokenKey, TokenPlace, TokenSession
 from specie.keys.adapters.token_thread import token_thread
-from specie.keys.errors import CapabilityMissingError, KeyFaultError, KeyUnknownError, SignerClosedError
+from specie.keys.errors import CapabilityMissingError, KeyFaultError, KeyUnknownError, ProviderMissingError, SignerClosedError
 from specie.keys.ports import (
     BlindedKey,
     BlindSigned,
@@ -45,7 +49,7 @@ from specie.keys.ports import (
 )
 from specie.keys.refs import counter_checked, mint_ref, mint_ref_parsed, word_ref_checked
 
-__all__ = ["TokenSigner", "token_signer"]
+__all__ = ["TokenSigner", "TokenTrial", "pin_checked", "pin_from_file", "token_signer"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -54,12 +58,43 @@ _PROVIDER = "pkcs11"
 _WRAPPING = "wrapping"
 _MAGIC = b"specie\x00t\x01"
 _NONCE_BYTES, _TAG_BYTES = 12, 16
+_MOST_PIN = 255
 _IN_ONE_JOB = 16
 """Messages or coins of a job: a request larger than that lets others in between."""
 _COUNTED = frozenset({"p2pk", "quote"})
 
 _Coin = tuple[int, bytes, bytes]
 """(place in the request, Y, C)"""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTrial:
+    """What a token did with a key made for the moment: microseconds of each signature; None for what it cannot do."""
+
+    ecdsa_us: tuple[float, ...]
+    blind_us: tuple[float, ...] | None
+    public: bytes
+    """Public key of that key, which is no more."""
+
+
+def pin_from_file(path: Path) -> str:
+    """The PIN in a file that nobody else may read: one line. MalformedError, SealFileUnsafeError, ProviderMissingError."""
+    try:
+        data = read_guarded(path, kind="the PIN file", follow=True)
+    except FileNotFoundError:
+        raise ProviderMissingError(f"there is no PIN file {path}") from None
+    return pin_checked(data)
+
+
+def pin_checked(data: bytes) -> str:
+    """A PIN as file or environment hold it: one line of 1 to 255 bytes of text. MalformedError otherwise."""
+    line = data.removesuffix(b"\n").removesuffix(b"\r")
+    if not 1 <= len(line) <= _MOST_PIN or any(byte < 0x20 for byte in line):
+        raise MalformedError(f"a PIN is one line of 1 to {_MOST_PIN} bytes")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise MalformedError("a PIN is UTF-8 text") from None
 
 
 async def token_signer(
@@ -146,6 +181,14 @@ class TokenSigner:
         self._open()
         named = _word_ref(ref)
         return await self._do(lambda: self._session.destroy(named))
+
+    async def trial(self, rounds: int = 20) -> TokenTrial:
+        """Sign `rounds` times with a key made for the moment, in both ways, and prove every answer; the key is destroyed.
+
+        CapabilityMissingError, KeyFaultError.
+        """
+        self._can(self.facts.secp256k1, "ECDSA on secp256k1")
+        return await self._do(partial(self._tried, rounds))
 
     # -- the port
 
@@ -256,6 +299,27 @@ class TokenSigner:
             await self._session.thread.run(self._session.close, deadline_s=self._deadline_s)
 
     # -- on the token's thread
+
+    def _tried(self, rounds: int) -> TokenTrial:
+        with self._session.session_key() as key:
+            ecdsa_us, blind_us = [], []
+            for _ in range(rounds):
+                digest = self._entropy.bytes(32)
+                started = time.perf_counter()
+                signature = self._session.ecdsa(key.handle, digest)
+                ecdsa_us.append((time.perf_counter() - started) * 1e6)
+                if not curve.ecdsa_verify(digest, signature, key.public):
+                    raise KeyFaultError("the token made a signature that is not the key's")
+            secret, unblinded = self._entropy.bytes(16).hex(), set()
+            for _ in range(rounds if self.facts.ecdh else 0):
+                r = self._scalar()
+                started = time.perf_counter()
+                signed = self._multiplied(key, blind(secret, r))
+                blind_us.append((time.perf_counter() - started) * 1e6)
+                unblinded.add(unblind(signed, r, key.public))
+            if len(unblinded) > 1:  # one coin, however it was blinded
+                raise KeyFaultError("the token's blind signatures differ once unblinded")
+            return TokenTrial(tuple(ecdsa_us), tuple(blind_us) or None, key.public)
 
     def _created(self, ref: KeyRef) -> bytes:
         return self._session.create(ref).public

@@ -22,7 +22,7 @@ import contextlib
 import hashlib
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -214,6 +214,16 @@ class TokenSession:
             self._call(one.destroy)
         return len(found)
 
+    @contextlib.contextmanager
+    def session_key(self) -> Iterator[TokenKey]:
+        """A key pair for a moment, in the session alone; destroyed afterwards."""
+        public, private = self._generate(_PREFIX + "trial", store=False)
+        try:
+            yield TokenKey(private, self._point(public))
+        finally:
+            self._call(private.destroy)
+            self._call(public.destroy)
+
     # -- what a key computes
 
     def ecdh(self, handle: Any, point: bytes) -> bytes:
@@ -278,7 +288,7 @@ class TokenSession:
         curve_works = ecdh = wrapping = False
         if {"EC_KEY_PAIR_GEN", "ECDSA"} <= names:
             with contextlib.suppress(_LostError, RefusedError, KeyFaultError):
-                public, private = self._generate("", store=False)
+                public, private = self._generate(_PREFIX + "trial", store=False)
                 point = self._point(public)
                 curve_works = point in self._signers(private)
                 ecdh = curve_works and "ECDH1_DERIVE" in names and self._ecdh_tried(private, point)
@@ -286,9 +296,9 @@ class TokenSession:
                 self._call(public.destroy)
         if {"AES_KEY_GEN", "AES_GCM"} <= names:
             with contextlib.suppress(_LostError, RefusedError):
-                key = self._aes("", store=False)
+                key = self._aes(_PREFIX + "trial", store=False)
                 text = bytes(range(48))
-                wrapping = self.decrypt(key, "", self.encrypt(key, text, bytes(12), b"trial"), bytes(12), b"trial") == text
+                wrapping = self.decrypt(key, "trial", self.encrypt(key, text, bytes(12), b"trial"), bytes(12), b"trial") == text
                 self._call(key.destroy)
         return TokenFacts(
             manufacturer=str(token.manufacturer_id),
