@@ -44,9 +44,7 @@ async def probe_token(settings: Pkcs11Settings, *, rounds: int = 20) -> TokenPro
     elif file is not None:
         pin = lambda: pin_from_file(file)  # noqa: E731
     else:
-        raise TokenIncompleteError(
-            "no PIN: give --pin-file, keys.pkcs11.pin_file, or SPECIE_KEYS_PKCS11_PIN in the environment"
-        )
+        raise TokenIncompleteError("no PIN: give --pin-file, keys.pkcs11.pin_file or the variable SPECIE_KEYS_PKCS11_PIN")
     signer = await token_signer(
         TokenPlace(settings.module, settings.token), pin=pin, entropy=SystemEntropy(), deadline_s=settings.deadline_s
     )

@@ -39,7 +39,7 @@ def providers(*, screen: ScreenArgument) -> None:
     screen.answer(
         {"providers": [asdict(one) for one in PROFILES]},
         table(columns, rows),
-        "[dim]Devices that were not run are described by what their makers publish; specie keys probe tells what yours does.[/dim]",
+        "[dim]Untested devices are described by what their makers publish; specie keys probe tells what yours does.[/dim]",
     )
 
 

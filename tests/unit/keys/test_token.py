@@ -840,3 +840,40 @@ def test_an_event_loop_that_ended_is_no_matter() -> None:
     asyncio.run(leaves())
     gate.set()
     assert asyncio.run(thread.run(lambda: 1, deadline_s=20)) == 1
+
+
+# -- the trial
+
+
+async def test_the_trial_finds_a_faulty_token(signer: TokenSigner, shim: ShimPackage) -> None:
+    """A good token passes, and nothing is left; a wrong signature of either kind ends it, and nothing is left either."""
+    before = len(await at_token(signer, lambda session: list(session._session.get_objects())))
+    trial = await signer.trial(3)
+    assert len(trial.ecdsa_us) == len(trial.blind_us or ()) == 3
+    shim.hooks["sign"] = lambda real, digest, **named: real(b"\x01" * 32, **named)
+    with pytest.raises(KeyFaultError):
+        await signer.trial(1)
+    shim.hooks.clear()
+    shim.hooks["getitem"] = falsified(lambda x: curve.x_only(G))
+    with pytest.raises(KeyFaultError):
+        await signer.trial(1)
+    shim.hooks.clear()
+    assert len(await at_token(signer, lambda session: list(session._session.get_objects()))) == before
+
+
+async def test_the_trial_looks_at_what_is_unblinded(signer: TokenSigner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signatures that were right for themselves but not of one coin would be noticed, too."""
+    answers = iter([point_of(1), point_of(2)])
+    monkeypatch.setattr(TokenSigner, "_multiplied", lambda self, key, point: next(answers))
+    with pytest.raises(KeyFaultError, match="unblinded"):
+        await signer.trial(2)
+
+
+async def test_the_trial_of_a_token_without_ecdh(shared: SoftToken, shim: ShimPackage) -> None:
+    """It signs by ECDSA alone."""
+    shim.hooks["get_mechanisms"] = lambda real: [one for one in real() if one.name != "ECDH1_DERIVE"]
+    signer = await opened(shared, shim)
+    assert (await signer.trial(2)).blind_us is None
+    with pytest.raises(CapabilityMissingError, match="ECDH"):
+        await signer.create_keyset(SAT, [1])
+    await signer.close()
