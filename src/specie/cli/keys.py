@@ -106,10 +106,10 @@ async def probe(
         else Text("✗ keys of a mint cannot live here: no ECDH on secp256k1 that gives x alone", "yellow")
     )
     name = f"{found.facts.manufacturer} {found.facts.model}, token {settings.token}"
-    shown_items = [
+    screen.answer(
+        facts,
         verdict,
         Text(shown(name)),
         table(("it can", ""), rows),
-        *([table(("what", ("median", "right"), ("worst", "right")), latency)] if latency else []),
-    ]
-    screen.answer(facts, *shown_items)
+        table(("what", ("median", "right"), ("worst", "right")), latency) if latency else "",
+    )

@@ -15,7 +15,7 @@ def test_a_mint_keys_ref_is_read_as_it_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "ref", ["mint", "mint/sat/0", "mint/sat/0/064", "mint//0/1", "mint/sat/x/1", "mint/sat/0/1/2", "x/sat/0/1"]
+    "ref", ["mint", "mint/sat/0", "mint/sat/0/064", "mint//0/1", "mint/sat/x/1", "mint/sat/0/1/2", "x/a/0/1"]
 )
 def test_what_is_no_mint_ref(ref: str) -> None:
     """Anything else names no key."""
