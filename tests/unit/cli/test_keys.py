@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from specie.app.keys import TokenProbe
 from specie.kernel.errors import MalformedError
-from specie.keys.adapters.token import pin_checked, pin_from_file
+from specie.keys import Capabilities
+from specie.keys.adapters.token import TokenTrial, pin_checked, pin_from_file
+from specie.keys.adapters.token_session import TokenFacts
 from specie.keys.errors import ProviderMissingError
 from specie.keys.profiles import PROFILES, UNTESTED
 from specie.keys.sealing import SealFileUnsafeError
@@ -41,6 +44,7 @@ def test_every_device_says_whether_it_was_run(specie: Specie) -> None:
 
 def test_a_token_is_tried_out(specie: Specie, token: SoftToken) -> None:
     """Capabilities, latency and verdict; the PIN is nowhere, and no key is left."""
+    before = sorted(token.directory.glob("*/*.object"))
     ran = specie(*arguments(token), "--pin-file", str(token.pin_file))
     assert ran.code == 0, ran.err
     assert "keys of a mint can live here" in ran.out
@@ -56,7 +60,7 @@ def test_a_token_is_tried_out(specie: Specie, token: SoftToken) -> None:
     }
     assert "ECDH1_DERIVE" in facts["mechanisms"]
     assert set(facts["latency_us"]) == {"ECDSA", "blind signature"}
-    assert not [path for path in token.directory.glob("*/*.object") if b"specie/" in path.read_bytes()]
+    assert sorted(token.directory.glob("*/*.object")) == before
 
 
 def test_the_pin_comes_from_the_environment_or_settings(
@@ -103,6 +107,23 @@ def test_a_wrong_pin_is_refused(specie: Specie, tmp_path: Path) -> None:
     assert ran.code == 3
     assert "refuses the PIN" in ran.err
     assert "999111999" not in ran.out + ran.err
+
+
+def test_a_token_that_lacks_the_curve(specie: Specie, token: SoftToken, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that no key of a mint can live there, and claims no latency; ECDSA alone is shown as such."""
+    for curves, trial, kinds in ((False, None, set()), (True, TokenTrial((500.0,), None, b"\x02" * 33), {"ECDSA"})):
+        facts = TokenFacts("maker", "model\x1b[2J", frozenset({"RSA_PKCS"}), curves, False, False)
+        can = Capabilities("pkcs11", frozenset(), False, False, False, curves, False, False)
+
+        async def probed(*given: object, found: TokenProbe = TokenProbe(facts, can, trial), **named: object) -> TokenProbe:
+            return found
+
+        monkeypatch.setattr("specie.app.keys.probe_token", probed)
+        ran = specie(*arguments(token))
+        assert ran.code == 0
+        assert "keys of a mint cannot live here" in ran.out
+        assert "\x1b[2J" not in ran.out
+        assert set(specie(*arguments(token), "--json").json()["latency_us"]) == kinds
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"two\nlines", b"nul\0", b"\xff\xfe", b"x" * 256])
