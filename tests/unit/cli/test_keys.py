@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,8 +116,8 @@ def test_a_token_that_lacks_the_curve(specie: Specie, token: SoftToken, monkeypa
         facts = TokenFacts("maker", "model\x1b[2J", frozenset({"RSA_PKCS"}), curves, False, False)
         can = Capabilities("pkcs11", frozenset(), False, False, False, curves, False, False)
 
-        async def probed(*given: object, found: TokenProbe = TokenProbe(facts, can, trial), **named: object) -> TokenProbe:
-            return found
+        async def probed(*given: object, facts: Any = facts, can: Any = can, trial: Any = trial, **named: object) -> TokenProbe:
+            return TokenProbe(facts, can, trial)
 
         monkeypatch.setattr("specie.app.keys.probe_token", probed)
         ran = specie(*arguments(token))
