@@ -98,6 +98,8 @@ def _keys(spec: FieldSpec, prefix: str, rail: bool) -> str:
     key = prefix + spec.name
     if key == "keys.passphrase":
         return f"`{ENVIRONMENT_PREFIX}PASSPHRASE`"
+    if key == "keys.pkcs11.pin":
+        return f"`{ENVIRONMENT_PREFIX}KEYS_PKCS11_PIN`"
     variables = f"`{ENVIRONMENT_PREFIX}{key.replace('.', '_').upper()}`"
     if key == "keys.passphrase_file":
         variables = f"`{ENVIRONMENT_PREFIX}PASSPHRASE_FILE`"

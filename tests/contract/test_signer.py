@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -20,6 +22,7 @@ from specie.kernel.errors import MalformedError, RefusedError
 from specie.keys import (
     BlindedKey,
     BlindSigned,
+    CapabilityMissingError,
     KeysetRef,
     KeyUnknownError,
     ProofToVerify,
@@ -29,9 +32,14 @@ from specie.keys import (
 )
 from specie.keys.adapters.native_batch import NativeBatch, native_batch
 from specie.keys.adapters.software import SoftwareSigner
+from specie.keys.adapters.token import token_signer
+from specie.keys.adapters.token_session import TokenPlace
 from tests.support.components import missing_component
 from tests.support.entropy import CountingEntropy
 from tests.support.signer_process import PEER_CREDENTIALS, ServedSigner
+from tests.support.softhsm import PIN, SoftToken, new_token
+
+T = TypeVar("T")
 
 VECTORS = Path(__file__).parents[1] / "vectors/cashu"
 NUT13: list[dict[str, Any]] = json.loads((VECTORS / "nut13-deterministic-secrets.json").read_text())["records"]
@@ -55,12 +63,50 @@ def served_signer(seed: bytes) -> Signer:
     return ServedSigner(seed)
 
 
+@cache
+def prepared_token(seed: bytes) -> SoftToken:
+    """A token of its own for each seed, with the keys that this suite asks for, as their owner made them once."""
+    token = new_token(f"seed {seed[-4:].hex()}")
+
+    async def prepare() -> None:
+        signer = await token_signer(TokenPlace(token.module, token.label), pin=lambda: PIN, entropy=CountingEntropy())
+        for keyset, amounts in ((SAT, AMOUNTS), (USD, AMOUNTS), (KeysetRef("sat", 1), AMOUNTS[:8])):
+            await signer.create_keyset(keyset, amounts)
+        for ref in ("node", "nodes", "node/0", "node/1", "a/b", "a-b", "p2pk/0", "quote/0", "p2pk/1"):
+            await signer.create_key(ref)
+        await signer.create_wrapping_key()
+        await signer.close()
+
+    _apart(prepare())
+    return token
+
+
+def in_token(seed: bytes) -> Signer:
+    """A signer over the token of this seed."""
+    token = prepared_token(seed)
+    return _apart(token_signer(TokenPlace(token.module, token.label), pin=lambda: PIN, entropy=CountingEntropy()))
+
+
+def _apart(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run it in an event loop of its own, on a thread: the caller may be in one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
+def needs(signer: Signer, *capabilities: str) -> None:
+    """Skip a test of what the provider says it cannot do; that it refuses it is another test."""
+    for name in capabilities:
+        if not getattr(signer.capabilities(), name):
+            pytest.skip(f"provider has no {name}")
+
+
 PROVIDERS: dict[str, Callable[[bytes], Signer]] = {
     "software, inline": lambda seed: SoftwareSigner(seed, threads=0, entropy=CountingEntropy()),
     "software, threads": lambda seed: SoftwareSigner(seed, threads=2, entropy=CountingEntropy()),
     "native, inline": lambda seed: SoftwareSigner(seed, threads=0, entropy=CountingEntropy(), batch=native()),
     "native, threads": lambda seed: SoftwareSigner(seed, threads=2, entropy=CountingEntropy(), batch=native()),
     "remote": served_signer,
+    "pkcs11, softhsm": lambda seed: in_token(seed),
 }
 SEED = bytes(range(64))
 SAT, USD = KeysetRef("sat", 0), KeysetRef("usd", 0)
@@ -191,8 +237,7 @@ async def test_many_requests_at_once_hear_their_own_answers(signer: Signer) -> N
 
 async def test_blind_signatures_prove_themselves(signer: Signer) -> None:
     """Every signature has a DLEQ that holds for the public key; the same request gets the same bytes again."""
-    if not signer.capabilities().dleq:
-        pytest.skip("provider has no DLEQ")
+    needs(signer, "dleq")
     public = await signer.keyset_public_keys(SAT, AMOUNTS)
     tasks = [ToBlindSign(SAT, amount, blinded(index)[2]) for index, amount in enumerate(AMOUNTS)]
     signed = await signer.blind_sign(tasks)
@@ -241,6 +286,7 @@ async def test_keysets_without_keys(signer: Signer, index: int) -> None:
 @pytest.mark.parametrize("vector", DERIVED, ids=lambda vector: vector["id"])
 async def test_wallet_keys_of_the_specification(provider: Callable[[bytes], Signer], vector: dict[str, str]) -> None:
     """P2PK and quote keys are those every wallet derives from the same words."""
+    needs(provider(SEED), "derivation")
     opened = provider(hd.seed_from_words(vector["mnemonic"]))
     branch = {"10'": "p2pk", "20'": "quote"}[vector["path"].split("/")[2]]
     assert (await opened.public_key(f"{branch}/{vector['path'].split('/')[-1]}")).hex() == vector["pubkey"]
@@ -249,6 +295,7 @@ async def test_wallet_keys_of_the_specification(provider: Callable[[bytes], Sign
 @pytest.mark.parametrize("vector", NUT13, ids=lambda vector: vector["id"])
 async def test_secrets_of_the_specification(provider: Callable[[bytes], Signer], vector: dict[str, Any]) -> None:
     """NUT-13 for both versions of keyset ids."""
+    needs(provider(SEED), "derivation")
     opened = provider(bytes.fromhex(vector["seed_hex"]))
     (derived,) = await opened.derive_secrets(vector["keyset_id"], [vector["counter"]])
     assert (derived.counter, derived.secret, derived.r.hex()) == (vector["counter"], vector["secret"], vector["r"])
@@ -256,6 +303,7 @@ async def test_secrets_of_the_specification(provider: Callable[[bytes], Signer],
 
 async def test_secrets_in_large_batches(signer: Signer) -> None:
     """A restore's batch of 100 has each counter's own secret, in the order asked, for both versions."""
+    needs(signer, "derivation")
     for keyset_id in ("009a1f293253e41e", "01" + "ab" * 32):
         batch = await signer.derive_secrets(keyset_id, range(100))
         assert [derived.counter for derived in batch] == list(range(100))
@@ -266,6 +314,7 @@ async def test_secrets_in_large_batches(signer: Signer) -> None:
 @pytest.mark.parametrize("ref", ["node", "p2pk/7", "quote/2147483647", "wallet/auth-1"])
 async def test_schnorr_signatures(signer: Signer, ref: str) -> None:
     """BIP 340 signatures of a ref verify under its public key, one for each digest."""
+    needs(signer, "bip340")
     digests = [bytes((index,)) * 32 for index in range(70)]
     signatures = await signer.sign_schnorr(ref, digests)
     key = await signer.public_key(ref)
@@ -286,6 +335,7 @@ async def blinded_key(signer: Signer, ref: str, slot: int, *, flipped: bool = Fa
 @pytest.mark.parametrize("slot", [0, 1, 10])
 async def test_blinded_keys_are_found_and_sign(signer: Signer, slot: int, flipped: bool) -> None:
     """Of each key, even or odd and named with either parity, the blinded form is known and signs for itself (NUT-28)."""
+    needs(signer, "bip340")
     keys = [await blinded_key(signer, f"p2pk/{index}", slot, flipped=flipped) for index in range(40)]
     assert await signer.own_blinded(keys) == [True] * 40
     digests = [bytes(32), bytes((1,)) * 32]
@@ -296,6 +346,7 @@ async def test_blinded_keys_are_found_and_sign(signer: Signer, slot: int, flippe
 
 async def test_what_is_not_blinded_for_us(signer: Signer) -> None:
     """Another's key, slot or ephemeral key, and nonsense in any place, is not ours and signs nothing; the others stay ours."""
+    needs(signer, "bip340")
     good = await blinded_key(signer, "p2pk/0", 3)
     plain = await signer.public_key("p2pk/0")
     wrong = [
@@ -335,14 +386,14 @@ async def test_digests_have_32_bytes(signer: Signer) -> None:
     for length in (0, 31, 33):
         with pytest.raises(RefusedError):
             await signer.sign_schnorr("node", [bytes(length)])
-        with pytest.raises(RefusedError):
+        with pytest.raises(MalformedError):
             await signer.sign_recoverable("node", [bytes(length)])
 
 
 async def test_mint_keys_sign_nothing_but_blinded_messages(signer: Signer) -> None:
     """A mint key has a public key under its ref, and refuses any other signature."""
     assert await signer.public_key("mint/sat/0/64") == (await signer.keyset_public_keys(SAT, [64]))[64]
-    with pytest.raises(KeyUnknownError):
+    with pytest.raises(KeyUnknownError if signer.capabilities().bip340 else CapabilityMissingError):
         await signer.sign_schnorr("mint/sat/0/64", [bytes(32)])
     with pytest.raises(KeyUnknownError):
         await signer.sign_recoverable("mint/sat/0/64", [bytes(32)])
@@ -424,3 +475,21 @@ async def test_capabilities_are_stated(signer: Signer) -> None:
     answers = await signer.blind_sign([ToBlindSign(SAT, 1, blinded(0)[2])])
     assert isinstance(answers[0], BlindSigned)
     assert (answers[0].dleq_e is not None) is can.dleq
+
+
+async def test_what_a_provider_cannot_do_it_refuses(signer: Signer) -> None:
+    """Whoever asks for it nevertheless hears which provider lacks what, and gets nothing that looks like an answer."""
+    can, point = signer.capabilities(), blinded(0)[2]
+    lacking: list[Coroutine[Any, Any, Any]] = []
+    if not can.bip340:
+        key = BlindedKey("p2pk/0", point, 0, point)
+        lacking += [signer.sign_schnorr("node", [bytes(32)]), signer.own_blinded([key]), signer.sign_blinded(key, [bytes(32)])]
+    if not can.derivation:
+        lacking.append(signer.derive_secrets("009a1f293253e41e", [0]))
+    if not lacking:
+        pytest.skip("provider can do everything")
+    for call in lacking:
+        with pytest.raises(CapabilityMissingError) as refused:
+            await call
+        assert refused.value.provider == can.provider
+        assert refused.value.capability in refused.value.detail

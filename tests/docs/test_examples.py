@@ -20,6 +20,7 @@ from specie.ops.config import load_settings
 from tests.support.postgres import PrivatePostgres
 from tests.support.programs import SPECIE, RunningBank, home_environment, running_bank
 from tests.support.rocks import needs_rocksdb
+from tests.support.softhsm import token_store
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -163,6 +164,25 @@ def test_the_guide_to_drafts_works_as_pasted(tmp_path: Path) -> None:
     assert "agree with all leaves" in done.stdout
     assert "it holds" in done.stdout
     assert "it does not show what it says" in done.stdout
+
+
+@pytest.mark.e2e
+def test_the_guide_to_keys_in_an_hsm_works_as_pasted(tmp_path: Path) -> None:
+    """SoftHSM2 from nothing to a trial of its token; only the installation is left out."""
+    module, _ = token_store()
+    lines = "".join(block for block in _blocks("guides/hsm.md", "sh") if "apt-get" not in block)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", FUNCTION + lines.replace("/usr/lib/softhsm/libsofthsm2.so", str(module))],
+        env=home_environment(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "keys of a mint can live here" in done.stdout
+    assert (tmp_path / "softhsm/pin").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.e2e

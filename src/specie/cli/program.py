@@ -70,6 +70,7 @@ app.command(
     "specie.cli.audit:app", name="audit", group=_BANK, help="Who did what to the bank: read, check and export its audit log."
 )
 app.command("specie.cli.config:app", name="config", group=_BANK, help="See and check a bank's settings.")
+app.command("specie.cli.keys:app", name="keys", group=_BANK, help="Where keys may live: providers, and a trial of a token.")
 app.command("specie.cli.wallet:app", name="wallet", group=_MONEY, help="Mint, send, receive and pay; restore from words.")
 app.command("specie.cli.demo:app", name="demo", group=_TRY, help="See a bank survive what banks should survive.")
 app.command(

@@ -22,6 +22,7 @@ __all__ = [
     "add",
     "add_uncompressed",
     "compress",
+    "ecdsa_low_s",
     "ecdsa_recover",
     "ecdsa_sign_recoverable",
     "ecdsa_verify",
@@ -210,6 +211,14 @@ def schnorr_verify(signature: bytes, digest: bytes, key: bytes) -> bool:
 def ecdsa_sign_recoverable(digest: bytes, secret: bytes) -> tuple[bytes, int]:
     """Compact low-S ECDSA signature (64 bytes, RFC 6979 nonce) and recovery id 0 to 3 (BOLT 11)."""
     return recovery.sign(digest, secret)
+
+
+def ecdsa_low_s(signature: bytes) -> bytes:
+    """The low-S form of a compact signature (BIP 146), which signs the same. MalformedError where r or s is no scalar."""
+    r, s = signature[:32], signature[32:]
+    if not (is_scalar(r) and is_scalar(s)):
+        raise MalformedError("not a compact ECDSA signature")
+    return r + (scalar_negate(s) if int.from_bytes(s, "big") > ORDER // 2 else s)
 
 
 def ecdsa_recover(digest: bytes, signature: bytes, recovery_id: int) -> bytes:

@@ -8,11 +8,14 @@ from specie.kernel.front_door import front_door
 
 if TYPE_CHECKING:
     from specie.keys.errors import (
+        CapabilityMissingError,
+        KeyFaultError,
         KeyringUnsafeError,
         KeysDifferError,
         KeyUnknownError,
         PassphraseWrongError,
         PolicyRefusedError,
+        ProviderMissingError,
         SealFileUnsafeError,
         SealKeyMissingError,
         SealMismatchError,
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
         SeedMalformedError,
         SeedMissingError,
         SignerClosedError,
+        TokenFullError,
+        TokenPinError,
     )
     from specie.keys.ports import (
         BlindedKey,
@@ -43,11 +48,14 @@ else:
         __name__,
         {
             "errors": (
+                "CapabilityMissingError",
+                "KeyFaultError",
                 "KeyringUnsafeError",
                 "KeysDifferError",
                 "KeyUnknownError",
                 "PassphraseWrongError",
                 "PolicyRefusedError",
+                "ProviderMissingError",
                 "SealFileUnsafeError",
                 "SealKeyMissingError",
                 "SealMismatchError",
@@ -57,6 +65,8 @@ else:
                 "SeedMalformedError",
                 "SeedMissingError",
                 "SignerClosedError",
+                "TokenFullError",
+                "TokenPinError",
             ),
             "ports": (
                 "BlindedKey",
@@ -89,7 +99,9 @@ __all__ = [
     "BlindSigned",
     "BlindedKey",
     "Capabilities",
+    "CapabilityMissingError",
     "DerivedSecret",
+    "KeyFaultError",
     "KeyRef",
     "KeyUnknownError",
     "KeyringUnsafeError",
@@ -100,6 +112,7 @@ __all__ = [
     "PassphraseWrongError",
     "PolicyRefusedError",
     "ProofToVerify",
+    "ProviderMissingError",
     "SealFileUnsafeError",
     "SealForm",
     "SealKeyMissingError",
@@ -116,4 +129,6 @@ __all__ = [
     "Signer",
     "SignerClosedError",
     "ToBlindSign",
+    "TokenFullError",
+    "TokenPinError",
 ]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from specie.kernel.errors import MalformedError, RefusedError
+from specie.kernel.errors import InvariantError, MalformedError, RefusedError
 from specie.kernel.seal import SealBrokenError
 
 __all__ = [
+    "CapabilityMissingError",
+    "KeyFaultError",
     "KeyUnknownError",
     "KeyringUnsafeError",
     "KeysDifferError",
     "PairingError",
     "PassphraseWrongError",
     "PolicyRefusedError",
+    "ProviderMissingError",
     "SealFileUnsafeError",
     "SealKeyMissingError",
     "SealMismatchError",
@@ -21,6 +24,8 @@ __all__ = [
     "SeedMalformedError",
     "SeedMissingError",
     "SignerClosedError",
+    "TokenFullError",
+    "TokenPinError",
 ]
 
 
@@ -116,3 +121,33 @@ class SeedExistsError(RefusedError):
 
 class SeedMalformedError(MalformedError):
     """The sealed seed file is damaged, or made by a version this one does not know."""
+
+
+class CapabilityMissingError(RefusedError):
+    """The provider that holds the key cannot do this.
+
+    Attributes:
+        provider: its name, as `Capabilities` gives it.
+        capability: what lacks, in a few words.
+    """
+
+    def __init__(self, *, provider: str, capability: str) -> None:
+        super().__init__(f"keys of the provider {provider} cannot do this: it has no {capability}")
+        self.provider = provider
+        self.capability = capability
+
+
+class ProviderMissingError(RefusedError):
+    """What a provider needs is not on this machine: its Python package or its module."""
+
+
+class KeyFaultError(InvariantError):
+    """What holds the key gave a wrong answer, or holds it in a way that must not be. Nothing was given out."""
+
+
+class TokenPinError(RefusedError):
+    """The token refuses the PIN, or has locked it. It is not tried again: each try may be the last."""
+
+
+class TokenFullError(RefusedError):
+    """The token has no room for another key. Those it has are unharmed."""

@@ -126,6 +126,9 @@ def _read_table(
         elif key == "keys.passphrase":
             reason = "a passphrase does not belong in a file beside the settings; use passphrase_file or SPECIE_PASSPHRASE"
             problems.append(SettingsProblem(source, key, reason))
+        elif key == "keys.pkcs11.pin":
+            reason = "a PIN does not belong in a file of settings; use pin_file or SPECIE_KEYS_PKCS11_PIN"
+            problems.append(SettingsProblem(source, key, reason))
         else:
             _take(key, spec, value, source, base, values, problems, text=False)
 
@@ -252,6 +255,8 @@ def _check_keys(settings: BankSettings, problem: Any) -> None:
         problem("keys.passphrase_file", "is given beside a passphrase in the environment; which one is meant?")
     if keys.passphrase is not None and not keys.passphrase:
         problem("keys.passphrase", "is empty")
+    if keys.pkcs11.pin is not None and keys.pkcs11.pin_file is not None:
+        problem("keys.pkcs11.pin_file", "is given beside a PIN in the environment; which one is meant?")
     if keys.sealing is SealingSource.PASSPHRASE and not given:
         problem("keys.sealing", "needs keys.passphrase_file, or SPECIE_PASSPHRASE in the environment")
     _check_provider(settings, problem)
@@ -285,7 +290,7 @@ def example_toml() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _example_keys(section: type, prefix: str, skip: tuple[str, ...] = ("rails", "passphrase")) -> list[str]:
+def _example_keys(section: type, prefix: str, skip: tuple[str, ...] = ("rails", "passphrase", "pin")) -> list[str]:
     lines: list[str] = []
     tables: list[str] = []
     for spec in fields_of(section).values():

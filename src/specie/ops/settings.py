@@ -26,6 +26,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "LogSettings",
+    "Pkcs11Settings",
     "RailKind",
     "RailSettings",
     "RateSettings",
@@ -210,6 +211,22 @@ class RemoteKeysSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Pkcs11Settings:
+    """A PKCS#11 token (an HSM), tried out by `specie keys probe`. The bank itself keeps no keys there yet."""
+
+    module: Path | None = None
+    """The PKCS#11 module of the device, a shared library."""
+    token: str = ""
+    """Label of the token."""
+    pin_file: Path | None = None
+    """File that holds the PIN of the token's user, readable by nobody else; its last line end is dropped."""
+    pin: Secret | None = None
+    """The PIN itself: from the environment only (SPECIE_KEYS_PKCS11_PIN)."""
+    deadline_s: float = field(default=5.0, metadata=_between(0.1, 300))
+    """Seconds after which a call of the device counts as hanging."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeysSettings:
     """Who holds the bank's keys, and how its seed is sealed at rest."""
 
@@ -225,6 +242,8 @@ class KeysSettings:
     """Do the mint's curve work in native batches where they were built (`make up` with a C compiler); else by the binding."""
     remote: RemoteKeysSettings = field(default_factory=RemoteKeysSettings)
     """The signer process, with provider remote."""
+    pkcs11: Pkcs11Settings = field(default_factory=Pkcs11Settings)
+    """A PKCS#11 token, for `specie keys probe`."""
 
 
 @dataclass(frozen=True, slots=True)

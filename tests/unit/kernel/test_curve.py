@@ -249,3 +249,15 @@ def test_threads_share_the_library() -> None:
     expected = [curve.multiply_secret(G, secret) for secret in secrets]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda secret: curve.multiply_secret(G, secret), secrets)) == expected
+
+
+def test_low_s_signs_the_same() -> None:
+    """The high form of a signature becomes the low one, which stays; what holds no two scalars is refused."""
+    digest, secret = bytes(range(32)), bytes(31) + b"\x07"
+    low, _ = curve.ecdsa_sign_recoverable(digest, secret)
+    high = low[:32] + curve.scalar_negate(low[32:])
+    assert curve.ecdsa_low_s(low) == curve.ecdsa_low_s(high) == low
+    assert curve.ecdsa_verify(digest, high, curve.public_key(secret))
+    for bad in (b"", low[:63], low + b"\0", bytes(64), b"\xff" * 64, bytes(32) + low[32:]):
+        with pytest.raises(MalformedError):
+            curve.ecdsa_low_s(bad)

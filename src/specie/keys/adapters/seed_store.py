@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from specie.keys.adapters.keyring_secrets import KeyringSecrets
     from specie.keys.adapters.system_keyring import Keyring
 
-__all__ = ["SeedStore", "open_seed"]
+__all__ = ["SeedStore", "open_seed", "read_guarded"]
 
 _SERVICE = "specie"
 _KEY_BYTES = 32
@@ -172,7 +172,7 @@ class SeedStore:
 
     def _read_sealed(self) -> SealedSeed:
         try:
-            data = _read_guarded(self._path, kind="the sealed seed")
+            data = read_guarded(self._path, kind="the sealed seed")
         except FileNotFoundError:
             raise SeedMissingError(f"there is no sealed seed at {self._path}") from None
         return sealed_seed_from_bytes(data, use=self._use)
@@ -218,7 +218,7 @@ class SeedStore:
         if data_dir in real.parents:
             raise SealFileUnsafeError(f"the passphrase file {path} stands beside what it opens; move it", path=str(path))
         try:
-            data = _read_guarded(path, kind="the passphrase file", follow=True)
+            data = read_guarded(path, kind="the passphrase file", follow=True)
         except FileNotFoundError:
             raise SealKeyMissingError(f"there is no passphrase file {path}", where=str(path)) from None
         return passphrase_from_bytes(data), str(path)
@@ -255,7 +255,7 @@ class SeedStore:
     def _read_key_file(self, sealed: SealedSeed) -> str | None:
         try:
             self._key_dir_checked()
-            return _read_guarded(self._key_path(sealed), kind="the sealing key").decode("ascii", "replace")
+            return read_guarded(self._key_path(sealed), kind="the sealing key").decode("ascii", "replace")
         except FileNotFoundError:
             return None
 
@@ -324,7 +324,7 @@ def _status_checked(status: os.stat_result, path: Path, *, kind: str) -> None:
     file_checked((status.st_mode, status.st_uid, status.st_gid), user=os.geteuid(), path=str(path), kind=kind)
 
 
-def _read_guarded(path: Path, *, kind: str, follow: bool = False) -> bytes:
+def read_guarded(path: Path, *, kind: str, follow: bool = False) -> bytes:
     """Read a small file that nobody else may read. Only with `follow` through a symlink, or from a pipe."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))

@@ -23,7 +23,6 @@ import asyncio
 import hashlib
 import hmac
 import os
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,6 +50,7 @@ from specie.keys.ports import (
     ProofToVerify,
     ToBlindSign,
 )
+from specie.keys.refs import amount_checked, counter_checked, mint_ref_parsed, word_ref_checked
 
 if TYPE_CHECKING:
     from specie.kernel.entropy import Entropy
@@ -62,11 +62,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _REF_PURPOSE = 0x73706563  # "spec"
-_REF = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
 _MINT_BACKUP = "mint-backup"
-_COUNTER = re.compile(r"0|[1-9][0-9]{0,9}")
-_AMOUNT = re.compile(r"[1-9][0-9]{0,18}")
-_REF_CHARS = 200
 _WRAP_INFO = b"specie wrapping key v1"
 _INLINE = 64
 """Batches up to this many point multiplications (3 to 4 ms) run on the calling thread.
@@ -167,7 +163,7 @@ class SoftwareSigner:
     async def public_key(self, ref: KeyRef) -> bytes:
         """Public key of any ref of the table above (33 bytes)."""
         if ref.startswith("mint/"):
-            return self._mint_key(*_mint_ref(ref)).public
+            return self._mint_key(*mint_ref_parsed(ref)).public
         return self._ref_key(ref).public
 
     async def sign_schnorr(self, ref: KeyRef, digests: Sequence[bytes]) -> list[bytes]:
@@ -255,10 +251,7 @@ class SoftwareSigner:
         if cached is not None and (pair := cached.get(amount)) is not None:
             return pair
         master = self._open()
-        if not 0 <= keyset.index < hd.HARDENED:
-            raise KeyUnknownError("a keyset index is from 0 to 2^31-1")
-        if not 1 <= amount <= 2**63 or amount & (amount - 1):
-            raise KeyUnknownError("there are keys for powers of two up to 2^63 only")
+        amount_checked(keyset, amount)
         unit = int.from_bytes(hashlib.sha256(keyset.unit.encode()).digest()[:4], "big") & ~hd.HARDENED
         path = (0, unit, keyset.index, amount.bit_length() - 1)
         secret = master.derive(tuple(step | hd.HARDENED for step in path)).secret
@@ -274,7 +267,7 @@ class SoftwareSigner:
             if ref == _MINT_BACKUP:
                 secret = mint_backup_secret_key(self._seed)
             elif (derive_key := _WALLET_KEYS.get(branch)) is not None:
-                secret = derive_key(self._seed, _counter_checked(branch, rest))
+                secret = derive_key(self._seed, counter_checked(branch, rest))
             else:
                 secret = master.derive(_ref_path(ref)).secret
             pair = self._refs[ref] = _pair(secret)
@@ -350,23 +343,8 @@ _WALLET_KEYS: dict[str, Callable[[bytes, int], bytes]] = {
 }
 
 
-def _counter_checked(branch: str, text: str) -> int:
-    if not _COUNTER.fullmatch(text) or int(text) >= hd.HARDENED:
-        raise KeyUnknownError(f"a key of this branch is named {branch}/counter, counter from 0 to 2^31-1")
-    return int(text)
-
-
-def _mint_ref(ref: KeyRef) -> tuple[KeysetRef, int]:
-    match ref.split("/"):
-        case ["mint", unit, index, amount] if unit and _COUNTER.fullmatch(index) and _AMOUNT.fullmatch(amount):
-            return KeysetRef(unit, int(index)), int(amount)
-    raise KeyUnknownError("a mint key is named mint/unit/keyset index/amount")
-
-
 def _ref_path(ref: KeyRef) -> tuple[int, ...]:
-    if len(ref) > _REF_CHARS or not _REF.fullmatch(ref):
-        raise KeyUnknownError("a key is named by words of a-z, 0-9, '.', '_' and '-' with '/' between them")
-    digest = hashlib.sha256(ref.encode()).digest()
+    digest = hashlib.sha256(word_ref_checked(ref).encode()).digest()
     words = (int.from_bytes(digest[start : start + 4], "big") for start in range(0, 32, 4))
     return tuple(step | hd.HARDENED for step in (_REF_PURPOSE, *words))
 
