@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specie._version import __version__
+from specie.app.secret_sources import revealed
 from specie.app.system import SystemClock, SystemEntropy
 from specie.kernel import Clock, Entropy, InvariantError, Rail, RefusedError, Telemetry
 from specie.keys import OpenedSeed, SealSource, Signer
@@ -32,6 +33,9 @@ from specie.mint.adapters.openid import OpenIdKeySource
 from specie.mint.adapters.prune_sql import SqlPruneStore
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
+from specie.ops.adapters.revision_sql import MIGRATIONS as OPS_MIGRATIONS
+from specie.ops.config import is_dsn
+from specie.ops.secret import Secret
 from specie.ops.settings import BankSettings, RailKind, RailSettings, SealingSource, StoreEngine
 from specie.storage import Storage
 from specie.storage.adapters.postgres import PostgresStorage
@@ -39,7 +43,7 @@ from specie.storage.adapters.sqlite import SqliteStorage
 
 __all__ = ["MIGRATIONS", "Bank", "DataDirectoryInUseError", "open_bank", "owned_directory", "reseal_bank"]
 
-MIGRATIONS = (*LEDGER_MIGRATIONS, *MINT_MIGRATIONS, *PLAY_MIGRATIONS)
+MIGRATIONS = (*LEDGER_MIGRATIONS, *MINT_MIGRATIONS, *PLAY_MIGRATIONS, *OPS_MIGRATIONS)
 """The schema of every room that a bank's store holds."""
 
 
@@ -83,7 +87,10 @@ async def _open_storage(settings: BankSettings, telemetry: Telemetry) -> Storage
     if settings.store.dsn is None:
         _check_only_store(settings)
         return _open_rocks(settings.store_path) if _on_rocksdb(settings) else SqliteStorage(settings.store_path)
-    return await PostgresStorage.connect(settings.store.dsn.reveal(), writers=settings.store.writers, telemetry=telemetry)
+    dsn = Secret(revealed(settings.store.dsn))
+    if not is_dsn(dsn):
+        raise RefusedError(f"store.dsn: what stands at {settings.store.dsn} must begin with postgresql://")
+    return await PostgresStorage.connect(dsn.reveal(), writers=settings.store.writers, telemetry=telemetry)
 
 
 def _on_rocksdb(settings: BankSettings) -> bool:
@@ -115,7 +122,7 @@ def _seal_source(settings: BankSettings) -> SealSource:
     keys = settings.keys
     return SealSource(
         passphrase_file=None if keys.passphrase_file is None else str(keys.passphrase_file),
-        passphrase=None if keys.passphrase is None else keys.passphrase.reveal(),
+        passphrase=None if keys.passphrase is None else revealed(keys.passphrase),
         keyring=keys.sealing is SealingSource.KEYRING,
     )
 

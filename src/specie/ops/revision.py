@@ -1,0 +1,155 @@
+"""Settings as they are remembered: what is shown of them, what changed between two, and a revision. Pure.
+
+A secret is shown as its reference, or as `[redacted]` where it was written out: no digest of it is made, for a digest of a
+guessable password lets others guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from enum import Enum, StrEnum
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from specie.ops.config import leaves
+from specie.ops.schema import as_toml, fields_of, is_section
+from specie.ops.secret import REDACTED, Secret
+from specie.ops.secret_reference import SecretReference
+from specie.ops.settings import BankSettings
+
+__all__ = ["Change", "Outcome", "Revision", "changes_between", "document_text", "redacted_document", "restart_keys", "shown"]
+
+
+class Outcome(StrEnum):
+    """What became of a revision."""
+
+    APPLIED = "applied"
+    """The bank runs, or ran, with it."""
+    REFUSED = "refused"
+    """Nothing of it was taken."""
+    UNDONE = "undone"
+    """It was begun and taken back whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One setting before and after, as TOML text; `live` is whether a running bank takes it."""
+
+    key: str
+    before: str
+    after: str
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One set of settings that a bank was given."""
+
+    number: int
+    """From 1, over all processes of a store."""
+    place: str
+    """Which bank of a shared store: empty for an embedded one."""
+    at: int
+    """Unix seconds."""
+    author: str
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    """Why it was refused or taken back."""
+    settings: Mapping[str, str]
+    """Every setting by its name, as `shown`; empty where they could not be read."""
+    document: Mapping[str, Any] | None
+    """The tables of the file. None where there was none, where it could not be read, or where it holds a secret in the clear."""
+    changes: tuple[Change, ...]
+    """What differs from what ran before."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For programs: everything but the settings themselves."""
+        return {
+            "number": self.number,
+            "at": self.at,
+            "author": self.author,
+            "outcome": self.outcome.value,
+            "reasons": list(self.reasons),
+            "changes": [asdict(change) for change in self.changes],
+            "place": self.place,
+        }
+
+
+def _plain(value: object) -> Any:
+    """A value with a TOML form: a rail is a table of what was set, what is absent is the empty text."""
+    if value is None:
+        return ""
+    if isinstance(value, Secret):
+        return REDACTED
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, SecretReference | type):
+        return {spec.name: _plain(getattr(value, spec.name)) for spec in fields_of(type(value)).values()}
+    return value
+
+
+def shown(settings: BankSettings) -> dict[str, str]:
+    """Every setting by its dotted name, as TOML text without secrets."""
+    return {key: as_toml(_plain(attrgetter(key)(settings))) for key, _ in leaves()}
+
+
+def changes_between(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:
+    """What differs, in the order of the settings; names that only one side knows are told with nothing on the other."""
+    live = {key: bool(spec.live) for key, spec in leaves()}
+    keys = dict.fromkeys([*live, *before, *after])
+    return tuple(
+        Change(key, before.get(key, ""), after.get(key, ""), live.get(key, False))
+        for key in keys
+        if before.get(key, "") != after.get(key, "")
+    )
+
+
+def restart_keys(before: BankSettings, after: BankSettings) -> list[str]:
+    """Settings that differ and are taken at a start alone. Secrets are compared, references by what is written."""
+    return [key for key, spec in leaves() if not spec.live and attrgetter(key)(before) != attrgetter(key)(after)]
+
+
+def redacted_document(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A file's tables as they may be remembered; None if a secret stands in them in the clear."""
+    for key, spec in leaves():
+        if Secret not in getattr(spec.hint, "__args__", (spec.hint,)):
+            continue
+        found: Any = document
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        if found and not isinstance(_read(spec, found), SecretReference):
+            return None
+    return dict(document)
+
+
+def _read(spec: Any, value: object) -> object:
+    from specie.ops.schema import convert
+
+    try:
+        return convert(spec, value, Path("/"))
+    except ValueError:
+        return value
+
+
+def document_text(document: Mapping[str, Any], note: str = "") -> str:
+    """A settings file with these tables: keys first, then a section each, then the rails."""
+    lines = [f"# {note}"] if note else []
+    lines += _section(document, BankSettings, "")
+    for rail in document.get("rails", ()):
+        lines += ["", "[[rails]]", *(f"{name} = {as_toml(value)}" for name, value in rail.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _section(table: Mapping[str, Any], section: Any, prefix: str) -> Iterator[str]:
+    specs = fields_of(section)
+    inner = [name for name in table if is_section(specs[name].hint)]
+    for name, value in table.items():
+        if name not in inner and not (name == "rails" and not prefix):
+            yield f"{name} = {as_toml(value)}"
+    for name in inner:
+        yield from ("", f"[{prefix}{name}]", *_section(table[name], specs[name].hint, f"{prefix}{name}."))
