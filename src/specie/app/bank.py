@@ -34,6 +34,7 @@ from specie.mint.adapters.prune_sql import SqlPruneStore
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
 from specie.ops.adapters.revision_sql import MIGRATIONS as OPS_MIGRATIONS
+from specie.ops.adapters.revision_sql import SqlRevisionStore
 from specie.ops.config import is_dsn
 from specie.ops.secret import Secret
 from specie.ops.settings import BankSettings, RailKind, RailSettings, SealingSource, StoreEngine
@@ -63,6 +64,8 @@ class Bank:
     sealed: OpenedSeed
     curve: str
     """What does the mint's curve work: `native`, or `binding: ` and why."""
+    revisions: SqlRevisionStore
+    """Every set of settings that the bank was given."""
 
 
 @contextlib.contextmanager
@@ -196,7 +199,7 @@ async def open_bank(
         await mint.start(serve=serve)
         stack.push_async_callback(mint.close)
         curve = f"binding: {batch.reason}" if isinstance(batch, Unbuilt) else "native"
-        yield Bank(settings, storage, signer, tuple(rails), mint, sealed, curve)
+        yield Bank(settings, storage, signer, tuple(rails), mint, sealed, curve, SqlRevisionStore(storage))
 
 
 def reseal_bank(settings: BankSettings, new: SealSource, *, entropy: Entropy | None = None) -> OpenedSeed:

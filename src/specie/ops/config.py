@@ -29,6 +29,8 @@ __all__ = [
     "is_dsn",
     "leaves",
     "load_settings",
+    "parse_document",
+    "read_content",
     "read_document",
     "settings_file",
 ]
@@ -54,17 +56,20 @@ def load_settings(
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
+    *,
+    content: bytes | None = None,
 ) -> BankSettings:
     """Build the settings of a bank.
 
     `file`: a TOML file, which must exist if given (also as SPECIE_CONFIG); without, `default_config_file()` if there is
     one. `environ`: variables SPECIE_<SECTION>_<KEY>. `overrides`: dotted names to values, from the command line; None
-    means not given. Raises SettingsError, with all problems at once.
+    means not given. `content`: what the file holds, for one that was read already or is not written yet. Raises
+    SettingsError, with all problems at once.
     """
     environ = environ or {}
     problems: list[SettingsProblem] = []
     values: dict[str, tuple[Any, str]] = {}
-    _read_file(file, environ, values, problems)
+    _read_file(file, environ, values, problems, content)
     _read_environment(environ, values, problems)
     _read_overrides(overrides or {}, values, problems)
     if problems:
@@ -94,14 +99,18 @@ def _names() -> dict[str, str]:
 
 
 def _read_file(
-    file: Path | None, environ: Mapping[str, str], values: dict[str, tuple[Any, str]], problems: list[SettingsProblem]
+    file: Path | None,
+    environ: Mapping[str, str],
+    values: dict[str, tuple[Any, str]],
+    problems: list[SettingsProblem],
+    content: bytes | None,
 ) -> None:
-    found = settings_file(file, environ)
+    found = settings_file(file, environ) if content is None else file or settings_file(None, environ) or default_config_file()
     if found is None:
         return
     source = str(found)
     try:
-        document = read_document(found)
+        document = read_document(found) if content is None else parse_document(content)
     except OSError as error:
         problems.append(SettingsProblem(source, "", f"cannot be read: {error.strerror or error}"))
     except ValueError as error:
@@ -122,8 +131,17 @@ def settings_file(file: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 def read_document(file: Path) -> dict[str, Any]:
     """The tables of a settings file as they are written. OSError; ValueError for what is no TOML or too large."""
+    return parse_document(read_content(file))
+
+
+def read_content(file: Path) -> bytes:
+    """What a settings file holds, as far as is needed to see that it is too large. OSError."""
     with file.open("rb") as opened:
-        data = opened.read(_MAX_FILE_BYTES + 1)
+        return opened.read(_MAX_FILE_BYTES + 1)
+
+
+def parse_document(data: bytes) -> dict[str, Any]:
+    """As `read_document`, of bytes."""
     if len(data) > _MAX_FILE_BYTES:
         raise ValueError("is larger than 1 MB")
     try:
@@ -168,7 +186,7 @@ def _read_table(
             else:
                 problems.append(SettingsProblem(source, key, f"is a section: write [{key}] and its keys below"))
         elif key == "keys.passphrase" and not _is_reference(value, base):
-            reason = "a passphrase does not belong in a file beside the settings; use passphrase_file, SPECIE_PASSPHRASE or a reference"
+            reason = "a passphrase does not belong in a file beside the settings; use a reference or SPECIE_PASSPHRASE"
             problems.append(SettingsProblem(source, key, reason))
         else:
             _take(key, spec, value, source, base, values, problems, text=False)

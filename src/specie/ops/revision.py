@@ -11,15 +11,25 @@ from dataclasses import asdict, dataclass, is_dataclass
 from enum import Enum, StrEnum
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from specie.ops.config import leaves
-from specie.ops.schema import as_toml, fields_of, is_section
+from specie.ops.schema import as_toml, convert, fields_of, is_section
 from specie.ops.secret import REDACTED, Secret
 from specie.ops.secret_reference import SecretReference
 from specie.ops.settings import BankSettings
 
-__all__ = ["Change", "Outcome", "Revision", "changes_between", "document_text", "redacted_document", "restart_keys", "shown"]
+__all__ = [
+    "Change",
+    "Outcome",
+    "Revision",
+    "changes_between",
+    "document_text",
+    "redacted_document",
+    "restart_keys",
+    "secrets_of",
+    "shown",
+]
 
 
 class Outcome(StrEnum):
@@ -60,7 +70,7 @@ class Revision:
     settings: Mapping[str, str]
     """Every setting by its name, as `shown`; empty where they could not be read."""
     document: Mapping[str, Any] | None
-    """The tables of the file. None where there was none, where it could not be read, or where it holds a secret in the clear."""
+    """The tables of the file. None where it could not be read, or holds a secret in the clear."""
     changes: tuple[Change, ...]
     """What differs from what ran before."""
 
@@ -115,25 +125,33 @@ def restart_keys(before: BankSettings, after: BankSettings) -> list[str]:
 
 
 def redacted_document(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A file's tables as they may be remembered; None if a secret stands in them in the clear."""
-    for key, spec in leaves():
-        if Secret not in getattr(spec.hint, "__args__", (spec.hint,)):
-            continue
-        found: Any = document
-        for part in key.split("."):
-            found = found.get(part) if isinstance(found, Mapping) else None
-        if found and not isinstance(_read(spec, found), SecretReference):
-            return None
-    return dict(document)
+    """A valid file's tables as they may be remembered; None if a secret stands in them in the clear."""
+    return None if _tells_a_secret(document, BankSettings) else dict(document)
 
 
-def _read(spec: Any, value: object) -> object:
-    from specie.ops.schema import convert
+def _tells_a_secret(table: Mapping[str, Any], section: Any) -> bool:
+    specs = fields_of(section)
+    for name, value in table.items():
+        spec = specs[name]
+        kinds = [spec.hint, *get_args(spec.hint)]
+        if Secret in kinds and not isinstance(convert(spec, value, Path("/")), SecretReference | None):
+            return True
+        for kind in filter(is_section, kinds):
+            if any(_tells_a_secret(item, kind) for item in (value if isinstance(value, list) else [value])):
+                return True
+    return False
 
-    try:
-        return convert(spec, value, Path("/"))
-    except ValueError:
-        return value
+
+def secrets_of(settings: Any, prefix: str = "") -> Iterator[tuple[str, Secret | SecretReference]]:
+    """Every secret in the settings by its dotted name, those of rails included."""
+    section: Any = type(settings)
+    for spec in fields_of(section).values():
+        value = getattr(settings, spec.name)
+        if isinstance(value, Secret | SecretReference):
+            yield prefix + spec.name, value
+        for item in value if isinstance(value, tuple) else (value,):
+            if is_section(type(item)) and not isinstance(item, SecretReference):
+                yield from secrets_of(item, f"{prefix}{spec.name}.")
 
 
 def document_text(document: Mapping[str, Any], note: str = "") -> str:

@@ -69,9 +69,7 @@ class SqlRevisionStore:
                     _text([asdict(change) for change in made.changes]),
                 ):
                     break
-            old = await tx.fetch(
-                "SELECT number, outcome FROM ops_revision WHERE place = $1 ORDER BY number DESC", made.place
-            )
+            old = await tx.fetch("SELECT number, outcome FROM ops_revision WHERE place = $1 ORDER BY number DESC", made.place)
             applied = [number for number, outcome in old if outcome == Outcome.APPLIED.value]
             for number, _ in old[_KEPT:]:
                 if number not in applied[:1]:
