@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,18 +94,27 @@ def _mint_swap(bank: Bank, new: BankSettings) -> Swap:
 def remembered(bank: Bank) -> ConfigActions:
     """What can be seen of a bank's settings where none can be taken: it does not run, or is several processes."""
     place = bank_place(bank.settings)
+
+    async def running() -> tuple[int | None, Mapping[str, str]]:
+        newest = await bank.revisions.newest(place, 1, applied=True)
+        return newest[0].number if newest else None, shown(bank.settings)
+
     return ConfigActions(
         history=lambda limit: bank.revisions.newest(place, limit),
         find=bank.revisions.find,
-        running=lambda: shown(bank.settings),
+        running=running,
     )
 
 
 def _config_actions(bank: Bank, reloader: Reloader) -> ConfigActions:
     """What an operator may ask of a running bank."""
+
+    async def running() -> tuple[int | None, Mapping[str, str]]:
+        return reloader.revision.number if reloader.revision else None, shown(reloader.settings)
+
     return replace(
         remembered(bank),
-        running=lambda: shown(reloader.settings),
+        running=running,
         check=reloader.check,
         apply=reloader.apply,
         rollback=reloader.rollback,

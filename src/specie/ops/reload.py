@@ -258,6 +258,8 @@ class Reloader:
     async def _try(self, author: str) -> None:
         try:
             await self.apply(author)
+        except SettingsRefusedError:
+            return  # it is in the log already
         except SpecieError as error:
             self._telemetry.event("settings_not_taken", author=author, detail=error.detail)
         except Exception as error:  # a supervisor: it must outlive one bad look

@@ -134,8 +134,10 @@ def _tells_a_secret(table: Mapping[str, Any], section: Any) -> bool:
     for name, value in table.items():
         spec = specs[name]
         kinds = [spec.hint, *get_args(spec.hint)]
-        if Secret in kinds and not isinstance(convert(spec, value, Path("/")), SecretReference | None):
-            return True
+        if Secret in kinds:
+            if not isinstance(convert(spec, value, Path("/")), SecretReference | None):
+                return True
+            continue
         for kind in filter(is_section, kinds):
             if any(_tells_a_secret(item, kind) for item in (value if isinstance(value, list) else [value])):
                 return True
@@ -163,11 +165,13 @@ def document_text(document: Mapping[str, Any], note: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _section(table: Mapping[str, Any], section: Any, prefix: str) -> Iterator[str]:
+def _section(table: Mapping[str, Any], section: Any, name: str) -> Iterator[str]:
     specs = fields_of(section)
-    inner = [name for name in table if is_section(specs[name].hint)]
-    for name, value in table.items():
-        if name not in inner and not (name == "rails" and not prefix):
-            yield f"{name} = {as_toml(value)}"
-    for name in inner:
-        yield from ("", f"[{prefix}{name}]", *_section(table[name], specs[name].hint, f"{prefix}{name}."))
+    keys = [key for key in table if not is_section(specs[key].hint) and (name or key != "rails")]
+    if name and keys:
+        yield from ("", f"[{name}]")
+    for key in keys:
+        yield f"{key} = {as_toml(table[key])}"
+    for key in table:
+        if is_section(specs[key].hint):
+            yield from _section(table[key], specs[key].hint, f"{name}.{key}" if name else key)

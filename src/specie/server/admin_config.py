@@ -82,9 +82,8 @@ class ConfigOperator:
     async def running(self, request: Request) -> Response:
         """Settings by name, and whether others can be taken now."""
         actions = self._actions()
-        newest = await actions.history(_MAX_REVISIONS)
-        applied = next((revision.number for revision in newest if revision.outcome.value == "applied"), None)
-        return _json({"revision": applied, "settings": dict(actions.running()), "live": actions.apply is not None})
+        number, settings = await actions.running()
+        return _json({"revision": number, "settings": dict(settings), "live": actions.apply is not None})
 
     async def revisions(self, request: Request) -> Response:
         """The newest, without their settings."""

@@ -229,8 +229,8 @@ class ConfigActions:
     """The newest revisions of this bank, newest first."""
     find: Callable[[int], Awaitable[Revision | None]]
     """One revision by its number."""
-    running: Callable[[], Mapping[str, str]]
-    """What runs, or would run: every setting by its name, without secrets."""
+    running: Callable[[], Awaitable[tuple[int | None, Mapping[str, str]]]]
+    """What runs, or would run: the newest revision's number, and every setting by its name, without secrets."""
     check: Callable[[Path | None], Awaitable[Mapping[str, object]]] | None = None
     """What a settings file (that of the bank unless given) would change. None where no bank runs."""
     apply: Callable[[str], Awaitable[Revision]] | None = None
