@@ -35,8 +35,8 @@ commas, tables as TOML in brackets. Unknown keys are refused, all of them at onc
     specie config check      # what a start would read, or what is wrong with it
 
 A secret may be written as a reference, which is all that is ever stored or shown of it: `file:/path` (a file of mode 0600),
-`env:NAME` or `keyring:service/user`. A running bank takes changes of settings that say "live" ([Settings](../guides/configuration.md));
-the rails are one setting, taken at a restart.
+`env:NAME` or `keyring:service/user`. A running bank takes changes of settings that say "live"
+([Changing settings](../guides/configuration.md)); the rails are one setting, taken at a restart.
 
 """
 

@@ -133,7 +133,7 @@ def test_a_keyring_is_asked_within_a_limit(monkeypatch):
 )
 def test_a_reference_that_leads_nowhere_is_refused_at_once(tmp_path, text):
     """When the settings are read, not when the secret is needed."""
-    with pytest.raises(ValueError, match="needs|no usable"):
+    with pytest.raises(ValueError, match=r"needs|no usable"):
         reference_from_text(text, tmp_path)
 
 
