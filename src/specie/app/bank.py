@@ -13,6 +13,7 @@ from specie._version import __version__
 from specie.app.audit import MIGRATIONS as AUDIT_MIGRATIONS
 from specie.app.audit import bank_log, check_anchor, life
 from specie.app.directory import DataDirectoryInUseError, owned_directory
+from specie.app.secret_sources import revealed
 from specie.app.system import SystemClock, SystemEntropy
 from specie.audit import AuditLog, Outcome
 from specie.kernel import Clock, Entropy, InvariantError, Rail, RefusedError, SpecieError, Telemetry
@@ -36,6 +37,10 @@ from specie.mint.adapters.openid import OpenIdKeySource
 from specie.mint.adapters.prune_sql import SqlPruneStore
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
+from specie.ops.adapters.revision_sql import MIGRATIONS as OPS_MIGRATIONS
+from specie.ops.adapters.revision_sql import SqlRevisionStore
+from specie.ops.config import is_dsn
+from specie.ops.secret import Secret
 from specie.ops.settings import BankSettings, KeysProvider, RailKind, RailSettings, SealingSource, StoreEngine
 from specie.storage import Storage
 from specie.storage.adapters.postgres import PostgresStorage
@@ -43,7 +48,7 @@ from specie.storage.adapters.sqlite import SqliteStorage
 
 __all__ = ["MIGRATIONS", "Bank", "DataDirectoryInUseError", "open_bank", "open_storage", "owned_directory", "reseal_bank"]
 
-MIGRATIONS = (*LEDGER_MIGRATIONS, *MINT_MIGRATIONS, *PLAY_MIGRATIONS, *AUDIT_MIGRATIONS)
+MIGRATIONS = (*LEDGER_MIGRATIONS, *MINT_MIGRATIONS, *PLAY_MIGRATIONS, *AUDIT_MIGRATIONS, *OPS_MIGRATIONS)
 """The schema of every room that a bank's store holds."""
 
 
@@ -60,6 +65,8 @@ class Bank:
     curve: str
     """What does the mint's curve work: `native`, or `binding: ` and why, or `signer` where a signer process does."""
     audit: AuditLog
+    revisions: SqlRevisionStore
+    """Every set of settings that the bank was given."""
 
 
 async def open_storage(settings: BankSettings, telemetry: Telemetry) -> Storage:
@@ -67,7 +74,10 @@ async def open_storage(settings: BankSettings, telemetry: Telemetry) -> Storage:
     if settings.store.dsn is None:
         _check_only_store(settings)
         return _open_rocks(settings.store_path) if _on_rocksdb(settings) else SqliteStorage(settings.store_path)
-    return await PostgresStorage.connect(settings.store.dsn.reveal(), writers=settings.store.writers, telemetry=telemetry)
+    dsn = Secret(revealed(settings.store.dsn))
+    if not is_dsn(dsn):
+        raise RefusedError(f"store.dsn: what stands at {settings.store.dsn} must begin with postgresql://")
+    return await PostgresStorage.connect(dsn.reveal(), writers=settings.store.writers, telemetry=telemetry)
 
 
 def _on_rocksdb(settings: BankSettings) -> bool:
@@ -99,7 +109,7 @@ def _seal_source(settings: BankSettings) -> SealSource:
     keys = settings.keys
     return SealSource(
         passphrase_file=None if keys.passphrase_file is None else str(keys.passphrase_file),
-        passphrase=None if keys.passphrase is None else keys.passphrase.reveal(),
+        passphrase=None if keys.passphrase is None else revealed(keys.passphrase),
         keyring=keys.sealing is SealingSource.KEYRING,
     )
 
@@ -181,7 +191,7 @@ async def open_bank(
         stack.push_async_callback(mint.close)
         if started is not None:
             await started()
-        yield Bank(settings, storage, signer, tuple(rails), mint, sealed, curve, audit)
+        yield Bank(settings, storage, signer, tuple(rails), mint, sealed, curve, audit, SqlRevisionStore(storage))
 
 
 async def _record_closed_seed(settings: BankSettings, error: SpecieError, clock: Clock, telemetry: Telemetry) -> None:

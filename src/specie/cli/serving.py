@@ -12,12 +12,21 @@ from typing import Any, Protocol, runtime_checkable
 from specie._version import __version__
 from specie.app.bank import Bank
 from specie.app.system import SystemClock, SystemEntropy
+from specie.cli.reloading import remembered
 from specie.kernel.errors import MalformedError, RefusedError
 from specie.keys import SealKind
 from specie.lightning import decode_invoice
 from specie.ops.health import Health, rail_check, storage_check
 from specie.ops.metrics import Metrics
-from specie.server.ports import BankFacts, OperatorActions, PlayChainActions, RailFacts, ServerContext, WorkerActions
+from specie.server.ports import (
+    BankFacts,
+    ConfigActions,
+    OperatorActions,
+    PlayChainActions,
+    RailFacts,
+    ServerContext,
+    WorkerActions,
+)
 
 __all__ = ["bank_facts", "payment_id_of", "sealing_notice", "server_context"]
 
@@ -101,9 +110,16 @@ def _chain(bank: Bank) -> PlayChainActions | None:
 
 
 def server_context(
-    bank: Bank, metrics: Metrics, stop: Callable[[], None] | None = None, workers: WorkerActions | None = None
+    bank: Bank,
+    metrics: Metrics,
+    stop: Callable[[], None] | None = None,
+    workers: WorkerActions | None = None,
+    config: ConfigActions | None = None,
 ) -> ServerContext:
-    """Everything the faces of `bank` are built over; `stop` begins its graceful stop, `workers` if it is one of several."""
+    """Everything the faces of `bank` are built over; `stop` begins its graceful stop, `workers` if it is one of several.
+
+    `config` is how its settings are seen and changed; unless given, what the store remembers of them can be seen.
+    """
     clock = SystemClock()
     health = Health(metrics, clock.now, clock.monotonic)
     health.add("store", storage_check(bank.storage))
@@ -125,6 +141,7 @@ def server_context(
             stop=stop,
             workers=workers,
             chain=_chain(bank),
+            config=config or remembered(bank),
         ),
         auth=bank.mint.auth,
         audit=bank.audit,

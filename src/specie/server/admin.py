@@ -21,6 +21,7 @@ from specie.kernel.errors import MalformedError, RefusedError
 from specie.ledger import Books
 from specie.mint import MeltRecord, MintRecord
 from specie.server.admin_audit import AuditOperator, recorded_request
+from specie.server.admin_config import ConfigOperator
 from specie.server.admin_liabilities import LiabilityOperator
 from specie.server.errors import answer_error
 from specie.server.ports import PlayChainActions, ServerContext
@@ -248,6 +249,7 @@ def build_admin(context: ServerContext) -> Starlette:
     operator = _Operator(context)
     liabilities = LiabilityOperator(context)
     audit = AuditOperator(context)
+    config = ConfigOperator(context)
 
     def guarded(name: str, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -285,6 +287,12 @@ def build_admin(context: ServerContext) -> Starlette:
         ("POST", "/play/mine", operator.mine),
         ("POST", "/play/reorganise", operator.reorganise),
         ("POST", "/play/replace", operator.replace),
+        ("GET", "/config", config.running),
+        ("GET", "/config/revisions", config.revisions),
+        ("GET", "/config/revision", config.revision),
+        ("POST", "/config/check", config.check),
+        ("POST", "/config/apply", config.apply),
+        ("POST", "/config/rollback", config.rollback),
         ("GET", "/workers", operator.workers),
         ("POST", "/restart", operator.restart),
         ("POST", "/stop", operator.stop),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from specie.audit import AuditLog
@@ -394,6 +394,23 @@ class Mint:
         """Refuse a verb (swap, mint, melt) from now on and page someone: the books do not balance."""
         self._stopped[verb] = reason
         self._context.telemetry.page(f"{verb} is stopped", reason=reason)
+
+    # -- settings -----------------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> MintSettings:
+        """What holds for the next quote."""
+        return self._context.settings
+
+    def adopt(self, settings: MintSettings) -> None:
+        """Go on under other settings; quotes that were made keep their terms.
+
+        InvariantError for a change of what is taken at the start alone (units, keysets, liabilities, limits, auth).
+        """
+        for item in fields(MintSettings):
+            if not item.metadata.get("live") and getattr(settings, item.name) != getattr(self._context.settings, item.name):
+                raise InvariantError(f"mint.{item.name} cannot change while the mint runs")
+        self._context.settings = settings
 
     # -- operator -----------------------------------------------------------------------------------------------------
 
