@@ -13,14 +13,13 @@ from specie._version import __version__
 from specie.app.audit import MIGRATIONS as AUDIT_MIGRATIONS
 from specie.app.audit import bank_log, check_anchor, life
 from specie.app.directory import DataDirectoryInUseError, owned_directory
+from specie.app.remote_keys import open_remote_signer
 from specie.app.secret_sources import revealed
 from specie.app.system import SystemClock, SystemEntropy
 from specie.audit import AuditLog, Outcome
 from specie.kernel import Clock, Entropy, InvariantError, Rail, RefusedError, SpecieError, Telemetry
 from specie.keys import OpenedSeed, SealSource, Signer
 from specie.keys.adapters.native_batch import NativeBatch, Unbuilt, native_batch
-from specie.keys.adapters.pairing import Pairing
-from specie.keys.adapters.remote import RemoteSigner
 from specie.keys.adapters.seed_store import SeedStore
 from specie.keys.adapters.software import SoftwareSigner
 from specie.ledger import Ledger
@@ -146,7 +145,7 @@ async def open_bank(
         else:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            signer, sealed, curve = await _open_signer(settings, clock, entropy)
+            signer, sealed, curve = await _open_signer(settings, clock, entropy, telemetry)
         except SpecieError as error:
             await _record_closed_seed(settings, error, clock, telemetry)
             raise
@@ -211,7 +210,9 @@ async def _record_closed_seed(settings: BankSettings, error: SpecieError, clock:
         telemetry.event("audit_unwritten", verb="seed.open", reason=reason.detail)
 
 
-async def _open_signer(settings: BankSettings, clock: Clock, entropy: Entropy) -> tuple[Signer, OpenedSeed | None, str]:
+async def _open_signer(
+    settings: BankSettings, clock: Clock, entropy: Entropy, telemetry: Telemetry
+) -> tuple[Signer, OpenedSeed | None, str]:
     """Who signs, how its seed is kept (without the seed), and what does the curve work."""
     seeds = SeedStore(settings.data_dir, entropy=entropy)
     if settings.keys.provider is KeysProvider.REMOTE:
@@ -220,21 +221,8 @@ async def _open_signer(settings: BankSettings, clock: Clock, entropy: Entropy) -
                 f"{seeds.path} is there, yet keys.provider is remote: move it into the signer's data directory if it is this"
                 " bank's seed, so that no key is left where the bank runs"
             )
-        remote = settings.keys.remote
-        if remote.socket is None or remote.identity is None or remote.signer is None:
-            raise InvariantError("keys.remote was not checked")
-        return (
-            await RemoteSigner.open(
-                remote.socket,
-                Pairing(remote.identity, remote.signer),
-                clock=clock,
-                entropy=entropy,
-                deadline_s=remote.deadline_s,
-                wait_s=remote.wait_s,
-            ),
-            None,
-            "signer",
-        )
+        signers = await open_remote_signer(settings.keys, clock=clock, entropy=entropy, telemetry=telemetry)
+        return signers, None, "signer"
     sealed = seeds.open_or_create(_seal_source(settings), all_play=all(rail.play for rail in settings.rails))
     batch = native_batch() if settings.keys.native else Unbuilt("keys.native is false")
     signer = SoftwareSigner(sealed.seed, entropy=entropy, batch=batch if isinstance(batch, NativeBatch) else None)

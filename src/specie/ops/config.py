@@ -23,6 +23,7 @@ from specie.ops.settings import (
     BankSettings,
     KeysProvider,
     RailSettings,
+    RemoteKeysSettings,
     SealingSource,
     StoreEngine,
     default_data_dir,
@@ -346,13 +347,23 @@ def _check_keys(settings: BankSettings, problem: Any) -> None:
         problem("keys.sealing", f"is {keys.sealing.value}, yet a passphrase is given; which one is meant?")
 
 
+def _signer_files(place: RemoteKeysSettings) -> dict[str, Path | None]:
+    return {"socket": place.socket, "identity": place.identity, "signer": place.signer}
+
+
 def _check_provider(settings: BankSettings, problem: Any) -> None:
-    keys, remote = settings.keys, settings.keys.remote
-    files = {"socket": remote.socket, "identity": remote.identity, "signer": remote.signer}
+    keys = settings.keys
+    files, standby = _signer_files(keys.remote), _signer_files(keys.standby)
     if keys.provider is KeysProvider.SOFTWARE:
-        for name in [name for name, path in files.items() if path is not None]:
-            problem(f"keys.remote.{name}", "is given, yet keys.provider is software; is remote meant?")
+        for section, given in (("remote", files), ("standby", standby)):
+            for name in [name for name, path in given.items() if path is not None]:
+                problem(f"keys.{section}.{name}", "is given, yet keys.provider is software; is remote meant?")
         return
+    if any(standby.values()):
+        for name in [name for name, path in standby.items() if path is None]:
+            problem(f"keys.standby.{name}", "is needed for a second signer; specie signer pair makes the files")
+        if keys.standby.socket is not None and keys.standby.socket == keys.remote.socket:
+            problem("keys.standby.socket", "is the first signer's; a second one has a socket of its own")
     for name in [name for name, path in files.items() if path is None]:
         problem(f"keys.remote.{name}", "is needed where keys.provider is remote; specie signer pair makes the files")
     if keys.passphrase is not None or keys.passphrase_file is not None or keys.sealing is not SealingSource.AUTO:

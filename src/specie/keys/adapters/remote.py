@@ -231,6 +231,11 @@ class RemoteSigner:
         self._keysets: dict[KeysetRef, dict[int, bytes]] = {}
         self._keys: dict[KeyRef, bytes] = {}
 
+    @property
+    def welcome(self) -> wire.Welcome:
+        """What the signer said of itself, and is held to."""
+        return self._welcome
+
     @classmethod
     async def open(
         cls,

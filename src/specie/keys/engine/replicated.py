@@ -8,6 +8,7 @@ the next, and two replicas that both answer contradict nobody. So no lease is ne
 | is away, or says nothing until the deadline   | its circuit opens: nobody asks it, the next one answers, it is probed      |
 | is back                                       | it proves its keys (below), then its circuit closes                        |
 | refuses (a key it does not have, bad input)   | the caller hears that: others would say the same                          |
+| was caught by its own provider at a fault     | as if it were away, and a human is paged                                  |
 | has other keys, or signs what does not verify | it is expelled, a human is paged, the next one answers                     |
 | is the last one                               | UnavailableError: nothing is signed (fail closed), a human is paged        |
 
@@ -34,7 +35,7 @@ from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
 from specie.kernel.errors import InvariantError, MalformedError, PeerFaultError, RefusedError, SpecieError, UnavailableError
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
-from specie.keys.errors import KeysDifferError, SignerClosedError
+from specie.keys.errors import KeyFaultError, KeysDifferError, SignerClosedError
 from specie.keys.ports import (
     BlindedKey,
     BlindSigned,
@@ -346,7 +347,11 @@ class ReplicatedSigner:
             except (TimeoutError, UnavailableError, SignerClosedError) as error:
                 place.failed += 1
                 self._open(place, _reason(error))
-            except (_WrongAnswer, PeerFaultError) as error:
+            except (PeerFaultError, KeyFaultError) as error:
+                place.failed += 1
+                self._open(place, _reason(error))
+                self._telemetry.page("a replica answered wrongly, as its own provider found", replica=place.name)
+            except _WrongAnswer as error:
                 place.failed += 1
                 self._expel(place, _reason(error))
             else:
