@@ -185,6 +185,7 @@ async def _open_signer(settings: BankSettings, clock: Clock, entropy: Entropy) -
                 entropy=entropy,
                 deadline_s=remote.deadline_s,
                 wait_s=remote.wait_s,
+                check_all=remote.check_all,
             ),
             None,
             "signer",

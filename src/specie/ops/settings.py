@@ -206,6 +206,8 @@ class RemoteKeysSettings:
     """Seconds that the signer may take for an answer; then its connection is ended and nothing was signed."""
     wait_s: float = field(default=10.0, metadata=_between(0, 600))
     """Seconds that a bank which starts waits for its signer."""
+    check_all: bool = False
+    """Check the DLEQ of every blind signature, not of a sample: costs the bank more than signing itself would."""
 
 
 @dataclass(frozen=True, slots=True)
