@@ -2,8 +2,8 @@
 
     python -m bench.signer [--quick] [--engine sqlite]
 
-Both stand all the time; rounds alternate, so that whatever else the machine does meets both. `server` in the table is the processor time
-of bank and signer together.
+Both stand all the time; rounds alternate, so that whatever else the machine does meets both. "CPU us" is the processor time of
+the bank alone, for one swap.
 """
 
 from __future__ import annotations
