@@ -18,10 +18,10 @@ class DataDirectoryInUseError(RefusedError):
 
 
 @contextlib.contextmanager
-def owned_directory(path: Path, *, what: str = "bank") -> Iterator[None]:
+def owned_directory(path: Path, *, busy: str = "another process runs the bank in") -> Iterator[None]:
     """Make `path` (mode 0700) if need be and hold its lock; DataDirectoryInUseError if another process does.
 
-    The kernel drops the lock when this process ends, however it ends. `what` is run there, for the error.
+    The kernel drops the lock when this process ends, however it ends. `busy`: how the error begins.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -29,7 +29,7 @@ def owned_directory(path: Path, *, what: str = "bank") -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DataDirectoryInUseError(f"another process runs the {what} in {path}") from None
+            raise DataDirectoryInUseError(f"{busy} {path}") from None
         yield
     finally:
         os.close(handle)

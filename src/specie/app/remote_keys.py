@@ -58,7 +58,9 @@ async def _reached(place: RemoteKeysSettings, clock: Clock, entropy: Entropy) ->
 def _expected(place: RemoteKeysSettings, other: RemoteSigner, clock: Clock, entropy: Entropy) -> RemoteSigner:
     """One that is away now; it is held to the seed of the other one."""
     socket, pairing = _place(place)
-    return RemoteSigner(socket, pairing, other.welcome, clock=clock, entropy=entropy, deadline_s=place.deadline_s)
+    return RemoteSigner(
+        socket, pairing, other.welcome, clock=clock, entropy=entropy, deadline_s=place.deadline_s, check_all=place.check_all
+    )
 
 
 def _place(place: RemoteKeysSettings) -> tuple[Path, Pairing]:

@@ -81,7 +81,7 @@ async def open_signer(
     clock, entropy = clock or SystemClock(), entropy or SystemEntropy()
     forbid_memory_dumps()
     async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(owned_directory(settings.data_dir, what="signer"))
+        stack.enter_context(owned_directory(settings.data_dir, busy="another process runs the signer in"))
         expires = settings.pairing.expires(clock.now())
         sealed = SeedStore(settings.data_dir, entropy=entropy).open_or_create(settings.source, all_play=settings.play)
         batch = native_batch() if settings.native else Unbuilt("native code is switched off")

@@ -211,6 +211,8 @@ class RemoteKeysSettings:
     """Seconds that the signer may take for an answer; then its connection is ended and nothing was signed."""
     wait_s: float = field(default=10.0, metadata=_between(0, 600) | RESTART)
     """Seconds that a bank which starts waits for its signer."""
+    check_all: bool = field(default=False, metadata=RESTART)
+    """Check the DLEQ of every blind signature, not of a sample: costs the bank more than signing itself would."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,17 @@ async def test_a_wrong_key_is_found_by_the_sample_later_too(liar: Liar, signer: 
     assert await first_fault(lambda: signer.blind_sign(TASKS)) is not None
 
 
+async def test_all_are_checked_where_that_is_asked_for(liar: Liar, thread: SignerThread) -> None:
+    """One wrong signature of a key that was right before is found at once."""
+    made = remote(thread, check_all=True)
+    await made.blind_sign(TASKS)
+    wrong = (await OTHER.blind_sign(TASKS))[-1]
+    liar.lies["blind_sign"] = lambda found: [*found[:-1], wrong]
+    with pytest.raises(PeerFaultError):
+        await made.blind_sign(TASKS)
+    await made.close()
+
+
 async def first_fault(ask: Callable[[], Any]) -> PeerFaultError | UnavailableError | None:
     """Ask up to 500 times; the first error."""
     for _ in range(500):

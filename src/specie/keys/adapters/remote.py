@@ -14,9 +14,9 @@ had none, and may be asked again: that is why it is UnavailableError, never Unce
 
 What is looked at in an answer: its shape, lengths and counts, always. Points of public keys, and that a key asked for twice is
 the same, always. BIP 340 and ECDSA signatures against the key, always. The Y of a coin is made here. A blind signature is
-checked by its DLEQ the first time that a key signs on a connection, and then once in 16 answers, drawn at random
-(`docs/adr/0021`). Whether a coin holds cannot be checked without the key, nor what `derive_secrets`, `own_blinded` and
-`unwrap` say.
+checked by its DLEQ the first time that a key signs on a connection, and then once in 16 answers, drawn at random; or always,
+with `check_all` (`docs/adr/0021`). Whether a coin holds cannot be checked without the key, nor what `derive_secrets`,
+`own_blinded` and `unwrap` say.
 """
 
 from __future__ import annotations
@@ -198,6 +198,8 @@ def _refusal(error: Exception | None) -> str:
 class RemoteSigner:
     """A `keys.ports.Signer` at `place`, the path of a signer's socket. `open` makes one that has been reached.
 
+    `check_all`: check every DLEQ, in place of a sample.
+
     `welcome`: what the signer said of itself before. It is held to it: another seed is never used in its place. Every call may
     raise UnavailableError (ask again: nothing happened) and PeerFaultError (the answer is not to be trusted), and otherwise
     what the provider raises. Belongs to the event loop that it is first used in.
@@ -213,6 +215,7 @@ class RemoteSigner:
         entropy: Entropy,
         deadline_s: float = 10.0,
         connect_s: float = 5.0,
+        check_all: bool = False,
     ) -> None:
         """Nothing is connected yet; the first call does it, and waits for it."""
         self._place = place
@@ -222,6 +225,7 @@ class RemoteSigner:
         self._entropy = entropy
         self._deadline_s = deadline_s
         self._connect_s = connect_s
+        self._check_all = check_all
         self._link: _Link | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._tried: asyncio.Event | None = None
@@ -247,6 +251,7 @@ class RemoteSigner:
         deadline_s: float = 10.0,
         connect_s: float = 5.0,
         wait_s: float = 10.0,
+        check_all: bool = False,
     ) -> RemoteSigner:
         """Reach a signer and hear what it can do, trying for `wait_s`. UnavailableError, PairingError, PeerFaultError."""
         until = clock.monotonic() + wait_s
@@ -258,7 +263,8 @@ class RemoteSigner:
                     raise
                 await clock.sleep(4 * _FIRST_PAUSE_S)
                 continue
-            made = cls(place, pairing, welcome, clock=clock, entropy=entropy, deadline_s=deadline_s, connect_s=connect_s)
+            options = {"deadline_s": deadline_s, "connect_s": connect_s}
+            made = cls(place, pairing, welcome, clock=clock, entropy=entropy, check_all=check_all, **options)
             try:
                 await made._reached()
             except BaseException:
@@ -495,8 +501,8 @@ class RemoteSigner:
             for index, message in enumerate(messages)
             if (message.keyset, message.amount) not in seen
         }
+        picked = set(range(len(messages))) if self._check_all else set(chosen.values())
         drawn = int.from_bytes(self._entropy.bytes(8), "big")
-        picked = set(chosen.values())
         if messages and drawn % _SAMPLED == 0:
             picked.add(drawn // _SAMPLED % len(messages))
         for index in sorted(picked) if proven else ():
