@@ -16,12 +16,15 @@ from specie.app.directory import owned_directory
 from specie.app.system import SystemClock, SystemEntropy, forbid_memory_dumps
 from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
-from specie.keys import OpenedSeed, SealSource
+from specie.kernel.telemetry import NullTelemetry
+from specie.keys import OpenedSeed, SealSource, Signer
 from specie.keys.adapters.native_batch import NativeBatch, Unbuilt, native_batch
 from specie.keys.adapters.pairing import Pairing, make_pairing
+from specie.keys.adapters.policy_file import ReservationFile, policy_from_file
 from specie.keys.adapters.seed_store import SeedStore
 from specie.keys.adapters.signer_server import SignerServer, Tell, bind_signer_socket
 from specie.keys.adapters.software import SoftwareSigner
+from specie.keys.engine.guarded import GuardedSigner
 
 __all__ = ["RunningSigner", "SignerSettings", "default_signer_dir", "open_signer", "pair_signer"]
 
@@ -47,6 +50,8 @@ class SignerSettings:
     """Gid that may reach the socket; its owner alone if None."""
     native: bool = True
     """As `keys.native` of a bank."""
+    policy: Path | None = None
+    """What the keys may be used for; everything if None."""
 
     @property
     def pairing(self) -> Pairing:
@@ -67,6 +72,8 @@ class RunningSigner:
     """33 bytes: a public key that tells this seed from others."""
     expires: int
     """Unix time at which the first of the two certificates ends."""
+    rules: int
+    """Of the policy."""
 
 
 @contextlib.asynccontextmanager
@@ -76,17 +83,23 @@ async def open_signer(
     """Open the seed (on first use make one) and serve it; on the way out answer what is under way, and forget the keys.
 
     Before the seed is read, dumps and other processes' looks at this memory are forbidden. DataDirectoryInUseError;
-    PairingError before anything is opened, if there is no pairing that is good now; errors as of `SeedStore`.
+    PairingError before anything is opened, if there is no pairing that is good now, and MalformedError or UnavailableError for
+    a policy; errors as of `SeedStore`.
     """
     clock, entropy = clock or SystemClock(), entropy or SystemEntropy()
     forbid_memory_dumps()
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(owned_directory(settings.data_dir, busy="another process runs the signer in"))
         expires = settings.pairing.expires(clock.now())
+        rules = () if settings.policy is None else policy_from_file(settings.policy)
         sealed = SeedStore(settings.data_dir, entropy=entropy).open_or_create(settings.source, all_play=settings.play)
         batch = native_batch() if settings.native else Unbuilt("native code is switched off")
-        signer = SoftwareSigner(sealed.seed, entropy=entropy, batch=batch if isinstance(batch, NativeBatch) else None)
+        signer: Signer = SoftwareSigner(sealed.seed, entropy=entropy, batch=batch if isinstance(batch, NativeBatch) else None)
         stack.push_async_callback(signer.close)
+        identity = await signer.public_key("signer")
+        if rules:
+            kept = ReservationFile(settings.data_dir / "reserved.json")
+            signer = GuardedSigner(signer, rules, kept, clock=clock, telemetry=_Told(tell))
         sealed = OpenedSeed(b"", sealed.kind, sealed.created, sealed.where)
         listener = bind_signer_socket(settings.socket, group=settings.group)
         stack.callback(settings.socket.unlink, missing_ok=True)
@@ -94,7 +107,18 @@ async def open_signer(
         stack.push_async_callback(server.close)
         await server.start()
         curve = f"binding: {batch.reason}" if isinstance(batch, Unbuilt) else "native"
-        yield RunningSigner(settings, sealed, curve, await signer.public_key("signer"), expires)
+        yield RunningSigner(settings, sealed, curve, identity, expires, len(rules))
+
+
+class _Told(NullTelemetry):
+    """Events as lines of the signer's log."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+
+    def event(self, name: str, /, **facts: object) -> None:
+        """Write it."""
+        self._tell(name, **facts)
 
 
 def pair_signer(

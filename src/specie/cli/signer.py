@@ -53,6 +53,10 @@ def run(
         list[str] | None,
         Parameter(group=_DOOR, negative="", help="User, by name or number, whose processes are let in; your own unless given."),
     ] = None,
+    policy: Annotated[
+        Path | None,
+        Parameter(group=_DOOR, help="TOML file with rules for what the keys may be used for; everything unless given."),
+    ] = None,
     log_format: Annotated[
         Literal["auto", "json", "console"], Parameter(group=_LOGS, help="auto: console on a terminal, else json.")
     ] = "auto",
@@ -88,6 +92,7 @@ def run(
         ),
         play=play,
         group=None if group is None else _gid(group),
+        policy=None if policy is None else policy.absolute(),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, log_format, log_level, screen))
@@ -126,6 +131,7 @@ async def _serve(settings: SignerSettings, log_format: str, log_level: str, scre
                 "created": signer.sealed.created,
                 "curve": signer.curve,
                 "certificates_end": signer.expires,
+                "rules": signer.rules,
             }
             lines = Table.grid(padding=(0, 2))
             lines.add_column(style="dim")
@@ -133,6 +139,8 @@ async def _serve(settings: SignerSettings, log_format: str, log_level: str, scre
             lines.add_row("  socket", Text(str(settings.socket)))
             lines.add_row("  keys", Text(signer.sealed.kind.label))
             lines.add_row("  let in", Text("user " + ", ".join(str(user) for user in sorted(settings.users))))
+            if settings.policy is not None:
+                lines.add_row("  policy", Text(f"{settings.policy} ({signer.rules} rule{'s' if signer.rules > 1 else ''})"))
             lines.add_row("  certificates", Text(f"until {_date(signer.expires)}"))
             lines.add_row("  stop", Text("Ctrl-C"))
             screen.answer(facts, Text.assemble(("● ", "bold green"), ("specie signer", "bold"), " holds the keys"), lines)

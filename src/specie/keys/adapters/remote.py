@@ -220,7 +220,7 @@ class RemoteSigner:
         """Nothing is connected yet; the first call does it, and waits for it."""
         self._place = place
         self._pairing = pairing
-        self._welcome = welcome
+        self.welcome = welcome
         self._clock = clock
         self._entropy = entropy
         self._deadline_s = deadline_s
@@ -234,11 +234,6 @@ class RemoteSigner:
         self._closed = False
         self._keysets: dict[KeysetRef, dict[int, bytes]] = {}
         self._keys: dict[KeyRef, bytes] = {}
-
-    @property
-    def welcome(self) -> wire.Welcome:
-        """What the signer said of itself, and is held to."""
-        return self._welcome
 
     @classmethod
     async def open(
@@ -298,7 +293,7 @@ class RemoteSigner:
 
     def capabilities(self) -> Capabilities:
         """What the signer's provider can do, as it said at the first connection; `remote: ` stands before its name."""
-        told = self._welcome.capabilities
+        told = self.welcome.capabilities
         return Capabilities(
             provider=f"remote: {told.provider}",
             curves=told.curves,
@@ -468,7 +463,7 @@ class RemoteSigner:
 
     async def _connect_again(self) -> _Link:
         link, welcome = await _connect(self._place, self._pairing, self._clock, self._connect_s, self._deadline_s)
-        if welcome != self._welcome:
+        if welcome != self.welcome:
             link.end()
             await link.lost
             raise PeerFaultError("the signer has another seed, or can do other things, than before", peer=link.peer)
@@ -488,7 +483,7 @@ class RemoteSigner:
         """Shape of all; the DLEQ of the first of each key, and now and then of one drawn."""
         if len(signed) != len(messages):
             raise self._fault("another number of signatures than was asked for")
-        proven = self._welcome.capabilities.dleq
+        proven = self.welcome.capabilities.dleq
         for one in signed:
             if not _is_point(one.c_):
                 raise self._fault("a signature that is no point")
