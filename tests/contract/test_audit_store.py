@@ -127,11 +127,12 @@ async def test_how_a_verb_ended_is_recorded(storage):
 
 
 async def test_many_writers_make_one_chain(storage, request, tmp_path):
-    """Two processes' worth of stores append at once: no gap, no fork."""
+    """Two processes' worth of stores append at once, with one anchor: no gap, no fork, every checkpoint anchored in order."""
     other: Storage = storage
     if "postgres" in request.node.name:
         other = await PostgresStorage.connect(request.getfixturevalue("postgres_dsn"))
-    logs = [opened(storage, process="one"), opened(other, process="two")]
+    path = tmp_path / "anchor.jsonl"
+    logs = [opened(storage, process="one", anchor=FileAnchor(path)), opened(other, process="two", anchor=FileAnchor(path))]
     try:
         await asyncio.gather(*(log.record("v", str(number)) for number in range(40) for log in logs))
         report = await checked(logs[0])
@@ -140,6 +141,7 @@ async def test_many_writers_make_one_chain(storage, request, tmp_path):
             await other.close()
     assert report.holds
     assert (report.count, report.covered) == (80, 80)
+    assert [checkpoint_from_text(line).count for line in path.read_text().splitlines()] == list(range(1, 81))
     actors = {record_from_text(row.text).actor for row in await logs[0].records()}
     assert actors == {"one", "two"}
 

@@ -60,6 +60,8 @@ _VERB = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 _SECRET = re.compile(
     r"secret|seed|preimage|passphrase|passw|mnemonic|words?$|token|private|privkey|xprv|dsn|pin$|(^|_)r$|(^|_)k$"
 )
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Controls, ends of lines, and halves of characters."""
 _MEMBERS = ("actor", "at", "detail", "outcome", "previous", "sequence", "subject", "tenant", "verb")
 
 
@@ -137,11 +139,8 @@ class Checkpoint:
 
 
 def _cut(text: str, most: int) -> str:
-    """Text that any store and any reader takes, at most `most` characters."""
-    clean = "".join(
-        char if char >= " " and not "\x7f" <= char < "\xa0" else "\N{REPLACEMENT CHARACTER}" for char in text[: most + 1]
-    )
-    clean = clean.encode("utf-8", "replace").decode()
+    """Text that any store and any reader takes as one line, at most `most` characters."""
+    clean = _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text[: most + 1])
     return clean if len(clean) <= most else clean[: most - 1] + "…"
 
 

@@ -53,7 +53,7 @@ def test_csv_has_a_column_each_and_no_formula() -> None:
     assert (found["sequence"], found["actor"], found["subject"], found["detail"]) == (
         "1",
         "'=SUM(A1)",
-        "ü,\u2028",
+        "ü,\N{REPLACEMENT CHARACTER}",
         '{"a": "x"}',
     )
     assert found["time"] == ""

@@ -41,6 +41,7 @@ def test_a_record_comes_back_and_is_written_in_one_way(actor, subject, detail, s
     assert (record.sequence, record.previous, record.at, record.outcome) == (sequence, b"\x07" * 32, 5, "begun")
     assert (record.actor, record.subject, record.detail) == (draft.actor, draft.subject, dict(draft.detail))
     assert len(record.actor) <= 128
+    assert text.splitlines() == [text]
     assert json.loads(text)["verb"] == "test.verb"
 
 
@@ -53,6 +54,12 @@ def test_the_encoding_is_fixed() -> None:
         '"outcome":"done","previous":"' + "00" * 32 + '","sequence":1,"subject":"sat","tenant":"","verb":"keyset.rotate"}'
     )
     assert record_hash(text) == sha256(b"specie audit record 1\n" + text.encode()).digest()
+
+
+@pytest.mark.parametrize("char", ["\x00", "\n", "\x85", "\u2028", "\u2029", "\ud800", "\x7f"])
+def test_what_is_no_text_is_replaced(char) -> None:
+    """Controls, ends of lines and halves of characters."""
+    assert Draft(1, f"a{char}b", "v", detail={"n": char}).actor == "a\N{REPLACEMENT CHARACTER}b"
 
 
 @pytest.mark.parametrize(
