@@ -130,7 +130,7 @@ async def open_bank(
             stack.enter_context(owned_directory(settings.data_dir))
         else:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        signer, sealed, curve = await _open_signer(settings, clock, entropy)
+        signer, sealed, curve = await _open_signer(settings, clock, entropy, telemetry)
         stack.push_async_callback(signer.close)
         storage = await _open_storage(settings, telemetry)
         stack.push_async_callback(storage.close)
@@ -165,7 +165,9 @@ async def open_bank(
         yield Bank(settings, storage, signer, tuple(rails), mint, sealed, curve)
 
 
-async def _open_signer(settings: BankSettings, clock: Clock, entropy: Entropy) -> tuple[Signer, OpenedSeed | None, str]:
+async def _open_signer(
+    settings: BankSettings, clock: Clock, entropy: Entropy, telemetry: Telemetry
+) -> tuple[Signer, OpenedSeed | None, str]:
     """Who signs, how its seed is kept (without the seed), and what does the curve work."""
     seeds = SeedStore(settings.data_dir, entropy=entropy)
     if settings.keys.provider is KeysProvider.REMOTE:
@@ -186,6 +188,7 @@ async def _open_signer(settings: BankSettings, clock: Clock, entropy: Entropy) -
                 deadline_s=remote.deadline_s,
                 wait_s=remote.wait_s,
                 check_all=remote.check_all,
+                telemetry=telemetry,
             ),
             None,
             "signer",

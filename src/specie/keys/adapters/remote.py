@@ -36,6 +36,7 @@ from specie.kernel import curve
 from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
 from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError, SpecieError, UnavailableError
+from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.keys import wire
 from specie.keys.adapters.pairing import Pairing
 from specie.keys.errors import SignerClosedError
@@ -216,6 +217,7 @@ class RemoteSigner:
         deadline_s: float = 10.0,
         connect_s: float = 5.0,
         check_all: bool = False,
+        telemetry: Telemetry = NULL_TELEMETRY,
     ) -> None:
         """Nothing is connected yet; the first call does it, and waits for it."""
         self._place = place
@@ -226,6 +228,8 @@ class RemoteSigner:
         self._deadline_s = deadline_s
         self._connect_s = connect_s
         self._check_all = check_all
+        self._telemetry = telemetry
+        self._paged: set[str] = set()
         self._link: _Link | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._tried: asyncio.Event | None = None
@@ -247,6 +251,7 @@ class RemoteSigner:
         connect_s: float = 5.0,
         wait_s: float = 10.0,
         check_all: bool = False,
+        telemetry: Telemetry = NULL_TELEMETRY,
     ) -> RemoteSigner:
         """Reach a signer and hear what it can do, trying for `wait_s`. UnavailableError, PairingError, PeerFaultError."""
         until = clock.monotonic() + wait_s
@@ -259,7 +264,9 @@ class RemoteSigner:
                 await clock.sleep(4 * _FIRST_PAUSE_S)
                 continue
             options = {"deadline_s": deadline_s, "connect_s": connect_s}
-            made = cls(place, pairing, welcome, clock=clock, entropy=entropy, check_all=check_all, **options)
+            made = cls(
+                place, pairing, welcome, clock=clock, entropy=entropy, check_all=check_all, telemetry=telemetry, **options
+            )
             try:
                 await made._reached()
             except BaseException:
@@ -290,6 +297,11 @@ class RemoteSigner:
     def reachable(self) -> bool:
         """Whether there is a connection now."""
         return self._link is not None
+
+    async def health(self) -> dict[str, object]:
+        """Where the signer is, and what; UnavailableError with the reason while it cannot be reached."""
+        await self._reached()
+        return {"socket": str(self._place), "provider": self._welcome.capabilities.provider}
 
     def capabilities(self) -> Capabilities:
         """What the signer's provider can do, as it said at the first connection; `remote: ` stands before its name."""
@@ -437,6 +449,7 @@ class RemoteSigner:
         """Keep one connection until closed: after each loss try again, with pauses that grow while it fails."""
         pause_s, longest_s = _FIRST_PAUSE_S, _LONGEST_PAUSE_S
         link: _Link | None = None
+        lost_at: float | None = None
         try:
             while True:
                 try:
@@ -449,8 +462,12 @@ class RemoteSigner:
                 else:
                     pause_s, self._link = _FIRST_PAUSE_S, link
                     tried.set()
+                    if lost_at is not None:
+                        self._telemetry.event("signer_back", after_s=round(self._clock.monotonic() - lost_at, 3))
                     self._reason = await asyncio.shield(link.lost)
-                    self._link = None
+                    self._link, lost_at = None, self._clock.monotonic()
+                    self._telemetry.event("signer_lost", reason=self._reason)
+                    self._telemetry.count("signer_lost")
                 tried.set()
                 self._again_s = max(pause_s, 0.1)
                 await self._clock.sleep(pause_s)
@@ -521,6 +538,10 @@ class RemoteSigner:
                 raise self._fault("a signature of another key")
 
     def _fault(self, what: str) -> PeerFaultError:
+        self._telemetry.count("signer_faults")
+        if what not in self._paged:
+            self._paged.add(what)
+            self._telemetry.page("an answer of the signer is not true", answer=what)
         return PeerFaultError(f"the signer answered with {what}", peer=str(self._place))
 
 
