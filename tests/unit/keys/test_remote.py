@@ -21,7 +21,8 @@ from specie.kernel import NullTelemetry, curve
 from specie.kernel.errors import MalformedError, PeerFaultError, UnavailableError
 from specie.keys import BlindedKey, BlindSigned, DerivedSecret, KeysetRef, ProofToVerify, SignerClosedError, ToBlindSign, wire
 from specie.keys.adapters.pairing import Pairing, make_pairing
-from specie.keys.adapters.remote import RemoteSigner, _refusal
+from specie.keys.adapters.remote import RemoteSigner
+from specie.keys.adapters.signer_link import refusal
 from specie.keys.adapters.signer_server import bind_signer_socket
 from specie.keys.adapters.software import SoftwareSigner
 from tests.support.entropy import CountingEntropy
@@ -314,7 +315,7 @@ def test_what_tls_says_is_told(reason: str, sentence: str) -> None:
     """An alert is the other side's word about our certificate; anything else is named."""
     error = ssl.SSLError(1, f"[SSL: {reason}]")
     error.reason = reason
-    assert sentence in _refusal(error)
+    assert sentence in refusal(error)
 
 
 async def eventually(signer: RemoteSigner) -> bytes:
