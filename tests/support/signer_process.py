@@ -69,9 +69,13 @@ class SignerThread:
     def _tell(self, event: str, **facts: object) -> None:
         self.told.append({"event": event, **facts})
 
-    def reasons(self) -> str:
-        """What was refused at the door, and why."""
-        return " | ".join(str(one["reason"]) for one in self.told if "reason" in one)
+    async def tells(self, text: str) -> None:
+        """Wait until it has told something with this text in it."""
+        for _ in range(1000):
+            if any(text in str(value) for one in list(self.told) for value in one.values()):
+                return
+            await asyncio.sleep(0.005)
+        raise AssertionError(f"it never told {text!r}: {self.told}")
 
     def stop(self, *, forget: bool = True) -> None:
         """Stop serving; with `forget` its files go, too."""

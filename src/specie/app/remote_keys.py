@@ -21,16 +21,16 @@ async def open_remote_signer(keys: KeysSettings, *, clock: Clock, entropy: Entro
     UnavailableError if nobody is reached, PairingError and PeerFaultError as of `RemoteSigner`, KeysDifferError for two seeds.
     """
     if keys.standby.socket is None:
-        return await _reached(keys.remote, clock, entropy)
+        return await _reached(keys.remote, clock, entropy, telemetry)
     places = (keys.remote, keys.standby)
-    found = await asyncio.gather(*(_reached(place, clock, entropy) for place in places), return_exceptions=True)
+    found = await asyncio.gather(*(_reached(place, clock, entropy, telemetry) for place in places), return_exceptions=True)
     reached = [signer for signer in found if isinstance(signer, RemoteSigner)]
     try:
         for failure in found:
             if isinstance(failure, BaseException) and (not reached or not isinstance(failure, UnavailableError)):
                 raise failure
         first, second = (
-            signer if isinstance(signer, RemoteSigner) else _expected(place, reached[0], clock, entropy)
+            signer if isinstance(signer, RemoteSigner) else _expected(place, reached[0], clock, entropy, telemetry)
             for signer, place in zip(found, places, strict=True)
         )
     except BaseException:
@@ -48,18 +48,27 @@ async def open_remote_signer(keys: KeysSettings, *, clock: Clock, entropy: Entro
     return both
 
 
-async def _reached(place: RemoteKeysSettings, clock: Clock, entropy: Entropy) -> RemoteSigner:
+async def _reached(place: RemoteKeysSettings, clock: Clock, entropy: Entropy, telemetry: Telemetry) -> RemoteSigner:
     socket, pairing = _place(place)
     return await RemoteSigner.open(
         socket, pairing, clock=clock, entropy=entropy, deadline_s=place.deadline_s, wait_s=place.wait_s
     )
 
 
-def _expected(place: RemoteKeysSettings, other: RemoteSigner, clock: Clock, entropy: Entropy) -> RemoteSigner:
+def _expected(
+    place: RemoteKeysSettings, other: RemoteSigner, clock: Clock, entropy: Entropy, telemetry: Telemetry
+) -> RemoteSigner:
     """One that is away now; it is held to the seed of the other one."""
     socket, pairing = _place(place)
     return RemoteSigner(
-        socket, pairing, other.welcome, clock=clock, entropy=entropy, deadline_s=place.deadline_s, check_all=place.check_all
+        socket,
+        pairing,
+        other.welcome,
+        clock=clock,
+        entropy=entropy,
+        deadline_s=place.deadline_s,
+        check_all=place.check_all,
+        telemetry=telemetry,
     )
 
 

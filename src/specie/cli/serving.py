@@ -49,6 +49,13 @@ class _Chain(Protocol):
     async def replace(self, txid: str, *, paid: bool = True) -> str | None: ...
 
 
+@runtime_checkable
+class _Away(Protocol):
+    """A signer that is somewhere else, and may not be reached."""
+
+    async def health(self) -> dict[str, object]: ...
+
+
 def payment_id_of(request: str) -> str:
     """The payment hash (64 hex characters) of a BOLT 11 invoice, or of itself. RefusedError for anything else."""
     text = request.strip().lower()
@@ -125,6 +132,8 @@ def server_context(
     health.add("store", storage_check(bank.storage))
     for rail in bank.rails:
         health.add(f"rail {rail.name}", rail_check(rail))
+    if isinstance(bank.signer, _Away):
+        health.add("signer", bank.signer.health)
     embedded = bank.settings.store.dsn is None
     return ServerContext(
         mint=bank.mint,

@@ -98,6 +98,9 @@ def test_the_operators_commands_reach_such_a_bank(specie, thread: SignerThread, 
 
     asyncio.run(once())
     assert specie("mint", "quotes", *which).json() == {"quotes": []}
+    checks = {check["name"]: check for check in specie("mint", "health", *which).json()["checks"]}
+    assert checks["signer"]["ok"] is True
+    assert checks["signer"]["facts"]["provider"] == "software"
     made = specie("mint", "backup", home / "copy", *which)
     assert made.json()["seed"] is None
     assert (home / "copy").exists()

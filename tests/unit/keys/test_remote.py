@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import ssl
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,11 +17,12 @@ import uvloop
 
 from specie.app.system import SystemClock
 from specie.ecash.bdhke import blind, hash_to_curve
-from specie.kernel import curve
+from specie.kernel import NullTelemetry, curve
 from specie.kernel.errors import MalformedError, PeerFaultError, UnavailableError
 from specie.keys import BlindedKey, BlindSigned, DerivedSecret, KeysetRef, ProofToVerify, SignerClosedError, ToBlindSign, wire
 from specie.keys.adapters.pairing import Pairing, make_pairing
 from specie.keys.adapters.remote import RemoteSigner
+from specie.keys.adapters.signer_link import refusal
 from specie.keys.adapters.signer_server import bind_signer_socket
 from specie.keys.adapters.software import SoftwareSigner
 from tests.support.entropy import CountingEntropy
@@ -37,6 +40,24 @@ OFF_CURVE = b"\x02" + (5).to_bytes(32, "big")
 
 def true_signer() -> SoftwareSigner:
     return SoftwareSigner(bytes(range(64)), threads=0, entropy=CountingEntropy())
+
+
+class Told(NullTelemetry):
+    """What was reported."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.counts: Counter[str] = Counter()
+        self.pages: list[str] = []
+
+    def count(self, name: str, /, amount: int = 1, **labels: str) -> None:
+        self.counts[name] += amount
+
+    def event(self, name: str, /, **facts: object) -> None:
+        self.events.append((name, facts))
+
+    def page(self, reason: str, /, **facts: object) -> None:
+        self.pages.append(reason)
 
 
 class Liar:
@@ -252,6 +273,49 @@ async def test_calls_fail_at_once_while_it_is_away_and_work_again_after(thread: 
     assert "another seed" in caught.value.detail
     await made.close()
     await asyncio.to_thread(stranger.stop)
+
+
+async def test_what_was_lost_and_when_it_came_back_is_told(thread: SignerThread) -> None:
+    """Two lines of the log, a counter, and a health check that says why while it is away."""
+    told = Told()
+    made = remote(thread, telemetry=told)
+    assert await made.health() == {"socket": str(thread.place), "provider": "software"}
+    await asyncio.to_thread(thread.stop, forget=False)
+    assert isinstance(await first_fault(lambda: made.public_key("node")), UnavailableError)
+    with pytest.raises(UnavailableError):
+        await made.health()
+    back = await asyncio.to_thread(SignerThread, true_signer(), home=thread.home)
+    await eventually(made)
+    assert [event for event, _ in told.events] == ["signer_lost", "signer_back"]
+    assert told.events[1][1]["after_s"] > 0
+    await made.close()
+    await asyncio.to_thread(back.stop)
+
+
+async def test_a_kind_of_lie_pages_once(liar: Liar, thread: SignerThread) -> None:
+    """An answer that is not true is counted each time, and somebody is called the first time."""
+    told = Told()
+    made = remote(thread, telemetry=told)
+    liar.lies["public_key"] = lambda found: OFF_CURVE
+    for _ in range(3):
+        with pytest.raises(PeerFaultError):
+            await made.public_key("node")
+    assert (told.counts["signer_faults"], len(told.pages)) == (3, 1)
+    await made.close()
+
+
+@pytest.mark.parametrize(
+    ("reason", "sentence"),
+    [
+        ("TLSV1_ALERT_UNKNOWN_CA", "refuses the bank's certificate (unknown ca)"),
+        ("WRONG_VERSION_NUMBER", "TLS with the signer failed (wrong version number)"),
+    ],
+)
+def test_what_tls_says_is_told(reason: str, sentence: str) -> None:
+    """An alert is the other side's word about our certificate; anything else is named."""
+    error = ssl.SSLError(1, f"[SSL: {reason}]")
+    error.reason = reason
+    assert sentence in refusal(error)
 
 
 async def eventually(signer: RemoteSigner) -> bytes:
@@ -481,4 +545,4 @@ async def test_a_bank_with_another_certificate_is_told_so(thread: SignerThread, 
     _, stranger = make_pairing(tmp_path / "s", tmp_path / "b", now=CLOCK.now(), days=1)
     with pytest.raises(UnavailableError, match="another certificate than the bank's"):
         await RemoteSigner.probe(thread.place, Pairing(stranger.identity, thread.bank.peer), clock=CLOCK)
-    assert "certificate is not the pinned one" in thread.reasons()
+    await thread.tells("certificate is not the pinned one")

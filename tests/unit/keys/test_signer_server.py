@@ -92,15 +92,6 @@ async def bank(thread: SignerThread) -> AsyncIterator[Bank]:
             await asyncio.sleep(0.001)
 
 
-async def until(thread: SignerThread, text: str) -> None:
-    """Wait until the signer has told something with this text in it."""
-    for _ in range(1000):
-        if any(text in str(value) for one in thread.told for value in one.values()):
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError(f"it never told {text!r}: {thread.told}")
-
-
 async def test_a_bank_gets_answers_after_it_said_hello(thread: SignerThread) -> None:
     """The greeting names version, seed and capabilities; then requests in one write are answered by their ids."""
     async with bank(thread) as peer:
@@ -127,7 +118,7 @@ async def test_what_is_no_request_ends_the_connection(thread: SignerThread, body
     async with bank(thread) as peer:
         peer.send(body)
         assert await peer.ended()
-    await until(thread, "broken off")
+    await thread.tells("broken off")
 
 
 @pytest.mark.parametrize("raw", [bytes(4), b"\xff\xff\xff\xff", (wire.MAX_FRAME_BYTES + 1).to_bytes(4, "big") + b"x" * 100])
@@ -137,7 +128,7 @@ async def test_lengths_that_cannot_be_end_the_connection(thread: SignerThread, r
         await peer.hello()
         peer.writer.write(raw)
         assert await peer.ended()
-    await until(thread, "a frame of")
+    await thread.tells("a frame of")
 
 
 async def test_a_second_hello_ends_the_connection(thread: SignerThread) -> None:
@@ -231,7 +222,7 @@ async def test_other_users_are_not_let_in() -> None:
     try:
         with pytest.raises(UnavailableError):
             await RemoteSigner.probe(thread.place, thread.bank, clock=CLOCK)
-        await until(thread, "is not allowed")
+        await thread.tells("is not allowed")
     finally:
         await asyncio.to_thread(thread.stop)
 
@@ -243,7 +234,7 @@ async def test_who_speaks_no_tls_gets_nothing(thread: SignerThread) -> None:
     with contextlib.suppress(ConnectionError):
         assert not (await asyncio.wait_for(reader.read(100), 10)).startswith(b"HTTP")
     writer.close()
-    await until(thread, "TLS:")
+    await thread.tells("TLS:")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     reader, writer = await asyncio.open_unix_connection(str(thread.place), ssl=context, server_hostname="x")
@@ -251,7 +242,7 @@ async def test_who_speaks_no_tls_gets_nothing(thread: SignerThread) -> None:
         assert await asyncio.wait_for(reader.read(100), 10) == b""
     writer.transport.abort()
     await asyncio.sleep(0.01)
-    await until(thread, "peer did not return a certificate")
+    await thread.tells("peer did not return a certificate")
 
 
 async def test_connections_are_bounded(thread: SignerThread, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +252,7 @@ async def test_connections_are_bounded(thread: SignerThread, monkeypatch: pytest
         await peer.hello()
         with pytest.raises(UnavailableError):
             await RemoteSigner.probe(thread.place, thread.bank, clock=CLOCK)
-        await until(thread, "too many connections")
+        await thread.tells("too many connections")
 
 
 async def test_requests_under_way_are_answered_when_it_stops() -> None:

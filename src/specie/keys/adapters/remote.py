@@ -22,12 +22,9 @@ with `check_all` (`docs/adr/0021`). Whether a coin holds cannot be checked witho
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from specie.ecash.bdhke import hash_to_curve
 from specie.ecash.dleq import verify_dleq
@@ -36,8 +33,10 @@ from specie.kernel import curve
 from specie.kernel.clock import Clock
 from specie.kernel.entropy import Entropy
 from specie.kernel.errors import MalformedError, PeerFaultError, RefusedError, SpecieError, UnavailableError
+from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.keys import wire
 from specie.keys.adapters.pairing import Pairing
+from specie.keys.adapters.signer_link import AwayError, Link, connect
 from specie.keys.errors import SignerClosedError
 from specie.keys.ports import (
     BlindedKey,
@@ -57,142 +56,11 @@ _AWAY_PAUSE_S = 0.2
 """Longest pause between looks for a signer whose socket nobody serves: it is being started again, and a look costs little."""
 _LONGEST_PAUSE_S = 2.0
 """Longest pause after one that was reached, and refused us or was refused."""
-_PENDING = 4096
-"""Calls under way at once; more are told to come back."""
-_UNSENT_BYTES = 4 * wire.MAX_FRAME_BYTES
-_SWEEP_S = 0.25
-_LOST = "the connection to the signer was lost"
-_HUNG_UP = "the signer hung up: it knows another certificate than the bank's, or not its user; its log says which"
 _THREADED = 256
 """Ys of more coins than this (2 to 4 ms) are made on another thread."""
 _SAMPLED = 16
 """One answer in so many has a DLEQ checked beyond the first of each key."""
 _MAX_SECRET_CHARS = 1000
-
-
-class _AwayError(UnavailableError):
-    """Nobody serves the signer's socket."""
-
-
-class _Link(asyncio.Protocol):
-    """One connection: what was asked on it and waits, and what is to be sent."""
-
-    def __init__(self, peer: str, deadline_s: float) -> None:
-        self.peer = peer
-        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.seen: set[tuple[KeysetRef, int]] = set()
-        """Keys whose signatures were checked on this connection."""
-        self._deadline_s = deadline_s
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._reader = wire.FrameReader()
-        self._pending: dict[int, tuple[float, asyncio.Future[wire.Answer]]] = {}
-        self._number = 0
-        self._out: list[bytes] = []
-        self._full = False
-        self._fault = ""
-        self._sweeping: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=_UNSENT_BYTES)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-        reason = self._fault or _refusal(exc)
-        pending, self._pending = self._pending, {}
-        for _, future in pending.values():
-            if not future.done():
-                future.set_exception(
-                    PeerFaultError(reason, peer=self.peer)
-                    if self._fault
-                    else UnavailableError(reason, retry_after_s=_FIRST_PAUSE_S)
-                )
-        if not self.lost.done():
-            self.lost.set_result(reason)
-
-    def pause_writing(self) -> None:
-        self._full = True
-
-    def resume_writing(self) -> None:
-        self._full = False
-
-    def certificate(self) -> bytes | None:
-        """The other side's certificate, DER."""
-        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
-        return None if tls is None else tls.getpeercert(binary_form=True)
-
-    def ask(self, verb: str, arguments: tuple[object, ...]) -> asyncio.Future[wire.Answer]:
-        """Send one request with all others of this moment; its answer."""
-        if self._transport is None or self._transport.is_closing():
-            raise UnavailableError(_LOST, retry_after_s=_FIRST_PAUSE_S)
-        if self._full or len(self._pending) >= _PENDING:
-            raise UnavailableError("the signer has more to do than it can", retry_after_s=1.0)
-        self._number += 1
-        frame = wire.request_to_frame(self._number, verb, arguments)
-        if not self._out:
-            self._loop.call_soon(self._flush)
-        self._out.append(frame)
-        future: asyncio.Future[wire.Answer] = self._loop.create_future()
-        self._pending[self._number] = (self._loop.time() + self._deadline_s, future)
-        if self._sweeping is None:
-            self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
-        return future
-
-    def end(self) -> None:
-        """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _flush(self) -> None:
-        data, self._out = b"".join(self._out), []
-        if data and self._transport is not None and not self._transport.is_closing():
-            with contextlib.suppress(RuntimeError):  # closed by the other side in this moment
-                self._transport.write(data)
-
-    def _sweep(self) -> None:
-        """End a connection whose oldest request waits for too long: all of them get the same time, so it is the first."""
-        self._sweeping = None
-        if not self._pending:
-            return
-        until, _ = next(iter(self._pending.values()))
-        if self._loop.time() < until:
-            self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
-            return
-        pending, self._pending = self._pending, {}
-        for _, future in pending.values():
-            if not future.done():
-                reason = f"the signer did not answer within {self._deadline_s:g} s"
-                future.set_exception(UnavailableError(reason, retry_after_s=1.0))
-        self.end()
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for frame in self._reader.feed(data):
-                answer = wire.answer_from_bytes(frame)
-                found = self._pending.pop(answer.id, None)
-                if found is None:
-                    raise MalformedError("an answer to nothing that was asked")
-                if not found[1].done():  # whoever asked may have given up
-                    found[1].set_result(answer)
-        except MalformedError as error:
-            self._fault = f"the signer broke the protocol: {error.detail}"
-            self.end()
-
-
-def _refusal(error: Exception | None) -> str:
-    """Why a connection ended, for people."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the signer's certificate is not the pinned one, or out of date ({error.verify_message})"
-    if isinstance(error, ssl.SSLError):
-        reason = (error.reason or "").upper()
-        if "ALERT" in reason:
-            said = reason.partition("ALERT_")[2].replace("_", " ").lower()
-            return f"the signer refuses the bank's certificate ({said}): pair them again"
-        return f"TLS with the signer failed ({reason.replace('_', ' ').lower()})"
-    return _LOST
 
 
 class RemoteSigner:
@@ -216,6 +84,7 @@ class RemoteSigner:
         deadline_s: float = 10.0,
         connect_s: float = 5.0,
         check_all: bool = False,
+        telemetry: Telemetry = NULL_TELEMETRY,
     ) -> None:
         """Nothing is connected yet; the first call does it, and waits for it."""
         self._place = place
@@ -226,7 +95,9 @@ class RemoteSigner:
         self._deadline_s = deadline_s
         self._connect_s = connect_s
         self._check_all = check_all
-        self._link: _Link | None = None
+        self._telemetry = telemetry
+        self._paged: set[str] = set()
+        self._link: Link | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._tried: asyncio.Event | None = None
         self._reason = "the signer was not reached yet"
@@ -247,6 +118,7 @@ class RemoteSigner:
         connect_s: float = 5.0,
         wait_s: float = 10.0,
         check_all: bool = False,
+        telemetry: Telemetry = NULL_TELEMETRY,
     ) -> RemoteSigner:
         """Reach a signer and hear what it can do, trying for `wait_s`. UnavailableError, PairingError, PeerFaultError."""
         until = clock.monotonic() + wait_s
@@ -259,7 +131,9 @@ class RemoteSigner:
                 await clock.sleep(4 * _FIRST_PAUSE_S)
                 continue
             options = {"deadline_s": deadline_s, "connect_s": connect_s}
-            made = cls(place, pairing, welcome, clock=clock, entropy=entropy, check_all=check_all, **options)
+            made = cls(
+                place, pairing, welcome, clock=clock, entropy=entropy, check_all=check_all, telemetry=telemetry, **options
+            )
             try:
                 await made._reached()
             except BaseException:
@@ -270,7 +144,7 @@ class RemoteSigner:
     @staticmethod
     async def probe(place: Path, pairing: Pairing, *, clock: Clock, connect_s: float = 5.0) -> wire.Welcome:
         """Connect once and hear what the signer says of itself. Errors as of `open`."""
-        link, welcome = await _connect(place, pairing, clock, connect_s, connect_s)
+        link, welcome = await connect(place, pairing, clock, connect_s, connect_s)
         link.end()
         await link.lost
         return welcome
@@ -290,6 +164,11 @@ class RemoteSigner:
     def reachable(self) -> bool:
         """Whether there is a connection now."""
         return self._link is not None
+
+    async def health(self) -> dict[str, object]:
+        """Where the signer is, and what; UnavailableError with the reason while it cannot be reached."""
+        await self._reached()
+        return {"socket": str(self._place), "provider": self.welcome.capabilities.provider}
 
     def capabilities(self) -> Capabilities:
         """What the signer's provider can do, as it said at the first connection; `remote: ` stands before its name."""
@@ -421,7 +300,7 @@ class RemoteSigner:
         except MalformedError as error:
             raise PeerFaultError(error.detail, peer=link.peer) from None
 
-    async def _reached(self) -> _Link:
+    async def _reached(self) -> Link:
         """The connection. The first attempt is waited for; while the signer is away afterwards this raises at once."""
         if self._closed:
             raise SignerClosedError("the signer is closed")
@@ -436,21 +315,26 @@ class RemoteSigner:
     async def _keep(self, tried: asyncio.Event) -> None:
         """Keep one connection until closed: after each loss try again, with pauses that grow while it fails."""
         pause_s, longest_s = _FIRST_PAUSE_S, _LONGEST_PAUSE_S
-        link: _Link | None = None
+        link: Link | None = None
+        lost_at: float | None = None
         try:
             while True:
                 try:
                     link = await self._connect_again()
                 except SpecieError as error:
                     self._reason = error.detail
-                    longest_s = _AWAY_PAUSE_S if isinstance(error, _AwayError) else _LONGEST_PAUSE_S
+                    longest_s = _AWAY_PAUSE_S if isinstance(error, AwayError) else _LONGEST_PAUSE_S
                 except Exception as error:  # whatever it was, it must not end the attempts
                     self._reason = f"the signer cannot be reached: {type(error).__name__}"
                 else:
                     pause_s, self._link = _FIRST_PAUSE_S, link
                     tried.set()
+                    if lost_at is not None:
+                        self._telemetry.event("signer_back", after_s=round(self._clock.monotonic() - lost_at, 3))
                     self._reason = await asyncio.shield(link.lost)
-                    self._link = None
+                    self._link, lost_at = None, self._clock.monotonic()
+                    self._telemetry.event("signer_lost", reason=self._reason)
+                    self._telemetry.count("signer_lost")
                 tried.set()
                 self._again_s = max(pause_s, 0.1)
                 await self._clock.sleep(pause_s)
@@ -461,8 +345,8 @@ class RemoteSigner:
                 link.end()
                 await link.lost
 
-    async def _connect_again(self) -> _Link:
-        link, welcome = await _connect(self._place, self._pairing, self._clock, self._connect_s, self._deadline_s)
+    async def _connect_again(self) -> Link:
+        link, welcome = await connect(self._place, self._pairing, self._clock, self._connect_s, self._deadline_s)
         if welcome != self.welcome:
             link.end()
             await link.lost
@@ -521,68 +405,11 @@ class RemoteSigner:
                 raise self._fault("a signature of another key")
 
     def _fault(self, what: str) -> PeerFaultError:
+        self._telemetry.count("signer_faults")
+        if what not in self._paged:
+            self._paged.add(what)
+            self._telemetry.page("an answer of the signer is not true", answer=what)
         return PeerFaultError(f"the signer answered with {what}", peer=str(self._place))
-
-
-async def _connect(
-    place: Path, pairing: Pairing, clock: Clock, connect_s: float, deadline_s: float
-) -> tuple[_Link, wire.Welcome]:
-    """A connection on which both sides know each other. UnavailableError, PairingError, PeerFaultError."""
-    loop = asyncio.get_running_loop()
-    context = pairing.context(clock.now(), server=False)
-    peer = str(place)
-    link: _Link | None = None
-    raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        raw.setblocking(False)
-        async with asyncio.timeout(connect_s):
-            await loop.sock_connect(raw, peer)
-            _, link = await loop.create_unix_connection(
-                lambda: _Link(peer, deadline_s),
-                sock=raw,
-                ssl=context,
-                server_hostname="specie-signer",
-                ssl_handshake_timeout=connect_s,
-                ssl_shutdown_timeout=1.0,
-            )
-            if not pairing.is_peer(link.certificate()):
-                raise UnavailableError("the signer's certificate is not the pinned one", retry_after_s=1.0)
-            return link, await _greeted(link)
-    except TimeoutError:
-        await _ended(link, raw)
-        raise UnavailableError(f"the signer at {place} does not answer", retry_after_s=1.0) from None
-    except OSError as error:  # ssl.SSLError is one
-        await _ended(link, raw)
-        if isinstance(error, ssl.SSLError):
-            raise UnavailableError(_refusal(error), retry_after_s=1.0) from None
-        if isinstance(error, (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)):
-            raise UnavailableError(_HUNG_UP, retry_after_s=1.0) from None
-        raise _AwayError(f"no signer at {place}: {error.strerror or error}", retry_after_s=_AWAY_PAUSE_S) from None
-    except BaseException:
-        await _ended(link, raw)
-        raise
-
-
-async def _greeted(link: _Link) -> wire.Welcome:
-    try:
-        answer = await link.ask(wire.HELLO, (wire.Hello([wire.VERSION]),))
-    except UnavailableError as error:
-        if error.detail == _LOST:  # TLS 1.3: a certificate is refused after our side is done
-            raise UnavailableError(_HUNG_UP, retry_after_s=1.0) from None
-        raise
-    if answer.error is not None:
-        raise wire.error_from_failure(answer.error, link.peer)
-    try:
-        welcome: wire.Welcome = wire.value_from_raw(wire.HELLO, answer.value)
-    except MalformedError as error:
-        raise PeerFaultError(error.detail, peer=link.peer) from None
-    if welcome.version != wire.VERSION or not _is_point(welcome.identity) or len(welcome.capabilities.provider) > 100:
-        raise PeerFaultError("the signer's greeting makes no sense", peer=link.peer)
-    return welcome
-
-
-async def _ended(link: _Link | None, raw: socket.socket) -> None:
-    raw.close() if link is None else link.end()
 
 
 def _is_point(data: bytes) -> bool:

@@ -36,6 +36,10 @@ _CONNECTIONS = 64
 """Connections at once, those included that have not said who they are."""
 _REQUESTS = 1024
 """Requests of one connection at work; no more is read from it meanwhile."""
+_WORKING_BYTES = 4 * wire.MAX_FRAME_BYTES
+"""Bytes of the requests of one connection at work; no more is read from it meanwhile."""
+_SOON_DAYS = 30
+"""Certificates that end before are told of at each connection."""
 _UNSENT_BYTES = 4 * wire.MAX_FRAME_BYTES
 _CREDENTIALS = struct.Struct("3i")
 IDENTITY = "signer"
@@ -193,6 +197,16 @@ class SignerServer:
             return
         made[0].open()
         self.tell("signer connection", **who)
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        """Tell of certificates that end soon."""
+        now = self._clock.now()
+        with contextlib.suppress(RefusedError):  # files that are replaced in this moment: the next connection tells
+            days = (self._pairing.expires(now) - now) // 86_400
+            if days < _SOON_DAYS:
+                reason = f"they end in less than {days + 1} days; renew them with specie signer pair --renew"
+                self.tell("signer certificates end soon", reason=reason)
 
     def entered(self, connection: _Connection) -> None:
         """A connection that lives."""
@@ -224,6 +238,7 @@ class _Connection(asyncio.Protocol):
         self._greeted = False
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
+        self._working_bytes = 0
         self._reading = True
         self._full = False
         self.running: set[asyncio.Task[None]] = set()
@@ -272,7 +287,8 @@ class _Connection(asyncio.Protocol):
                 if self._greeted == (request.verb == wire.HELLO):
                     raise MalformedError("a connection says hello once, and first")
                 self._greeted = True
-                task = self._loop.create_task(self._answer(request))
+                self._working_bytes += len(frame)
+                task = self._loop.create_task(self._answer(request, len(frame)))
                 self.running.add(task)
                 task.add_done_callback(self._done)
         except MalformedError as error:
@@ -289,12 +305,12 @@ class _Connection(asyncio.Protocol):
         """Read only while there is room for more work, and for its answers."""
         if self._transport is None or self._transport.is_closing():
             return
-        wanted = not self._full and len(self.running) < _REQUESTS
+        wanted = not self._full and len(self.running) < _REQUESTS and self._working_bytes < _WORKING_BYTES
         if wanted != self._reading:
             self._reading = wanted
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
 
-    async def _answer(self, request: wire.Request) -> None:
+    async def _answer(self, request: wire.Request, size: int) -> None:
         try:
             arguments = wire.arguments_from_raw(request.verb, request.arguments)
             answer = wire.answer_to_frame(request.id, await self._do(request.verb, arguments))
@@ -302,6 +318,8 @@ class _Connection(asyncio.Protocol):
             if not isinstance(error, SpecieError):
                 self._server.tell("signer failed", verb=request.verb, error=type(error).__name__, **self._who)
             answer = wire.answer_to_frame(request.id, None, wire.failure_from_error(error))
+        finally:
+            self._working_bytes -= size
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(answer)
