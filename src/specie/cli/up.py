@@ -275,6 +275,7 @@ def _announce(screen: Screen, settings: BankSettings, facts: dict[str, Any]) -> 
     from rich.text import Text
 
     from specie.keys import SealKind
+    from specie.ops.secret_reference import SecretReference
 
     sealing = SealKind(facts["sealing"])
     title = Text.assemble(("● ", "bold green"), ("specie", "bold"), " is up ")
@@ -289,7 +290,9 @@ def _announce(screen: Screen, settings: BankSettings, facts: dict[str, Any]) -> 
         lines.add_row("  store", Text(settings.store.label))
     if "workers" in facts:
         lines.add_row("  workers", Text(f"{len(facts['workers'])} processes"))
-    lines.add_row("  keys", Text(sealing.label))
+    place = settings.keys.passphrase
+    told = f"sealed by the passphrase at {place}" if isinstance(place, SecretReference) else sealing.label
+    lines.add_row("  keys", Text(told))
     if sealing is SealKind.PLAY_KEY:
         lines.add_row("", Text(facts["sealing_key"], "dim"))
     curve = facts["curve"]
