@@ -216,8 +216,8 @@ def test_a_secret_by_reference_is_nowhere_else(tmp_path: Path) -> None:
             for words in (("history",), ("diff", "1"), ("show",), ("show", "1"), ("check",)):
                 told.append(_specie(tmp_path, "config", *words, "--config", str(file)))
             secret.chmod(0o644)
-            assert "mode 0644" in _specie(tmp_path, "config", "apply", "--config", str(file), code=3)["error"]["detail"]
-            assert "mode 0644" in _specie(tmp_path, "config", "check", str(file), code=3)["error"]["detail"]
+            assert "mode 644" in _specie(tmp_path, "config", "apply", "--config", str(file), code=3)["error"]["detail"]
+            assert "mode 644" in _specie(tmp_path, "config", "check", str(file), code=3)["error"]["detail"]
             secret.chmod(0o600)
             assert bank.stop() == 0, number
     assert f"file:{secret}" in json.dumps(told)
