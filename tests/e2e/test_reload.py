@@ -197,3 +197,53 @@ def test_killed_while_settings_are_taken_the_file_and_history_are_sound(tmp_path
         assert [item["number"] for item in newest] == list(range(len(newest), 0, -1))
         assert {item["outcome"] for item in newest} == {"applied"}
         assert _specie(tmp_path, "config", "show", "--config", str(file))["settings"]["mint.name"] == f'"{name}"'
+
+
+def test_a_secret_by_reference_is_nowhere_else(tmp_path: Path) -> None:
+    """A passphrase in a file opens the keys at each start; store, logs, history and answers have the reference alone."""
+    canary = "canary passphrase 5Rk2pW8v"
+    secret = tmp_path / "passphrase"
+    secret.write_text(canary + "\n")
+    secret.chmod(0o600)
+    file = tmp_path / "bank.toml"
+    file.write_text(BASE + '[keys]\npassphrase = "file:passphrase"\n[log]\nlevel = "debug"\n')
+    told = []
+    for number in range(2):
+        with running_bank(tmp_path, "--config", str(file)) as bank:
+            assert (bank.facts["sealing"], bank.facts["created"]) == ("environment", not number)
+            file.write_text(file.read_text().replace('"one"', '"two"'))
+            told.append(_specie(tmp_path, "config", "apply", "--config", str(file)))
+            for words in (("history",), ("diff", "1"), ("show",), ("show", "1"), ("check",)):
+                told.append(_specie(tmp_path, "config", *words, "--config", str(file)))
+            secret.chmod(0o644)
+            assert "mode 644" in _specie(tmp_path, "config", "apply", "--config", str(file), code=3)["error"]["detail"]
+            assert "mode 644" in _specie(tmp_path, "config", "check", str(file), code=3)["error"]["detail"]
+            secret.chmod(0o600)
+            assert bank.stop() == 0, number
+    assert f"file:{secret}" in json.dumps(told)
+    assert canary not in json.dumps(told)
+    looked = [path for path in tmp_path.rglob("*") if path.is_file() and path != secret]
+    assert any(path.name == "bank.sqlite" for path in looked)
+    for path in looked:
+        assert canary.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.postgres
+def test_several_workers_are_replaced_and_take_no_file_while_they_run(tmp_path: Path, postgres_dsn: str) -> None:
+    """Applying is refused with the way that there is; a restart takes the file, and the history has it."""
+    secret = tmp_path / "dsn"
+    secret.write_text(postgres_dsn)
+    secret.chmod(0o600)
+    file = tmp_path / "bank.toml"
+    file.write_text(BASE + '[store]\ndsn = "file:dsn"\n[server]\nworkers = 2\n')
+    with running_bank(tmp_path, "--config", str(file)) as bank:
+        file.write_text(file.read_text().replace('"one"', '"two"'))
+        error = _specie(tmp_path, "config", "apply", "--config", str(file), code=3)["error"]
+        assert "specie mint restart" in error["detail"]
+        assert {item["key"] for item in _specie(tmp_path, "config", "diff", "--config", str(file))["changes"]} >= {"mint.name"}
+        _specie(tmp_path, "mint", "restart", "--config", str(file))
+        assert _info(bank.url)["name"] == "two"
+        revisions = _specie(tmp_path, "config", "history", "--config", str(file))["revisions"]
+        assert [change["key"] for change in revisions[0]["changes"]] == ["mint.name"]
+        assert {item["author"] for item in revisions} == {"start"}
+        assert postgres_dsn not in json.dumps(_specie(tmp_path, "config", "show", "--config", str(file)))

@@ -97,7 +97,7 @@ def remembered(bank: Bank) -> ConfigActions:
 
     async def running() -> tuple[int | None, Mapping[str, str]]:
         newest = await bank.revisions.newest(place, 1, applied=True)
-        return newest[0].number if newest else None, shown(bank.settings)
+        return (newest[0].number, newest[0].settings) if newest else (None, shown(bank.settings))
 
     return ConfigActions(
         history=lambda limit: bank.revisions.newest(place, limit),

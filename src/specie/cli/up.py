@@ -276,6 +276,7 @@ def _announce(screen: Screen, settings: BankSettings, facts: dict[str, Any]) -> 
     from rich.text import Text
 
     from specie.keys import SealKind
+    from specie.ops.secret_reference import SecretReference
 
     sealing = None if facts["sealing"] == "signer" else SealKind(facts["sealing"])
     title = Text.assemble(("● ", "bold green"), ("specie", "bold"), " is up ")
@@ -290,7 +291,12 @@ def _announce(screen: Screen, settings: BankSettings, facts: dict[str, Any]) -> 
         lines.add_row("  store", Text(settings.store.label))
     if "workers" in facts:
         lines.add_row("  workers", Text(f"{len(facts['workers'])} processes"))
-    lines.add_row("  keys", Text(sealing.label if sealing else f"with the signer at {facts['sealing_key']}"))
+    place = settings.keys.passphrase
+    if sealing is None:
+        told = f"with the signer at {facts['sealing_key']}"
+    else:
+        told = f"sealed by the passphrase at {place}" if isinstance(place, SecretReference) else sealing.label
+    lines.add_row("  keys", Text(told))
     if sealing is SealKind.PLAY_KEY:
         lines.add_row("", Text(facts["sealing_key"], "dim"))
     curve = facts["curve"]

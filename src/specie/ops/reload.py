@@ -344,7 +344,10 @@ class Reloader:
             self.refused = reasons
             self._telemetry.page("new settings were taken back", revision=made.number, error=repr(error))
             self._telemetry.count("settings_reload", result="undone")
-            await self._store.undo(made.number, reasons)
+            try:
+                await self._store.undo(made.number, reasons)
+            except SpecieError as failed:
+                self._telemetry.event("settings_refusal_not_recorded", detail=failed.detail)
             raise SettingsRefusedError(reasons) from error
 
     async def _refuse(self, author: str, reasons: Sequence[str], read: _Read | None = None) -> SettingsRefusedError:

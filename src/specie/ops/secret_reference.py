@@ -64,7 +64,10 @@ class Sources:
 
 
 def _file(reference: SecretReference, sources: Sources) -> bytes:
-    """A regular file that only its owner can touch, the owner being us (or root, for files that a system hands out)."""
+    """A regular file that nobody else may use, by the rule for files that guard a seed."""
+    from specie.keys.errors import SealFileUnsafeError
+    from specie.keys.sealing import file_checked
+
     try:
         handle = os.open(reference.place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -76,16 +79,14 @@ def _file(reference: SecretReference, sources: Sources) -> bytes:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise SecretReferenceError(reference, "is no regular file")
-        if found.st_uid not in (0, os.geteuid()):
-            raise SecretReferenceError(reference, f"belongs to another user (uid {found.st_uid})")
-        mode = stat.S_IMODE(found.st_mode)
-        if mode & 0o077:
-            raise SecretReferenceError(reference, f"others may use it (mode {mode:04o}); chmod 600 makes it yours alone")
+        file_checked((found.st_mode, found.st_uid, found.st_gid), user=os.geteuid(), path=reference.place, kind="the file")
         read = b""
         while len(read) <= MAX_SECRET_BYTES and (more := os.read(handle, MAX_SECRET_BYTES + 1 - len(read))):
             read += more
     except OSError as error:
         raise SecretReferenceError(reference, f"cannot be read: {error.strerror}") from None
+    except SealFileUnsafeError as error:
+        raise SecretReferenceError(reference, error.detail) from None
     finally:
         os.close(handle)
     for end in (b"\r\n", b"\n"):

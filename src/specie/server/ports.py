@@ -231,7 +231,7 @@ class ConfigActions:
     find: Callable[[int], Awaitable[Revision | None]]
     """One revision by its number."""
     running: Callable[[], Awaitable[tuple[int | None, Mapping[str, str]]]]
-    """What runs, or would run: the newest revision's number, and every setting by its name, without secrets."""
+    """What runs, or ran last: the newest revision's number, and every setting by its name, without secrets."""
     check: Callable[[Path | None], Awaitable[Mapping[str, object]]] | None = None
     """What a settings file (that of the bank unless given) would change. None where no bank runs."""
     apply: Callable[[str], Awaitable[Revision]] | None = None

@@ -254,6 +254,15 @@ async def test_a_part_that_fails_takes_all_back(bank):
     assert bank.store.outcomes == ["applied", "undone"]
     assert "new settings were taken back" in bank.reports.names
 
+    async def away(number: int, reasons: Sequence[str]) -> None:
+        raise UnavailableError("the store is away")
+
+    bank.store.undo = away
+    with pytest.raises(SettingsRefusedError, match="taken back"):
+        await bank.reloader.apply("alice")
+    assert bank.names == ["one", "one"]
+    assert "settings_refusal_not_recorded" in bank.reports.names
+
 
 async def test_without_the_store_nothing_is_taken(bank):
     """Not there: nothing changed. Unsure: what is there decides, and what cannot be seen is not taken."""

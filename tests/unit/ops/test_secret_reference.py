@@ -61,8 +61,8 @@ def test_a_file_gives_its_text_without_its_last_line_end(tmp_path, content, valu
     [
         (b"", 0o600, "is empty"),
         (b"\n", 0o600, "is empty"),
-        (b"x", 0o640, "mode 0640"),
-        (b"x", 0o604, "mode 0604"),
+        (b"x", 0o640, "mode 640"),
+        (b"x", 0o604, "mode 604"),
         (b"x", 0o601, "chmod 600"),
         (b"x" * (MAX_SECRET_BYTES + 1), 0o600, "is larger than 65,536 bytes"),
         (b"\xff\xfe", 0o600, "is no UTF-8"),
