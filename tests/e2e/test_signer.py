@@ -41,6 +41,7 @@ class SignerProcess:
 
     bank: BankProcess
     data: Path
+    arguments: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> dict[str, Any]:
@@ -48,7 +49,7 @@ class SignerProcess:
         command = [sys.executable, "-m", "specie", "signer", "run", "--json", "--play", "--data", str(self.data)]
         with (self.bank.home / "signer.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--log-format", "json"],
+                [*command, "--log-format", "json", *self.arguments],
                 env=self.bank.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -51,7 +51,14 @@ async def open_remote_signer(keys: KeysSettings, *, clock: Clock, entropy: Entro
 async def _reached(place: RemoteKeysSettings, clock: Clock, entropy: Entropy, telemetry: Telemetry) -> RemoteSigner:
     socket, pairing = _place(place)
     return await RemoteSigner.open(
-        socket, pairing, clock=clock, entropy=entropy, deadline_s=place.deadline_s, wait_s=place.wait_s
+        socket,
+        pairing,
+        clock=clock,
+        entropy=entropy,
+        deadline_s=place.deadline_s,
+        wait_s=place.wait_s,
+        check_all=place.check_all,
+        telemetry=telemetry,
     )
 
 

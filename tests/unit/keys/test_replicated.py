@@ -211,6 +211,31 @@ async def test_comes_back_once_it_proved_itself() -> None:
 
 
 @told
+async def test_a_standby_that_dies_unasked_is_known() -> None:
+    """A replica that nobody asked is looked at every ten seconds: one that is away or has other keys is known before."""
+    for change in ("away", "seed"):
+        first, second, log = Place(), Place(), Log()
+        signer, clock = replicated(first, second, log=log), VirtualClock()
+        await signer.start()
+        await signer.blind_sign(messages(1))
+        await clock.sleep(25)
+        assert circuits(signer) == [Circuit.CLOSED, Circuit.CLOSED]
+        if change == "away":
+            second.away = True
+        else:
+            second.inner = SoftwareSigner(OTHER, threads=0, entropy=CountingEntropy())
+        await clock.sleep(11)
+        assert circuits(signer) == [Circuit.CLOSED, Circuit.OPEN if change == "away" else Circuit.EXPELLED]
+        assert len(log.pages) == (change == "seed")
+        asked = len(first.asked)
+        for _ in range(20):
+            await signer.blind_sign(messages(1))
+            await clock.sleep(1)
+        assert len(first.asked) == asked + 20
+        await signer.close()
+
+
+@told
 async def test_one_that_comes_back_with_other_keys_is_expelled() -> None:
     """Restarted with another seed, or with other keys for a keyset only: never asked, and a human is paged."""
     for change in ("seed", "keyset"):

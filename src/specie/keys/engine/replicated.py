@@ -6,6 +6,7 @@ the next, and two replicas that both answer contradict nobody. So no lease is ne
 | a replica ...                                 | then                                                                      |
 |-----------------------------------------------|---------------------------------------------------------------------------|
 | is away, or says nothing until the deadline   | its circuit opens: nobody asks it, the next one answers, it is probed      |
+| was not asked for ten seconds                 | it is probed as well, so that a dead standby is known before it is needed |
 | is back                                       | it proves its keys (below), then its circuit closes                        |
 | refuses (a key it does not have, bad input)   | the caller hears that: others would say the same                          |
 | was caught by its own provider at a fault     | as if it were away, and a human is paged                                  |
@@ -56,6 +57,7 @@ _EACH_S: Final = 0.005
 """What a call may take longer for each thing in it."""
 _FIRST_PROBE_S: Final = 0.25
 _LAST_PROBE_S: Final = 30.0
+_IDLE_S: Final = 10.0
 _ON_THIS_THREAD: Final = 16
 """DLEQ proofs that are verified at once (2 ms); more of them go to another thread."""
 
@@ -99,6 +101,8 @@ class _Place:
     failed: int = 0
     reason: str = "not asked yet"
     probe: asyncio.Task[None] | None = None
+    seen: int = 0
+    """What `answered` was at the last look."""
 
 
 @dataclass(slots=True)
@@ -141,6 +145,7 @@ class ReplicatedSigner:
         self._seen = _Seen()
         self._closed = False
         self._alone = False
+        self._watch: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<ReplicatedSigner {', '.join(f'{place.name} {place.circuit}' for place in self._places)}>"
@@ -173,6 +178,7 @@ class ReplicatedSigner:
         for place in self._places:
             if place.circuit is Circuit.OPEN:
                 self._opened(place)
+        self._watch = asyncio.get_running_loop().create_task(self._watched())
 
     async def _identified(self, place: _Place) -> bytes | None:
         """The key that a replica proves it has; None if it is away."""
@@ -188,7 +194,7 @@ class ReplicatedSigner:
         if self._closed:
             return
         self._closed = True
-        probes = [place.probe for place in self._places if place.probe is not None]
+        probes = [task for task in (self._watch, *(place.probe for place in self._places)) if task is not None]
         for probe in probes:
             probe.cancel()
         await asyncio.gather(*probes, return_exceptions=True)
@@ -387,6 +393,21 @@ class ReplicatedSigner:
                 "a replica of the keys has other keys, or lies: it is asked no more", replica=place.name, reason=reason
             )
 
+    async def _watched(self) -> None:
+        """Probe those that nobody asked lately."""
+        while True:
+            await self._clock.sleep(_IDLE_S)
+            for place in self._places:
+                if place.circuit is Circuit.CLOSED and place.answered == place.seen:
+                    try:
+                        async with asyncio.timeout(self._deadline_s):
+                            await self._proved(place)
+                    except (TimeoutError, UnavailableError, SignerClosedError) as error:
+                        self._open(place, _reason(error))
+                    except SpecieError as error:
+                        self._expel(place, _reason(error))
+                place.seen = place.answered
+
     async def _until_back(self, place: _Place) -> None:
         """Probe with growing pauses; a replica that proves itself is asked again, one with other keys is expelled."""
         pause_s = _FIRST_PROBE_S
@@ -398,7 +419,7 @@ class ReplicatedSigner:
                     await self._proved(place)
             except (TimeoutError, UnavailableError, SignerClosedError) as error:
                 place.reason = _reason(error)
-            except (SpecieError, _WrongAnswer) as error:
+            except SpecieError as error:
                 self._expel(place, _reason(error))
                 return
             else:
