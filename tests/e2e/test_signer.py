@@ -170,6 +170,10 @@ async def test_the_bank_has_no_key_on_disk_or_in_memory(
     opened = seeds.open(SealSource(play_key=True), all_play=True)
     assert bank.process is not None
     assert keys.process is not None
+    for process in (bank.process, keys.process):
+        limits = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
+        (core,) = [line.split() for line in limits if line.startswith("Max core file size")]
+        assert core[4:6] == ["0", "0"]
     try:
         assert await asyncio.to_thread(memory_holds, keys.process.pid, opened.seed)
     except PermissionError:

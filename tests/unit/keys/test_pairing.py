@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -44,6 +45,19 @@ def test_nothing_is_replaced_unless_told(tmp_path: Path) -> None:
     assert ours.expires(NOW) == NOW + 2 * DAY
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_renewal_by_root_leaves_the_files_to_their_users(tmp_path: Path) -> None:
+    """The owner of each file stays, its content does not."""
+    ours, theirs = make_pairing(tmp_path / "s", tmp_path / "b", now=NOW, days=1)
+    before = theirs.identity.read_bytes()
+    os.chown(theirs.identity, 65534, 65534)
+    make_pairing(tmp_path / "s", tmp_path / "b", now=NOW, days=1, renew=True)
+    status = theirs.identity.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (65534, 65534, 0o600)
+    assert ours.identity.stat().st_uid == 0
+    assert theirs.identity.read_bytes() != before
+
+
 def test_time_is_told_before_anybody_is_asked(tmp_path: Path) -> None:
     """Out of date, and not yet good, with the date and what to do; a clock some minutes slow is forgiven."""
     ours, theirs = make_pairing(tmp_path / "s", tmp_path / "b", now=NOW, days=1)
@@ -72,6 +86,11 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(PairingError, match=reason) as caught:
             Pairing(spoilt, ours.peer).context(NOW, server=True)
         assert caught.value.path == str(spoilt)
+    ours.peer.chmod(0o620)
+    with pytest.raises(PairingError, match="others may change it"):
+        ours.expires(NOW)
+    ours.peer.chmod(0o644)
+    ours.expires(NOW)
     ours.identity.chmod(0o640)
     with pytest.raises(SealFileUnsafeError, match="open to other users"):
         ours.expires(NOW)

@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,17 @@ from specie.app.system import SystemClock
 from specie.ecash.bdhke import blind, hash_to_curve
 from specie.kernel import NullTelemetry, curve
 from specie.kernel.errors import MalformedError, PeerFaultError, UnavailableError
-from specie.keys import BlindedKey, BlindSigned, DerivedSecret, KeysetRef, ProofToVerify, SignerClosedError, ToBlindSign, wire
+from specie.keys import (
+    BlindedKey,
+    BlindSigned,
+    Capabilities,
+    DerivedSecret,
+    KeysetRef,
+    ProofToVerify,
+    SignerClosedError,
+    ToBlindSign,
+    wire,
+)
 from specie.keys.adapters.pairing import Pairing, make_pairing
 from specie.keys.adapters.remote import RemoteSigner
 from specie.keys.adapters.signer_link import refusal
@@ -186,6 +197,26 @@ async def test_a_wrong_key_is_found_by_the_sample_later_too(liar: Liar, signer: 
     await signer.blind_sign(TASKS)
     liar.lies["blind_sign"] = lambda found: OTHER.blind_sign(TASKS)
     assert await first_fault(lambda: signer.blind_sign(TASKS)) is not None
+
+
+async def test_a_provider_without_dleq_is_taken_at_its_word() -> None:
+    """Where the keys cannot prove, signatures come without proofs, and one with a proof is a fault."""
+
+    class Proofless(Liar):
+        def capabilities(self) -> Capabilities:
+            return replace(true_signer().capabilities(), dleq=False)
+
+    token = Proofless()
+    token.lies["blind_sign"] = lambda found: [BlindSigned(one.c_, None, None) for one in found]
+    served = await asyncio.to_thread(SignerThread, token)
+    made = remote(served, check_all=True)
+    assert not made.capabilities().dleq
+    assert [one.dleq_e for one in await made.blind_sign(TASKS)] == [None] * len(TASKS)
+    del token.lies["blind_sign"]
+    with pytest.raises(PeerFaultError):
+        await made.blind_sign(TASKS)
+    await made.close()
+    await asyncio.to_thread(served.stop)
 
 
 async def test_all_are_checked_where_that_is_asked_for(liar: Liar, thread: SignerThread) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import datetime
 import os
 import ssl
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,10 +79,12 @@ class Pairing:
 def _read(path: Path, *, secret: bool) -> bytes:
     try:
         with path.open("rb") as file:
+            status = os.fstat(file.fileno())
             if secret:
-                status = os.fstat(file.fileno())
                 facts = (status.st_mode, status.st_uid, status.st_gid)
                 file_checked(facts, user=os.geteuid(), path=str(path), kind="the key file")
+            elif status.st_uid not in (os.geteuid(), 0) or stat.S_IMODE(status.st_mode) & 0o022:
+                raise PairingError(f"{path} belongs to another user, or others may change it", path=str(path))
             data = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise PairingError(f"{path} cannot be read: {error.strerror}", path=str(path)) from None
@@ -146,7 +149,7 @@ def _made(name: str, usage: x509.ObjectIdentifier, now: int, days: int) -> tuple
 
 
 def _write(place: Path, content: bytes) -> None:
-    """A durable file of mode 0600, in place of the old one at once."""
+    """A durable file of mode 0600, in place of the old one at once; where root renews it, it stays its user's."""
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -155,6 +158,9 @@ def _write(place: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            if os.geteuid() == 0 and place.exists():
+                before = place.stat()
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
         temporary.replace(place)
     except OSError as error:
         raise UnavailableError(f"{place} cannot be written: {error.strerror}", retry_after_s=5.0) from error
