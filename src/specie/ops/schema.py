@@ -141,7 +141,10 @@ def _convert(hint: Any, value: object, spec: FieldSpec, base: Path) -> Any:
             return value
         if not isinstance(value, str):
             raise ValueError("expected text")
-        return reference_from_text(value, base) or Secret(value)
+        reference = reference_from_text(value, base)
+        if reference is not None and SecretReference not in typing.get_args(spec.hint):
+            raise ValueError("takes no reference: write the secret itself")
+        return reference or Secret(value)
     if hint is Path:
         if isinstance(value, str | Path) and str(value):
             return (base / Path(value).expanduser()).absolute()

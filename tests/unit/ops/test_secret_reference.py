@@ -18,6 +18,7 @@ from specie.ops import config
 from specie.ops.config import load_settings
 from specie.ops.errors import SettingsError
 from specie.ops.revision import redacted_document, secrets_of, shown
+from specie.ops.schema import FieldSpec, convert
 from specie.ops.secret import Secret
 from specie.ops.secret_reference import (
     MAX_SECRET_BYTES,
@@ -182,3 +183,11 @@ def test_a_secret_in_the_clear_is_not_remembered(tmp_path):
         file.write_text(f'[keys]\npassphrase = "{value}"\n')
         with pytest.raises(SettingsError, match=reason):
             load_settings(file)
+
+
+def test_a_field_for_secrets_alone_takes_no_reference(tmp_path):
+    """Rather refused than taken for the secret itself."""
+    spec = FieldSpec("pin", Secret | None, "", None, 0, 0)
+    assert convert(spec, "1234", tmp_path) == Secret("1234")
+    with pytest.raises(ValueError, match="takes no reference"):
+        convert(spec, "env:PIN", tmp_path)
