@@ -141,6 +141,10 @@ async def test_a_hanging_signer_costs_its_deadline(world: World) -> None:
             world.first.process.send_signal(signal.SIGCONT)
         assert purse.lost_answers == 0
         assert sum(coin.amount for coin in coins) == COIN_SUM
+        health = world.bank.run("mint", "health", "--data", str(world.bank.data), "--config", str(world.config))
+        checks = {check["name"]: check for check in health["checks"]}
+        assert checks["signer"]["ok"]
+        assert "every signer" in checks
     finally:
         await purse.close()
 

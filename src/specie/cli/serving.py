@@ -56,6 +56,13 @@ class _Away(Protocol):
     async def health(self) -> dict[str, object]: ...
 
 
+@runtime_checkable
+class _Several(Protocol):
+    """A signer in several places, one of which may be away unnoticed."""
+
+    async def health_of_all(self) -> dict[str, object]: ...
+
+
 def payment_id_of(request: str) -> str:
     """The payment hash (64 hex characters) of a BOLT 11 invoice, or of itself. RefusedError for anything else."""
     text = request.strip().lower()
@@ -134,6 +141,8 @@ def server_context(
         health.add(f"rail {rail.name}", rail_check(rail))
     if isinstance(bank.signer, _Away):
         health.add("signer", bank.signer.health)
+    if isinstance(bank.signer, _Several):
+        health.add("every signer", bank.signer.health_of_all, required=False)
     embedded = bank.settings.store.dsn is None
     return ServerContext(
         mint=bank.mint,

@@ -154,6 +154,7 @@ async def test_answers_as_its_replicas_do(opened: Callable[..., Any]) -> None:
     assert len(second.asked) == before
     assert [status.failed for status in signer.status()] == [0, 0]
     assert signer.capabilities().dleq
+    assert list(await signer.health_of_all()) == ["place 0", "place 1"]
     assert "place 0 closed" in repr(signer)
 
 
@@ -167,6 +168,9 @@ async def test_the_next_one_answers(opened: Callable[..., Any], how: str) -> Non
     alone = SoftwareSigner(SEED, threads=0, entropy=CountingEntropy())
     assert await every_verb(signer) == await every_verb(alone)
     assert circuits(signer) == [Circuit.OPEN, Circuit.CLOSED]
+    assert await signer.health() == {"place 0": "open", "place 1": "closed"}
+    with pytest.raises(UnavailableError, match="place 0: "):
+        await signer.health_of_all()
     assert first.asked.count("blind_sign") + first.asked.count("keyset_public_keys") == 1
     assert ("replica_away", "place 0") in log.events
     assert log.pages == []
@@ -366,6 +370,8 @@ async def test_all_away_signs_nothing() -> None:
         with pytest.raises(UnavailableError, match="no replica"):
             await signer.sign_recoverable("node", DIGESTS)
     assert log.pages == ["no replica of the keys answers; nothing is signed"]
+    with pytest.raises(UnavailableError, match="place 0: not reachable; place 1: not reachable"):
+        await signer.health()
     second.away = False
     await clock.sleep(31)
     assert len(await signer.sign_recoverable("node", DIGESTS)) == 3

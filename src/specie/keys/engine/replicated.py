@@ -204,6 +204,18 @@ class ReplicatedSigner:
         """How it is with each replica, in order of preference."""
         return [ReplicaStatus(p.name, p.circuit, p.answered, p.failed, p.reason) for p in self._places]
 
+    async def health(self) -> dict[str, object]:
+        """The circuit of each replica; UnavailableError with the reasons while nobody is asked."""
+        if all(place.circuit is not Circuit.CLOSED for place in self._places):
+            raise UnavailableError(self._reasons())
+        return {place.name: place.circuit.value for place in self._places}
+
+    async def health_of_all(self) -> dict[str, object]:
+        """Answers of each replica since the start; UnavailableError with the reasons while one of them is not asked."""
+        if any(place.circuit is not Circuit.CLOSED for place in self._places):
+            raise UnavailableError(self._reasons())
+        return {place.name: place.answered for place in self._places}
+
     def capabilities(self) -> Capabilities:
         """What all replicas can do."""
         several = [place.signer.capabilities() for place in self._places]
@@ -370,7 +382,7 @@ class ReplicatedSigner:
         raise UnavailableError("no replica of the keys answers now", retry_after_s=_FIRST_PROBE_S)
 
     def _reasons(self) -> str:
-        return "; ".join(f"{place.name}: {place.reason}" for place in self._places)
+        return "; ".join(f"{place.name}: {place.reason}" for place in self._places if place.reason)
 
     # Circuits
 
