@@ -401,9 +401,7 @@ class ReplicatedSigner:
         if place.circuit is not Circuit.EXPELLED:
             place.circuit, place.reason = Circuit.EXPELLED, reason
             self._telemetry.count("replica_expelled", replica=place.name)
-            self._telemetry.page(
-                "a replica of the keys has other keys, or lies: it is asked no more", replica=place.name, reason=reason
-            )
+            self._telemetry.page("a replica has other keys, or lies: it is asked no more", replica=place.name, reason=reason)
 
     async def _watched(self) -> None:
         """Probe those that nobody asked lately."""
