@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from specie._version import __version__
@@ -16,6 +17,7 @@ from specie.app.system import SystemClock, SystemEntropy
 from specie.kernel import Clock, Entropy, InvariantError, Rail, RefusedError, Telemetry
 from specie.keys import OpenedSeed, SealSource, Signer
 from specie.keys.adapters.native_batch import NativeBatch, Unbuilt, native_batch
+from specie.keys.adapters.routing import KeysetHome, RoutingSigner
 from specie.keys.adapters.seed_store import SeedStore
 from specie.keys.adapters.software import SoftwareSigner
 from specie.ledger import Ledger
@@ -155,7 +157,9 @@ async def open_bank(
         seeds = SeedStore(settings.data_dir, entropy=entropy)
         sealed = seeds.open_or_create(_seal_source(settings), all_play=all_play)
         batch = native_batch() if settings.keys.native else Unbuilt("keys.native is false")
-        signer = SoftwareSigner(sealed.seed, entropy=entropy, batch=batch if isinstance(batch, NativeBatch) else None)
+        seeded = SoftwareSigner(sealed.seed, entropy=entropy, batch=batch if isinstance(batch, NativeBatch) else None)
+        routing = RoutingSigner(seeded, {"pkcs11": partial(_open_token, settings)}) if settings.keys.pkcs11.module else None
+        signer: Signer = routing or seeded
         stack.push_async_callback(signer.close)
         sealed = OpenedSeed(b"", sealed.kind, sealed.created, sealed.where)
         storage = await _open_storage(settings, telemetry)
@@ -185,6 +189,7 @@ async def open_bank(
             liability_store=SqlLiabilityStore(),
             prune_store=SqlPruneStore(),
             auth=auth,
+            make_keys=None if routing is None else routing.create_keyset,
         )
         await mint.start(serve=serve)
         stack.push_async_callback(mint.close)
@@ -202,6 +207,15 @@ def reseal_bank(settings: BankSettings, new: SealSource, *, entropy: Entropy | N
         all_play = all(rail.play for rail in settings.rails)
         sealed = seeds.reseal(_seal_source(settings), new, all_play=all_play)
     return OpenedSeed(b"", sealed.kind, sealed.created, sealed.where)
+
+
+async def _open_token(settings: BankSettings) -> KeysetHome:
+    """The token in which keysets may live. One process alone makes keys in it, so that no name has two."""
+    if settings.store.dsn is not None:
+        raise RefusedError("keys of keysets can live in a token only where one process runs the bank: with an embedded store")
+    from specie.app.keys import open_token
+
+    return await open_token(settings.keys.pkcs11)
 
 
 async def _open_network(stack: contextlib.AsyncExitStack, settings: RailSettings, clock: Clock) -> PlayNetwork | None:

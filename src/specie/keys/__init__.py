@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         TokenPinError,
     )
     from specie.keys.ports import (
+        SOFTWARE,
         BlindedKey,
         BlindSigned,
         Capabilities,
@@ -65,6 +66,7 @@ else:
                 "TokenPinError",
             ),
             "ports": (
+                "SOFTWARE",
                 "BlindedKey",
                 "BlindSigned",
                 "Capabilities",
@@ -91,6 +93,7 @@ else:
 
 __all__ = [
     "PASSPHRASE_VARIABLE",
+    "SOFTWARE",
     "WALLET_PASSPHRASE_VARIABLE",
     "BlindSigned",
     "BlindedKey",

@@ -186,7 +186,7 @@ class SealingSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pkcs11Settings:
-    """A PKCS#11 token (an HSM), tried out by `specie keys probe`. The bank itself keeps no keys there yet."""
+    """A PKCS#11 token (an HSM): for `specie keys probe`, and for keysets rotated into it (`--keys pkcs11`)."""
 
     module: Path | None = None
     """The PKCS#11 module of the device, a shared library."""
