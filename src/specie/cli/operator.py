@@ -110,9 +110,7 @@ async def keysets_rotate(
     ] = None,
     keys: Annotated[
         Literal["software", "pkcs11"] | None,
-        Parameter(
-            help="Where its keys live: derived from the seed, or made in the token of keys.pkcs11 (no DLEQ); as now unless given."
-        ),
+        Parameter(help="Where its keys live: derived from the seed, or made in the token of keys.pkcs11; as now unless given."),
     ] = None,
     bank: Bank = None,
     screen: ScreenArgument,

@@ -73,10 +73,13 @@ class Catalogue:
             entries: dict[str, Entry] = {}
             for record in records:
                 known = self._entries.get(record.id)
-                if known is not None and known.keyset.active == record.active:
-                    entries[record.id] = known
-                else:
+                if known is None:
                     entries[record.id] = await self._entry(record)
+                elif known.keyset.active == record.active:
+                    entries[record.id] = known
+                else:  # the id commits to the keys, so they are not asked for again
+                    keyset = msgspec.structs.replace(known.keyset, active=record.active)
+                    entries[record.id] = Entry(keyset, known.ref, known.configured_fee_ppk)
             self._entries = entries
 
     async def _entry(self, record: KeysetRecord) -> Entry:
