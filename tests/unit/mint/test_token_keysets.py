@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from specie.app.bank import _open_token
+from specie.app.keys import TokenIncompleteError
 from specie.ecash import MeltState, MintQuoteRequest, MintRequest, SwapRequest
 from specie.kernel import split_amount
 from specie.kernel.errors import RefusedError, UnavailableError, UncertainError
@@ -15,6 +18,8 @@ from specie.keys.adapters.routing import KeysetHome
 from specie.keys.adapters.token import token_signer
 from specie.keys.adapters.token_session import TokenPlace
 from specie.mint import MintSettings
+from specie.ops.secret import Secret
+from specie.ops.settings import BankSettings, StoreSettings
 from specie.storage.adapters.sqlite import SqliteStorage
 from tests.support.entropy import CountingEntropy
 from tests.support.house import Purse, house
@@ -214,3 +219,21 @@ async def test_change_of_a_payment_waits_for_the_token(token: SoftToken, shim: S
         assert sum(one.amount for one in ended.change or ()) > 0
         await bank.mint.audit()
     await storage.close()
+
+
+async def test_a_bank_of_several_processes_makes_no_keys_in_a_token() -> None:
+    """Two that made keys of one name at once would spoil both, so a shared store is refused before a token is opened."""
+    settings = BankSettings(store=StoreSettings(dsn=Secret("postgresql://nowhere/x")))
+    with pytest.raises(RefusedError, match="one process"):
+        await _open_token(settings)
+    with pytest.raises(TokenIncompleteError):
+        await _open_token(BankSettings())
+
+
+async def test_two_rotations_at_once_share_no_keys(token: SoftToken, shim: ShimPackage) -> None:
+    """Both succeed, one after the other, with keys of their own."""
+    async with house(homes=homes(token, shim)) as bank:
+        made = await asyncio.gather(*(bank.mint.rotate_keyset("sat", home="pkcs11") for _ in range(2)))
+        assert made[0].id != made[1].id
+        assert not {*made[0].keys.values()} & {*made[1].keys.values()}
+        assert sum(one.active for one in bank.mint.keysets()) == 1
