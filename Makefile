@@ -8,7 +8,7 @@ JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -gt
 PYTEST_ARGS ?=
 
 .PHONY: help up test check soak bench docs images format lock clean \
-        bench-all bench-check bench-connections bench-flame bench-history bench-mixed bench-peers bench-wallet
+        bench-all bench-check bench-connections bench-flame bench-history bench-mixed bench-peers bench-signer bench-wallet
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -46,8 +46,9 @@ bench-flame: $(VENV)/.dev ## a flame graph of each endpoint, time by layer (need
 bench-history: $(VENV)/.dev ## cost by size of history (ARGS="--most 20000000")
 bench-mixed: $(VENV)/.dev ## swaps beside other load, every route at half of its peak
 bench-peers: $(VENV)/.dev ## the same load on a Nutshell mint (needs scripts/install-peers.sh)
+bench-signer: $(VENV)/.dev ## swaps of a bank that signs itself, and of one whose signer is a process of its own
 bench-wallet: $(VENV)/.dev ## our wallet beside cashu-ts and Nutshell (needs scripts/install-peers.sh)
-bench-all bench-check bench-connections bench-flame bench-history bench-mixed bench-peers bench-wallet:
+bench-all bench-check bench-connections bench-flame bench-history bench-mixed bench-peers bench-signer bench-wallet:
 	$(BIN)/python -m $(subst -,.,$@) $(ARGS)
 
 docs: $(VENV)/.dev ## build the documents into site/

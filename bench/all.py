@@ -12,7 +12,16 @@ from collections.abc import Sequence
 
 __all__ = ["PROGRAMS", "main"]
 
-PROGRAMS = ("bench", "bench.connections", "bench.history", "bench.flame", "bench.mixed", "bench.peers", "bench.wallet")
+PROGRAMS = (
+    "bench",
+    "bench.connections",
+    "bench.history",
+    "bench.flame",
+    "bench.mixed",
+    "bench.peers",
+    "bench.wallet",
+    "bench.signer",
+)
 _TIMEOUT_S = 1800.0
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -92,10 +92,12 @@ def running_bank(
     start_s: float = 60.0,
     engine: str = "sqlite",
     program: Sequence[str] = ("-m", "specie"),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[RunningBank]:
     """`specie up` on any free loopback port, its invoices paid at once; told to stop on the way out.
 
-    `program`: what the interpreter runs instead of the package, with the same command line.
+    `program`: what the interpreter runs instead of the package, with the same command line. `environment`: settings
+    beside those that every bank of ours gets.
     """
     home.mkdir(mode=0o700, exist_ok=True)
     command = [sys.executable, *program, "up", "--json", "--port", "0", "--autopay-delay", "0"]
@@ -107,7 +109,7 @@ def running_bank(
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command,
-            env=bank_environment(home, engine),
+            env=bank_environment(home, engine) | dict(environment or {}),
             cwd=home,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -34,6 +34,10 @@ commas, tables as TOML in brackets. Unknown keys are refused, all of them at onc
     specie config example    # a file with every setting, commented out
     specie config check      # what a start would read, or what is wrong with it
 
+A secret may be written as a reference, which is all that is ever stored or shown of it: `file:/path` (a file of mode 0600),
+`env:NAME` or `keyring:service/user`. A running bank takes changes of settings that say "live"
+([Changing settings](../guides/configuration.md)); the rails are one setting, taken at a restart.
+
 """
 
 CLI_HEAD = """\
@@ -84,11 +88,13 @@ def _sections(section: Any, prefix: str) -> Iterator[str]:
 
 
 def _table(section: Any, prefix: str, *, rail: bool = False) -> Iterator[str]:
-    yield "| key | default | what it is |\n|---|---|---|\n"
+    taken = "" if rail else " a change is taken |"
+    yield f"| key | default | what it is |{taken}\n|---|---|---|{taken and '---|'}\n"
     for spec in fields_of(section).values():
         if is_section(spec.hint) or spec.name == "rails":
             continue
-        yield f"| {_keys(spec, prefix, rail)} | {_default(spec)} | {_meaning(spec)} |\n"
+        when = "" if rail else f" {'live' if spec.live else 'at a restart'} |"
+        yield f"| {_keys(spec, prefix, rail)} | {_default(spec)} | {_meaning(spec)} |{when}\n"
     yield "\n"
 
 

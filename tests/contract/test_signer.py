@@ -37,6 +37,7 @@ from specie.keys.adapters.token import token_signer
 from specie.keys.adapters.token_session import TokenPlace
 from tests.support.components import missing_component
 from tests.support.entropy import CountingEntropy
+from tests.support.signer_process import PEER_CREDENTIALS, ServedSigner
 from tests.support.softhsm import PIN, SoftToken, new_token
 
 T = TypeVar("T")
@@ -54,6 +55,13 @@ def native() -> NativeBatch:
     if not isinstance(batch, NativeBatch):
         missing_component("native-batches", batch.reason)
     return batch
+
+
+def served_signer(seed: bytes) -> Signer:
+    """A signer behind its unix socket; needs a system that tells who connects to one."""
+    if not PEER_CREDENTIALS:
+        pytest.skip("this system has no SO_PEERCRED")
+    return ServedSigner(seed)
 
 
 @cache
@@ -99,6 +107,7 @@ PROVIDERS: dict[str, Callable[[bytes], Signer]] = {
     "native, inline": lambda seed: SoftwareSigner(seed, threads=0, entropy=CountingEntropy(), batch=native()),
     "native, threads": lambda seed: SoftwareSigner(seed, threads=2, entropy=CountingEntropy(), batch=native()),
     "routing": lambda seed: RoutingSigner(SoftwareSigner(seed, threads=0, entropy=CountingEntropy()), {}),
+    "remote": served_signer,
     "pkcs11, softhsm": lambda seed: in_token(seed),
 }
 SEED = bytes(range(64))
@@ -108,8 +117,17 @@ OFF_CURVE = b"\x02" + (5).to_bytes(32, "big")
 
 
 @pytest.fixture(params=PROVIDERS)
-def provider(request: pytest.FixtureRequest) -> Callable[[bytes], Signer]:
-    return PROVIDERS[request.param]
+async def provider(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[bytes], Signer]]:
+    """Makes signers of one provider, and closes them after the test."""
+    made: list[Signer] = []
+
+    def make(seed: bytes) -> Signer:
+        made.append(PROVIDERS[request.param](seed))
+        return made[-1]
+
+    yield make
+    for signer in made:
+        await signer.close()
 
 
 @pytest.fixture

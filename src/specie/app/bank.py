@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from specie._version import __version__
+from specie.app.audit import MIGRATIONS as AUDIT_MIGRATIONS
+from specie.app.audit import bank_log, check_anchor, life
+from specie.app.directory import DataDirectoryInUseError, owned_directory
+from specie.app.remote_keys import open_remote_signer
+from specie.app.secret_sources import revealed
 from specie.app.system import SystemClock, SystemEntropy
-from specie.kernel import Clock, Entropy, InvariantError, Rail, RefusedError, Telemetry
+from specie.audit import AuditLog, Outcome
+from specie.kernel import Clock, Entropy, InvariantError, Rail, RefusedError, SpecieError, Telemetry
 from specie.keys import OpenedSeed, SealSource, Signer
 from specie.keys.adapters.native_batch import NativeBatch, Unbuilt, native_batch
 from specie.keys.adapters.routing import KeysetHome, RoutingSigner
@@ -34,58 +38,47 @@ from specie.mint.adapters.openid import OpenIdKeySource
 from specie.mint.adapters.prune_sql import SqlPruneStore
 from specie.mint.adapters.store_sql import MIGRATIONS as MINT_MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
-from specie.ops.settings import BankSettings, RailKind, RailSettings, SealingSource, StoreEngine
+from specie.ops.adapters.revision_sql import MIGRATIONS as OPS_MIGRATIONS
+from specie.ops.adapters.revision_sql import SqlRevisionStore
+from specie.ops.config import is_dsn
+from specie.ops.secret import Secret
+from specie.ops.settings import BankSettings, KeysProvider, RailKind, RailSettings, SealingSource, StoreEngine
 from specie.storage import Storage
 from specie.storage.adapters.postgres import PostgresStorage
 from specie.storage.adapters.sqlite import SqliteStorage
 
-__all__ = ["MIGRATIONS", "Bank", "DataDirectoryInUseError", "open_bank", "owned_directory", "reseal_bank"]
+__all__ = ["MIGRATIONS", "Bank", "DataDirectoryInUseError", "open_bank", "open_storage", "owned_directory", "reseal_bank"]
 
-MIGRATIONS = (*LEDGER_MIGRATIONS, *MINT_MIGRATIONS, *PLAY_MIGRATIONS)
+MIGRATIONS = (*LEDGER_MIGRATIONS, *MINT_MIGRATIONS, *PLAY_MIGRATIONS, *AUDIT_MIGRATIONS, *OPS_MIGRATIONS)
 """The schema of every room that a bank's store holds."""
-
-
-class DataDirectoryInUseError(RefusedError):
-    """Another process runs the bank of this data directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """A started bank. `sealed` says how its seed is kept; the seed itself is nowhere but in the signer."""
+    """A started bank. `sealed` says how its seed is kept, None where a signer process does; the signer alone has the seed."""
 
     settings: BankSettings
     storage: Storage
     signer: Signer
     rails: tuple[Rail, ...]
     mint: Mint
-    sealed: OpenedSeed
+    sealed: OpenedSeed | None
     curve: str
-    """What does the mint's curve work: `native`, or `binding: ` and why."""
+    """What does the mint's curve work: `native`, or `binding: ` and why, or `signer` where a signer process does."""
+    audit: AuditLog
+    revisions: SqlRevisionStore
+    """Every set of settings that the bank was given."""
 
 
-@contextlib.contextmanager
-def owned_directory(path: Path) -> Iterator[None]:
-    """Make `path` (mode 0700) if need be and hold its lock; DataDirectoryInUseError if another process does.
-
-    The kernel drops the lock when this process ends, however it ends.
-    """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataDirectoryInUseError(f"another process runs the bank in {path}") from None
-        yield
-    finally:
-        os.close(handle)
-
-
-async def _open_storage(settings: BankSettings, telemetry: Telemetry) -> Storage:
+async def open_storage(settings: BankSettings, telemetry: Telemetry) -> Storage:
+    """The store that the settings name, as it is: nothing is migrated. RefusedError, UnavailableError."""
     if settings.store.dsn is None:
         _check_only_store(settings)
         return _open_rocks(settings.store_path) if _on_rocksdb(settings) else SqliteStorage(settings.store_path)
-    return await PostgresStorage.connect(settings.store.dsn.reveal(), writers=settings.store.writers, telemetry=telemetry)
+    dsn = Secret(revealed(settings.store.dsn))
+    if not is_dsn(dsn):
+        raise RefusedError(f"store.dsn: what stands at {settings.store.dsn} must begin with postgresql://")
+    return await PostgresStorage.connect(dsn.reveal(), writers=settings.store.writers, telemetry=telemetry)
 
 
 def _on_rocksdb(settings: BankSettings) -> bool:
@@ -117,7 +110,7 @@ def _seal_source(settings: BankSettings) -> SealSource:
     keys = settings.keys
     return SealSource(
         passphrase_file=None if keys.passphrase_file is None else str(keys.passphrase_file),
-        passphrase=None if keys.passphrase is None else keys.passphrase.reveal(),
+        passphrase=None if keys.passphrase is None else revealed(keys.passphrase),
         keyring=keys.sealing is SealingSource.KEYRING,
     )
 
@@ -153,18 +146,24 @@ async def open_bank(
             stack.enter_context(owned_directory(settings.data_dir))
         else:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        all_play = all(rail.play for rail in settings.rails)
-        seeds = SeedStore(settings.data_dir, entropy=entropy)
-        sealed = seeds.open_or_create(_seal_source(settings), all_play=all_play)
-        batch = native_batch() if settings.keys.native else Unbuilt("keys.native is false")
-        seeded = SoftwareSigner(sealed.seed, entropy=entropy, batch=batch if isinstance(batch, NativeBatch) else None)
-        routing = RoutingSigner(seeded, {"pkcs11": partial(_open_token, settings)}) if settings.keys.pkcs11.module else None
-        signer: Signer = routing or seeded
+        try:
+            main, sealed, curve = await _open_signer(settings, clock, entropy, telemetry)
+        except SpecieError as error:
+            await _record_closed_seed(settings, error, clock, telemetry)
+            raise
+        routing = RoutingSigner(main, {"pkcs11": partial(_open_token, settings)}) if settings.keys.pkcs11.module else None
+        signer: Signer = routing or main
         stack.push_async_callback(signer.close)
-        sealed = OpenedSeed(b"", sealed.kind, sealed.created, sealed.where)
-        storage = await _open_storage(settings, telemetry)
+        storage = await open_storage(settings, telemetry)
         stack.push_async_callback(storage.close)
         migrated(len(await storage.migrate(MIGRATIONS)))
+        audit = bank_log(settings, storage, clock, telemetry, serve=serve, seat=seat)
+        await check_anchor(audit, telemetry)
+        sealing = "signer" if sealed is None else sealed.kind.value
+        if sealed is not None:
+            await audit.record("seed.create" if sealed.created else "seed.open", "mint", detail={"sealing": sealing})
+        facts = {"version": __version__, "store": settings.store.label, "sealing": sealing}
+        started = await stack.enter_async_context(life(audit, facts, telemetry)) if serve else None
         rails: list[Rail] = []
         for rail_settings in settings.rails:
             network = await _open_network(stack, rail_settings, clock)
@@ -190,11 +189,50 @@ async def open_bank(
             prune_store=SqlPruneStore(),
             auth=auth,
             make_keys=None if routing is None else routing.create_keyset,
+            audit=audit,
         )
         await mint.start(serve=serve)
         stack.push_async_callback(mint.close)
-        curve = f"binding: {batch.reason}" if isinstance(batch, Unbuilt) else "native"
-        yield Bank(settings, storage, signer, tuple(rails), mint, sealed, curve)
+        if started is not None:
+            await started()
+        yield Bank(settings, storage, signer, tuple(rails), mint, sealed, curve, audit, SqlRevisionStore(storage))
+
+
+async def _record_closed_seed(settings: BankSettings, error: SpecieError, clock: Clock, telemetry: Telemetry) -> None:
+    """A seed that did not open is recorded where there is a log to record it in; what keeps it from that is told."""
+    if settings.store.dsn is None and not settings.store_path.exists():
+        return
+    outcome = Outcome.REFUSED if isinstance(error, RefusedError) else Outcome.FAILED
+    try:
+        storage = await open_storage(settings, telemetry)
+        try:
+            await storage.migrate(AUDIT_MIGRATIONS)
+            audit = bank_log(settings, storage, clock, telemetry, serve=True)
+            await audit.record("seed.open", "mint", outcome, {"error": type(error).__name__})
+        finally:
+            await storage.close()
+    except SpecieError as reason:
+        telemetry.event("audit_unwritten", verb="seed.open", reason=reason.detail)
+
+
+async def _open_signer(
+    settings: BankSettings, clock: Clock, entropy: Entropy, telemetry: Telemetry
+) -> tuple[Signer, OpenedSeed | None, str]:
+    """Who signs, how its seed is kept (without the seed), and what does the curve work."""
+    seeds = SeedStore(settings.data_dir, entropy=entropy)
+    if settings.keys.provider is KeysProvider.REMOTE:
+        if seeds.exists():
+            raise RefusedError(
+                f"{seeds.path} is there, yet keys.provider is remote: move it into the signer's data directory if it is this"
+                " bank's seed, so that no key is left where the bank runs"
+            )
+        signers = await open_remote_signer(settings.keys, clock=clock, entropy=entropy, telemetry=telemetry)
+        return signers, None, "signer"
+    sealed = seeds.open_or_create(_seal_source(settings), all_play=all(rail.play for rail in settings.rails))
+    batch = native_batch() if settings.keys.native else Unbuilt("keys.native is false")
+    signer = SoftwareSigner(sealed.seed, entropy=entropy, batch=batch if isinstance(batch, NativeBatch) else None)
+    curve = f"binding: {batch.reason}" if isinstance(batch, Unbuilt) else "native"
+    return signer, OpenedSeed(b"", sealed.kind, sealed.created, sealed.where), curve
 
 
 def reseal_bank(settings: BankSettings, new: SealSource, *, entropy: Entropy | None = None) -> OpenedSeed:
@@ -202,6 +240,8 @@ def reseal_bank(settings: BankSettings, new: SealSource, *, entropy: Entropy | N
 
     For a bank that does not run (DataDirectoryInUseError). The settings say how it is sealed now; errors as of `SeedStore`.
     """
+    if settings.keys.provider is KeysProvider.REMOTE:
+        raise RefusedError("this bank's keys are with its signer: reseal them there, by the signer's data directory (--data)")
     with owned_directory(settings.data_dir):
         seeds = SeedStore(settings.data_dir, entropy=entropy or SystemEntropy())
         all_play = all(rail.play for rail in settings.rails)

@@ -53,8 +53,13 @@ class BankOptions:
     ] = False
 
 
-def bank_settings(options: BankOptions, **overrides: object) -> BankSettings:
-    """The settings of file, environment and command line. SettingsError tells all that is wrong with them."""
+def bank_settings(
+    options: BankOptions, *, file: Path | None = None, content: bytes | None = None, **overrides: object
+) -> BankSettings:
+    """The settings of file, environment and command line. SettingsError tells all that is wrong with them.
+
+    `content` stands for what `file` holds (the options' unless given).
+    """
     from specie.ops.config import load_settings
 
     if options.database is not None:
@@ -68,7 +73,7 @@ def bank_settings(options: BankOptions, **overrides: object) -> BankSettings:
         "keys.passphrase_file": options.passphrase_file,
         "keys.sealing": "keyring" if options.keyring else None,
     }
-    settings = load_settings(options.config, os.environ, given | overrides)
+    settings = load_settings(file or options.config, os.environ, given | overrides, content=content)
     if settings.play and not settings.mint.motd:
         settings = replace(settings, mint=replace(settings.mint, motd=PLAY_NOTICE))
     return settings

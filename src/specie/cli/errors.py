@@ -11,13 +11,25 @@ from specie.kernel.errors import (
     UncertainError,
 )
 
-__all__ = ["EXIT_CODES", "INTERRUPTED", "USAGE", "DeclinedError", "UsageError", "error_facts", "exit_code", "kind_of"]
+__all__ = [
+    "CHECK_FAILED",
+    "EXIT_CODES",
+    "INTERRUPTED",
+    "USAGE",
+    "DeclinedError",
+    "UsageError",
+    "error_facts",
+    "exit_code",
+    "kind_of",
+]
 
+CHECK_FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 
 EXIT_CODES: tuple[tuple[int, str], ...] = (
     (0, "done"),
+    (CHECK_FAILED, "what was checked is not whole: specie audit verify"),
     (USAGE, "the command line is wrong"),
     (3, "refused: the rules forbid it"),
     (4, "the other side misbehaved"),

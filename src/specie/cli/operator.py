@@ -77,15 +77,20 @@ async def _opened(settings: BankSettings, serve: bool) -> AsyncIterator[tuple[Op
     from specie.kernel.errors import RefusedError
     from specie.ops.logging import make_logger
     from specie.ops.metrics import Metrics
-    from specie.ops.settings import LogLevel, LogSettings
+    from specie.ops.settings import KeysProvider, LogLevel, LogSettings
     from specie.server.admin import build_admin
     from specie.server.admin_client import AdminClient
+    from specie.server.operator_peer import this_user
 
-    if not (settings.data_dir / "mint.seed").exists():
+    remote = settings.keys.provider is KeysProvider.REMOTE  # there is no seed; a store on PostgreSQL is asked itself
+    made = settings.data_dir / "mint.seed"
+    if remote:
+        made = settings.store_path if settings.store.dsn is None else settings.data_dir
+    if not made.exists():
         raise RefusedError(f"there is no bank in {settings.data_dir}; specie up starts one")
     metrics = Metrics(make_logger(LogSettings(level=LogLevel.WARNING)), SystemClock().now, version=__version__)
     async with open_bank(settings, telemetry=metrics, serve=serve) as bank:
-        transport = httpx2.ASGITransport(app=build_admin(server_context(bank, metrics)))
+        transport = httpx2.ASGITransport(app=build_admin(server_context(bank, metrics)), client=this_user())
         async with httpx2.AsyncClient(transport=transport, base_url="http://bank") as client:
             yield bank, AdminClient(client)
 
@@ -242,8 +247,9 @@ async def backup(
     bank: Bank = None,
     screen: ScreenArgument,
 ) -> None:
-    """Write a consistent copy of the store while the bank runs. The sealed seed is copied beside it."""
+    """Write a consistent copy of the store while the bank runs. The sealed seed is copied beside it, unless a signer has it."""
     from specie.kernel.errors import RefusedError
+    from specie.ops.settings import KeysProvider
 
     path = target.absolute()
     seed = path.with_name(f"{path.name}.seed")
@@ -253,12 +259,16 @@ async def backup(
     async with reach(bank) as client:
         with screen.progress("copying the store"):
             written = await client.backup(path)
-    _copy_seed(settings.data_dir / "mint.seed", seed)
+    remote = settings.keys.provider is KeysProvider.REMOTE
+    if not remote:
+        _copy_seed(settings.data_dir / "mint.seed", seed)
     size = sum(path.stat().st_size for path in (written.rglob("*") if written.is_dir() else (written,)))
     screen.answer(
-        {"path": str(written), "seed": str(seed), "bytes": size},
+        {"path": str(written), "seed": None if remote else str(seed), "bytes": size},
         sentence("written", f"{written} ({size:,} bytes)"),
-        sentence("written", f"{seed} (sealed: keep what opens it in another place)"),
+        sentence("not here", "the seed, which is with the signer: keep a copy of its mint.seed, too")
+        if remote
+        else sentence("written", f"{seed} (sealed: keep what opens it in another place)"),
     )
 
 
@@ -305,11 +315,11 @@ async def reseal(
 
     With neither option a random key file seals them, which is for play money only.
     """
-    from specie.app.bank import reseal_bank
+    from specie.app.audit_opening import reseal_recorded
     from specie.keys.sealing import SealSource
 
     new = SealSource(passphrase_file=None if new_passphrase_file is None else str(new_passphrase_file), keyring=new_keyring)
-    sealed = reseal_bank(bank_settings(bank or BankOptions()), new)
+    sealed = await reseal_recorded(bank_settings(bank or BankOptions()), new)
     screen.answer({"sealed": str(sealed.kind), "where": sealed.where}, sentence(sealed.kind.label, sealed.where))
 
 

@@ -65,6 +65,10 @@ app.command(
 app.command(
     "specie.cli.operator:app", name="mint", group=_BANK, sort_key=2, help="Look after a bank: keysets, quotes, books, backup."
 )
+app.command("specie.cli.signer:app", name="signer", group=_BANK, help="Keep a bank's keys in a process of their own.")
+app.command(
+    "specie.cli.audit:app", name="audit", group=_BANK, help="Who did what to the bank: read, check and export its audit log."
+)
 app.command("specie.cli.config:app", name="config", group=_BANK, help="See and check a bank's settings.")
 app.command("specie.cli.keys:app", name="keys", group=_BANK, help="Where keys may live: providers, and a trial of a token.")
 app.command("specie.cli.wallet:app", name="wallet", group=_MONEY, help="Mint, send, receive and pay; restore from words.")

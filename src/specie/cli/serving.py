@@ -12,12 +12,21 @@ from typing import Any, Protocol, runtime_checkable
 from specie._version import __version__
 from specie.app.bank import Bank
 from specie.app.system import SystemClock, SystemEntropy
+from specie.cli.reloading import remembered
 from specie.kernel.errors import MalformedError, RefusedError
 from specie.keys import SealKind
 from specie.lightning import decode_invoice
 from specie.ops.health import Health, rail_check, storage_check
 from specie.ops.metrics import Metrics
-from specie.server.ports import BankFacts, OperatorActions, PlayChainActions, RailFacts, ServerContext, WorkerActions
+from specie.server.ports import (
+    BankFacts,
+    ConfigActions,
+    OperatorActions,
+    PlayChainActions,
+    RailFacts,
+    ServerContext,
+    WorkerActions,
+)
 
 __all__ = ["bank_facts", "payment_id_of", "sealing_notice", "server_context"]
 
@@ -40,6 +49,13 @@ class _Chain(Protocol):
     async def replace(self, txid: str, *, paid: bool = True) -> str | None: ...
 
 
+@runtime_checkable
+class _Away(Protocol):
+    """A signer that is somewhere else, and may not be reached."""
+
+    async def health(self) -> dict[str, object]: ...
+
+
 def payment_id_of(request: str) -> str:
     """The payment hash (64 hex characters) of a BOLT 11 invoice, or of itself. RefusedError for anything else."""
     text = request.strip().lower()
@@ -53,7 +69,7 @@ def payment_id_of(request: str) -> str:
 
 def sealing_notice(bank: Bank) -> str:
     """What people must be told of how the keys are sealed; empty where they are sealed by something of the operator's."""
-    if bank.sealed.kind is not SealKind.PLAY_KEY:
+    if bank.sealed is None or bank.sealed.kind is not SealKind.PLAY_KEY:
         return ""
     return (
         f"The keys of this bank are sealed by a random key in {bank.sealed.where}. That is good enough for play money and for"
@@ -101,14 +117,23 @@ def _chain(bank: Bank) -> PlayChainActions | None:
 
 
 def server_context(
-    bank: Bank, metrics: Metrics, stop: Callable[[], None] | None = None, workers: WorkerActions | None = None
+    bank: Bank,
+    metrics: Metrics,
+    stop: Callable[[], None] | None = None,
+    workers: WorkerActions | None = None,
+    config: ConfigActions | None = None,
 ) -> ServerContext:
-    """Everything the faces of `bank` are built over; `stop` begins its graceful stop, `workers` if it is one of several."""
+    """Everything the faces of `bank` are built over; `stop` begins its graceful stop, `workers` if it is one of several.
+
+    `config` is how its settings are seen and changed; unless given, what the store remembers of them can be seen.
+    """
     clock = SystemClock()
     health = Health(metrics, clock.now, clock.monotonic)
     health.add("store", storage_check(bank.storage))
     for rail in bank.rails:
         health.add(f"rail {rail.name}", rail_check(rail))
+    if isinstance(bank.signer, _Away):
+        health.add("signer", bank.signer.health)
     embedded = bank.settings.store.dsn is None
     return ServerContext(
         mint=bank.mint,
@@ -125,6 +150,8 @@ def server_context(
             stop=stop,
             workers=workers,
             chain=_chain(bank),
+            config=config or remembered(bank),
         ),
         auth=bank.mint.auth,
+        audit=bank.audit,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,10 @@ from specie.cli.bank_options import BankOptions, bank_settings
 from specie.cli.screen import Screen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
     from specie.app.bank import Bank
     from specie.ops.settings import BankSettings
     from specie.server.run import Listening
@@ -59,20 +64,24 @@ def up(*, serving: _Serving | None = None, bank: BankOptions | None = None, scre
     from specie.server.workers import Seat
 
     seat = Seat.taken(os.environ)
-    settings = _settings(serving or _Serving(), bank or BankOptions())
+    serving, bank = serving or _Serving(), bank or BankOptions()
+    settings = _settings(serving, bank)
     if seat is None and settings.server.workers > 1:
         with asyncio.Runner() as runner:
             return runner.run(_supervise(settings, screen))
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, screen, seat))
+        runner.run(_serve(settings, screen, seat, bank.config, lambda content, file: _settings(serving, bank, content, file)))
     return 0
 
 
-def _settings(serving: _Serving, bank: BankOptions) -> BankSettings:
+def _settings(serving: _Serving, bank: BankOptions, content: bytes | None = None, file: Path | None = None) -> BankSettings:
+    """Settings as the command line has them; `content` stands for what the settings `file` holds."""
     settings = bank_settings(
         bank,
+        file=file,
+        content=content,
         **{
             "server.host": serving.host,
             "server.port": serving.port,
@@ -139,14 +148,21 @@ async def _supervise(settings: BankSettings, screen: Screen) -> int:
     return code
 
 
-async def _serve(settings: BankSettings, screen: Screen, seat: Seat | None) -> None:
-    """Serve until told to stop: a whole bank, or one worker of it."""
+async def _serve(
+    settings: BankSettings,
+    screen: Screen,
+    seat: Seat | None,
+    config: Path | None,
+    load: Callable[[bytes, Path], BankSettings],
+) -> None:
+    """Serve until told to stop: a whole bank, or one worker of it. `load` builds settings of the content of a file."""
     import signal
     import socket
 
     from specie._version import __version__
     from specie.app.bank import open_bank
     from specie.app.system import SystemClock, collect_seldom, take_short_turns
+    from specie.cli.reloading import followed, reloading
     from specie.cli.serving import server_context
     from specie.ops.logging import capture, make_logger
     from specie.ops.metrics import Metrics
@@ -155,13 +171,15 @@ async def _serve(settings: BankSettings, screen: Screen, seat: Seat | None) -> N
     from specie.server.ports import WorkerActions
     from specie.server.run import serve
 
-    logger = make_logger(settings.log)
-    if seat is not None:
-        logger = logger.bind(seat=seat.number)
+    def make(settings: BankSettings) -> FilteringBoundLogger:
+        made = make_logger(settings.log)
+        return made if seat is None else made.bind(seat=seat.number)
+
+    logger = make(settings)
     metrics = Metrics(logger, SystemClock().now, version=__version__)
     stop, replaced = asyncio.Event(), asyncio.Event()
     following: list[asyncio.Task[None]] = []
-    with capture(logger):
+    with capture(logger) as captured:
         async with open_bank(settings, telemetry=metrics, seat=seat.number if seat else 0) as bank:
             if seat is None:
                 context = server_context(bank, metrics, stop.set)
@@ -191,19 +209,33 @@ async def _serve(settings: BankSettings, screen: Screen, seat: Seat | None) -> N
 
             app = build_app(context)
             with_admin = seat is None or seat.admin is not None
+            reloader = reloading(
+                bank,
+                context,
+                app,
+                config=config,
+                load=load,
+                logger=make,
+                loggers=(metrics.log_to, captured),
+                alone=seat is None,
+            )
+            if with_admin:
+                await reloader.start()
+            reloads = followed(reloader) if seat is None else contextlib.nullcontext()
             try:
-                await serve(
-                    app,
-                    settings.server,
-                    admin=build_admin(context) if with_admin else None,
-                    admin_socket=settings.admin_socket if with_admin else None,
-                    stop=stop,
-                    announce=announce,
-                    draining=draining,
-                    listener=None if seat is None else socket.socket(fileno=seat.listener),
-                    admin_listener=None if seat is None or seat.admin is None else socket.socket(fileno=seat.admin),
-                    lingering=lambda: not replaced.is_set(),
-                )
+                with reloads:
+                    await serve(
+                        app,
+                        settings.server,
+                        admin=build_admin(context) if with_admin else None,
+                        admin_socket=settings.admin_socket if with_admin else None,
+                        stop=stop,
+                        announce=announce,
+                        draining=draining,
+                        listener=None if seat is None else socket.socket(fileno=seat.listener),
+                        admin_listener=None if seat is None or seat.admin is None else socket.socket(fileno=seat.admin),
+                        lingering=lambda: not replaced.is_set(),
+                    )
             finally:
                 for task in following:
                     task.cancel()
@@ -229,9 +261,10 @@ def _facts(bank: Bank, listening: Listening) -> dict[str, Any]:
         "admin_socket": str(listening.admin_socket) if listening.admin_socket else None,
         "store": settings.store.label,
         "play": settings.play,
-        "sealing": bank.sealed.kind.value,
-        "sealing_key": bank.sealed.where,
-        "created": bank.sealed.created,
+        "provider": bank.signer.capabilities().provider,
+        "sealing": bank.sealed.kind.value if bank.sealed else "signer",
+        "sealing_key": bank.sealed.where if bank.sealed else str(settings.keys.remote.socket),
+        "created": bank.sealed.created if bank.sealed else False,
         "curve": bank.curve,
         "keysets": [keyset.id for keyset in bank.mint.keysets() if keyset.active],
     }
@@ -243,8 +276,9 @@ def _announce(screen: Screen, settings: BankSettings, facts: dict[str, Any]) -> 
     from rich.text import Text
 
     from specie.keys import SealKind
+    from specie.ops.secret_reference import SecretReference
 
-    sealing = SealKind(facts["sealing"])
+    sealing = None if facts["sealing"] == "signer" else SealKind(facts["sealing"])
     title = Text.assemble(("● ", "bold green"), ("specie", "bold"), " is up ")
     if facts["play"]:
         title.append(" PLAY MONEY ", "bold black on yellow")
@@ -257,11 +291,17 @@ def _announce(screen: Screen, settings: BankSettings, facts: dict[str, Any]) -> 
         lines.add_row("  store", Text(settings.store.label))
     if "workers" in facts:
         lines.add_row("  workers", Text(f"{len(facts['workers'])} processes"))
-    lines.add_row("  keys", Text(sealing.label))
+    place = settings.keys.passphrase
+    if sealing is None:
+        told = f"with the signer at {facts['sealing_key']}"
+    else:
+        told = f"sealed by the passphrase at {place}" if isinstance(place, SecretReference) else sealing.label
+    lines.add_row("  keys", Text(told))
     if sealing is SealKind.PLAY_KEY:
         lines.add_row("", Text(facts["sealing_key"], "dim"))
     curve = facts["curve"]
-    lines.add_row("  curve", Text("native batches" if curve == "native" else f"Python, slower ({curve})"))
+    if sealing:
+        lines.add_row("  curve", Text("native batches" if curve == "native" else f"Python, slower ({curve})"))
     lines.add_row("  try", Text.assemble((f"{_program()} wallet mint 100", "green"), " in another terminal"))
     lines.add_row("  stop", Text("Ctrl-C"))
     screen.answer(facts, Text(), title, lines, Text())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from specie.kernel.live import RESTART
 
 __all__ = ["DEFAULT_LIMITS", "Limits"]
 
@@ -11,29 +13,29 @@ __all__ = ["DEFAULT_LIMITS", "Limits"]
 class Limits:
     """Bounds of one mint or wallet; settings may lower or raise them. Lengths are in characters unless named otherwise."""
 
-    array_length: int = 1000
+    array_length: int = field(default=1000, metadata=RESTART)
     """Largest array in any request: inputs, outputs, Ys (announced as `max_array_length`, NUT-06)."""
-    batch_quotes: int = 100
+    batch_quotes: int = field(default=100, metadata=RESTART)
     """Largest batch of mint quotes (announced as `max_batch_size`, NUT-29)."""
-    body_bytes: int = 2_000_000
+    body_bytes: int = field(default=2_000_000, metadata=RESTART)
     """Largest HTTP body, request or answer."""
-    secret_chars: int = 8192
+    secret_chars: int = field(default=8192, metadata=RESTART)
     """Longest `Proof.secret`; an 11-key multisig lock needs about 1,000."""
-    witness_chars: int = 16_384
+    witness_chars: int = field(default=16_384, metadata=RESTART)
     """Longest `Proof.witness`."""
-    token_chars: int = 4_000_000
+    token_chars: int = field(default=4_000_000, metadata=RESTART)
     """Longest token text (NUT-00)."""
-    json_depth: int = 16
+    json_depth: int = field(default=16, metadata=RESTART)
     """Deepest nesting of JSON or CBOR."""
-    request_chars: int = 4096
+    request_chars: int = field(default=4096, metadata=RESTART)
     """Longest payment request (a BOLT 11 invoice) in a quote."""
-    payment_request_chars: int = 16_384
+    payment_request_chars: int = field(default=16_384, metadata=RESTART)
     """Longest payment request of ecash (NUT-18, NUT-26), its URI included."""
-    description_chars: int = 640
+    description_chars: int = field(default=640, metadata=RESTART)
     """Longest description of a quote (BOLT 11 field `d` holds 639 bytes)."""
-    subscriptions: int = 100
+    subscriptions: int = field(default=100, metadata=RESTART)
     """Subscriptions of one WebSocket (NUT-17)."""
-    filters: int = 100
+    filters: int = field(default=100, metadata=RESTART)
     """Filters of one subscription (NUT-17)."""
 
 

@@ -10,7 +10,10 @@ __all__ = [
     "KeyFaultError",
     "KeyUnknownError",
     "KeyringUnsafeError",
+    "KeysDifferError",
+    "PairingError",
     "PassphraseWrongError",
+    "PolicyRefusedError",
     "ProviderMissingError",
     "SealFileUnsafeError",
     "SealKeyMissingError",
@@ -28,6 +31,24 @@ __all__ = [
 
 class KeyUnknownError(RefusedError):
     """The ref names no key of this signer, or a key that must not be used this way."""
+
+
+class KeysDifferError(RefusedError):
+    """Places that must hold the same keys do not. Nothing is signed by either until a human decided which is right."""
+
+
+class PolicyRefusedError(RefusedError):
+    """A rule of the signer's policy forbids this use of a key.
+
+    Attributes:
+        rule: the rule's name.
+        retry_after_s: after how many seconds it might be allowed; None if not by waiting.
+    """
+
+    def __init__(self, detail: str, *, rule: str, retry_after_s: float | None) -> None:
+        super().__init__(detail)
+        self.rule = rule
+        self.retry_after_s = retry_after_s
 
 
 class SignerClosedError(RefusedError):
@@ -72,6 +93,18 @@ class SealFileUnsafeError(RefusedError):
 
 class KeyringUnsafeError(RefusedError):
     """The operating system offers no keyring that protects what it stores."""
+
+
+class PairingError(RefusedError):
+    """A certificate between bank and signer is missing, damaged, out of date or not the one that was agreed on.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, detail: str, *, path: str) -> None:
+        super().__init__(detail)
+        self.path = path
 
 
 class PassphraseWrongError(SealBrokenError):

@@ -11,6 +11,7 @@ from typing import Any
 from specie.ecash.auth import BLIND_AUTH_PREFIX, BLIND_MINT_PATH, INFO_PATH, ProtectedEndpoint, endpoint_from_text, is_protected
 from specie.ecash.openid import WELL_KNOWN, may_be_asked
 from specie.kernel import MalformedError
+from specie.kernel.live import RESTART
 
 __all__ = ["AuthSettings", "AuthTokenState", "JwtAlgorithm", "ProviderKeys"]
 
@@ -36,7 +37,7 @@ class AuthTokenState(StrEnum):
     """A request succeeded, or its effect is committed."""
 
 
-def _between(minimum: float, maximum: float) -> Mapping[str, Any]:
+def _between(minimum: float, maximum: float) -> dict[str, Any]:
     return {"minimum": minimum, "maximum": maximum}
 
 
@@ -44,27 +45,29 @@ def _between(minimum: float, maximum: float) -> Mapping[str, Any]:
 class AuthSettings:
     """Who may use the mint: users of an OpenID provider, openly (NUT-21) or with blind tokens (NUT-22)."""
 
-    openid_discovery: str = ""
+    openid_discovery: str = field(default="", metadata=RESTART)
     """URL of the provider's discovery document; it ends in /.well-known/openid-configuration. Empty: everybody may."""
-    client_id: str = "cashu-client"
+    client_id: str = field(default="cashu-client", metadata=RESTART)
     """Client that wallets log in as; a public one, without a secret."""
-    audience: str = ""
+    audience: str = field(default="", metadata=RESTART)
     """What `aud` of a token must hold. Empty: the token must be one of the client's."""
-    algorithms: tuple[JwtAlgorithm, ...] = (JwtAlgorithm.ES256, JwtAlgorithm.RS256, JwtAlgorithm.EDDSA)
+    algorithms: tuple[JwtAlgorithm, ...] = field(
+        default=(JwtAlgorithm.ES256, JwtAlgorithm.RS256, JwtAlgorithm.EDDSA), metadata=RESTART
+    )
     """Signatures taken: some of ES256, RS256, EdDSA."""
-    clear_endpoints: tuple[str, ...] = ()
+    clear_endpoints: tuple[str, ...] = field(default=(), metadata=RESTART)
     """What needs a login that names the user: `POST /v1/swap`, or with a * at the end the beginning of paths."""
-    blind_endpoints: tuple[str, ...] = ()
+    blind_endpoints: tuple[str, ...] = field(default=(), metadata=RESTART)
     """What needs a blind token, each good for one request; a login is then needed to mint those."""
-    bat_max_mint: int = field(default=50, metadata=_between(1, 1000))
+    bat_max_mint: int = field(default=50, metadata=_between(1, 1000) | RESTART)
     """Blind tokens of one request."""
-    bats_per_hour: int = field(default=1000, metadata=_between(0, 1_000_000))
+    bats_per_hour: int = field(default=1000, metadata=_between(0, 1_000_000) | RESTART)
     """Blind tokens one user may mint in an hour, in each process of the bank; 0 switches the limit off."""
-    bat_burst: int = field(default=200, metadata=_between(1, 1_000_000))
+    bat_burst: int = field(default=200, metadata=_between(1, 1_000_000) | RESTART)
     """Blind tokens a user who minted none for long may mint at once."""
-    blind_keyset: int = field(default=0, metadata=_between(0, 2**31 - 1))
+    blind_keyset: int = field(default=0, metadata=_between(0, 2**31 - 1) | RESTART)
     """Number of the keyset that signs blind tokens. Counting it up makes all tokens handed out so far worthless."""
-    clock_skew_s: int = field(default=60, metadata=_between(0, 600))
+    clock_skew_s: int = field(default=60, metadata=_between(0, 600) | RESTART)
     """How far the provider's clock may be from ours, in seconds."""
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from specie.kernel import DEFAULT_LIMITS, MAX_AMOUNT, Limits
+from specie.kernel.live import LIVE, RESTART
 from specie.mint.auth import AuthSettings
 
 __all__ = ["MintSettings"]
@@ -14,57 +15,57 @@ __all__ = ["MintSettings"]
 class MintSettings:
     """Identity, prices and bounds of one mint. Amounts are in the minor unit of the unit they apply to."""
 
-    name: str = "specie"
+    name: str = field(default="specie", metadata=LIVE)
     """What wallets call the mint (NUT-06, as the next ones)."""
-    description: str = ""
+    description: str = field(default="", metadata=LIVE)
     """One line about the mint."""
-    description_long: str = ""
+    description_long: str = field(default="", metadata=LIVE)
     """As much as there is to say."""
-    motd: str = ""
+    motd: str = field(default="", metadata=LIVE)
     """Message of the day; a bank in play money says so here unless something else is written."""
-    icon_url: str = ""
+    icon_url: str = field(default="", metadata=LIVE)
     """Picture that wallets show; fetching it tells its host who looks."""
-    tos_url: str = ""
+    tos_url: str = field(default="", metadata=LIVE)
     """Terms of service."""
-    contact: tuple[tuple[str, str], ...] = ()
+    contact: tuple[tuple[str, str], ...] = field(default=(), metadata=LIVE)
     """Pairs (method, address), as NUT-06 shows them: `("email", "bank@example.org")`."""
-    urls: tuple[str, ...] = ()
+    urls: tuple[str, ...] = field(default=(), metadata=LIVE)
     """Every URL under which wallets reach the mint."""
-    units: tuple[str, ...] = ("sat",)
+    units: tuple[str, ...] = field(default=("sat",), metadata=RESTART)
     """Units issued over the rails: `sat`, `msat`."""
-    input_fee_ppk: int = 0
+    input_fee_ppk: int = field(default=0, metadata=RESTART)
     """Fee of a new keyset, in thousandths of the minor unit for each input (NUT-02); old keysets keep theirs."""
-    keyset_version: int = 1
+    keyset_version: int = field(default=1, metadata=RESTART)
     """Version byte of the ids of new keysets: 1 (33-byte ids, NUT-02 v2) or 0 (8-byte ids, deprecated)."""
-    mint_min: int = 1
+    mint_min: int = field(default=1, metadata=LIVE)
     """Smallest amount of a mint quote."""
-    mint_max: int = 1_000_000_000
+    mint_max: int = field(default=1_000_000_000, metadata=LIVE)
     """Largest amount of a mint quote."""
-    melt_min: int = 1
+    melt_min: int = field(default=1, metadata=LIVE)
     """Smallest amount of a melt quote."""
-    melt_max: int = 1_000_000_000
+    melt_max: int = field(default=1_000_000_000, metadata=LIVE)
     """Largest amount of a melt quote."""
-    quote_expiry_s: int = 86_400
+    quote_expiry_s: int = field(default=86_400, metadata=LIVE)
     """How long a mint quote's invoice can be paid; a payment that arrives later still counts."""
-    melt_quote_expiry_s: int = 900
+    melt_quote_expiry_s: int = field(default=900, metadata=LIVE)
     """How long a melt quote's price holds."""
-    pay_deadline_s: float = 60.0
+    pay_deadline_s: float = field(default=60.0, metadata=LIVE)
     """How long a synchronous melt waits for its rail before it answers PENDING."""
-    fee_limit_ppm: int = 50_000
+    fee_limit_ppm: int = field(default=50_000, metadata=LIVE)
     """Largest fee reserve a rail may ask, in millionths of the amount, on top of `fee_limit_min_msat`."""
-    fee_limit_min_msat: int = 100_000
+    fee_limit_min_msat: int = field(default=100_000, metadata=LIVE)
     """Fee reserve a rail may ask for the smallest amounts, in millisatoshi."""
-    reconcile_every_s: float = 10.0
+    reconcile_every_s: float = field(default=10.0, metadata=LIVE)
     """Pause between two looks at payments whose end is not known."""
-    minting: bool = True
+    minting: bool = field(default=True, metadata=LIVE)
     """Whether new mint quotes are made. Off: quotes that were paid already are still issued."""
-    melting: bool = True
+    melting: bool = field(default=True, metadata=LIVE)
     """Whether payments are made. Off: no new melt quotes, and no payments of old ones."""
-    liabilities: bool = False
+    liabilities: bool = field(default=False, metadata=RESTART)
     """Whether the mint proves what it owes, by the open draft NUT-388: epochs, logs of what was issued and spent, proofs."""
-    liabilities_every_s: int = 3600
+    liabilities_every_s: int = field(default=3600, metadata=RESTART)
     """Length of an epoch of proved liabilities."""
-    quote_lookup: bool = False
+    quote_lookup: bool = field(default=False, metadata=LIVE)
     """Whether owners of keys may find the mint quotes locked to them, by an open draft (pull request 341 of the NUTs)."""
     limits: Limits = field(default=DEFAULT_LIMITS)
     auth: AuthSettings = field(default_factory=AuthSettings)

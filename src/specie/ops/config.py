@@ -17,9 +17,32 @@ import platformdirs
 
 from specie.ops.errors import SettingsError, SettingsProblem
 from specie.ops.schema import FieldSpec, as_toml, convert, fields_of, is_section, nearest, parse_text
-from specie.ops.settings import BankSettings, RailSettings, SealingSource, StoreEngine, is_loopback
+from specie.ops.secret import Secret
+from specie.ops.secret_reference import reference_from_text
+from specie.ops.settings import (
+    BankSettings,
+    KeysProvider,
+    RailSettings,
+    RemoteKeysSettings,
+    SealingSource,
+    StoreEngine,
+    default_data_dir,
+    is_loopback,
+)
 
-__all__ = ["ENVIRONMENT_PREFIX", "default_config_file", "example_toml", "load_settings"]
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "data_dir_named",
+    "default_config_file",
+    "example_toml",
+    "is_dsn",
+    "leaves",
+    "load_settings",
+    "parse_document",
+    "read_content",
+    "read_document",
+    "settings_file",
+]
 
 ENVIRONMENT_PREFIX = "SPECIE_"
 
@@ -42,17 +65,20 @@ def load_settings(
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
+    *,
+    content: bytes | None = None,
 ) -> BankSettings:
     """Build the settings of a bank.
 
     `file`: a TOML file, which must exist if given (also as SPECIE_CONFIG); without, `default_config_file()` if there is
     one. `environ`: variables SPECIE_<SECTION>_<KEY>. `overrides`: dotted names to values, from the command line; None
-    means not given. Raises SettingsError, with all problems at once.
+    means not given. `content`: what the file holds, for one that was read already or is not written yet. Raises
+    SettingsError, with all problems at once.
     """
     environ = environ or {}
     problems: list[SettingsProblem] = []
     values: dict[str, tuple[Any, str]] = {}
-    _read_file(file, environ, values, problems)
+    _read_file(file, environ, values, problems, content)
     _read_environment(environ, values, problems)
     _read_overrides(overrides or {}, values, problems)
     if problems:
@@ -66,41 +92,86 @@ def load_settings(
     return settings
 
 
-def _leaves(section: type, prefix: str = "") -> Iterator[tuple[str, FieldSpec]]:
+def leaves(section: type = BankSettings, prefix: str = "") -> Iterator[tuple[str, FieldSpec]]:
+    """Every setting by its dotted name, in order of declaration; `rails` is one."""
     for spec in fields_of(section).values():
         if is_section(spec.hint):
-            yield from _leaves(spec.hint, f"{prefix}{spec.name}.")
+            yield from leaves(spec.hint, f"{prefix}{spec.name}.")
         else:
             yield prefix + spec.name, spec
 
 
 def _names() -> dict[str, str]:
     """Environment variable name to dotted name."""
-    names = {ENVIRONMENT_PREFIX + key.replace(".", "_").upper(): key for key, _ in _leaves(BankSettings)}
+    names = {ENVIRONMENT_PREFIX + key.replace(".", "_").upper(): key for key, _ in leaves(BankSettings)}
     return names | _ALIASES
 
 
 def _read_file(
-    file: Path | None, environ: Mapping[str, str], values: dict[str, tuple[Any, str]], problems: list[SettingsProblem]
+    file: Path | None,
+    environ: Mapping[str, str],
+    values: dict[str, tuple[Any, str]],
+    problems: list[SettingsProblem],
+    content: bytes | None,
 ) -> None:
-    if file is None and environ.get("SPECIE_CONFIG"):
-        file = Path(environ["SPECIE_CONFIG"])
-    if file is None:
-        file = default_config_file()
-        if not file.exists():
-            return
-    source = str(file)
+    found = settings_file(file, environ) if content is None else file or settings_file(None, environ) or default_config_file()
+    if found is None:
+        return
+    source = str(found)
     try:
-        data = file.read_bytes()
-        if len(data) > _MAX_FILE_BYTES:
-            raise ValueError("is larger than 1 MB")
-        document = tomllib.loads(data.decode())
+        document = read_document(found) if content is None else parse_document(content)
     except OSError as error:
         problems.append(SettingsProblem(source, "", f"cannot be read: {error.strerror or error}"))
-    except ValueError as error:  # TOML that does not parse, bytes that are no UTF-8
+    except ValueError as error:
         problems.append(SettingsProblem(source, "", str(error)))
     else:
-        _read_table(BankSettings, document, "", source, file.absolute().parent, values, problems)
+        _read_table(BankSettings, document, "", source, found.absolute().parent, values, problems)
+
+
+def settings_file(file: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The file that is read: `file`, else that of SPECIE_CONFIG, else the default one; None if that is not there."""
+    if file is not None:
+        return file
+    if environ.get("SPECIE_CONFIG"):
+        return Path(environ["SPECIE_CONFIG"])
+    default = default_config_file()
+    return default if default.exists() else None
+
+
+def read_document(file: Path) -> dict[str, Any]:
+    """The tables of a settings file as they are written. OSError; ValueError for what is no TOML or too large."""
+    return parse_document(read_content(file))
+
+
+def read_content(file: Path) -> bytes:
+    """What a settings file holds, as far as is needed to see that it is too large. OSError."""
+    with file.open("rb") as opened:
+        return opened.read(_MAX_FILE_BYTES + 1)
+
+
+def parse_document(data: bytes) -> dict[str, Any]:
+    """As `read_document`, of bytes."""
+    if len(data) > _MAX_FILE_BYTES:
+        raise ValueError("is larger than 1 MB")
+    try:
+        return tomllib.loads(data.decode())  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def data_dir_named(file: Path | None, environ: Mapping[str, str], data_dir: Path | None = None) -> Path:
+    """The data directory that these sources name, as far as they can be read, whatever else is wrong with them."""
+    named: object = data_dir or environ.get("SPECIE_DATA_DIR")
+    base = Path.cwd()
+    found = settings_file(file, environ)
+    if not named and found is not None:
+        try:
+            named, base = read_document(found).get("data_dir"), found.absolute().parent
+        except (OSError, ValueError):
+            named = None
+    if isinstance(named, str | Path) and str(named):
+        return (base / Path(named).expanduser()).absolute()
+    return default_data_dir()
 
 
 def _read_table(
@@ -123,8 +194,8 @@ def _read_table(
                 _read_table(spec.hint, value, f"{key}.", source, base, values, problems)
             else:
                 problems.append(SettingsProblem(source, key, f"is a section: write [{key}] and its keys below"))
-        elif key == "keys.passphrase":
-            reason = "a passphrase does not belong in a file beside the settings; use passphrase_file or SPECIE_PASSPHRASE"
+        elif key == "keys.passphrase" and not _is_reference(value, base):
+            reason = "a passphrase does not belong in a file beside the settings; use a reference or SPECIE_PASSPHRASE"
             problems.append(SettingsProblem(source, key, reason))
         elif key == "keys.pkcs11.pin":
             reason = "a PIN does not belong in a file of settings; use pin_file or SPECIE_KEYS_PKCS11_PIN"
@@ -133,8 +204,20 @@ def _read_table(
             _take(key, spec, value, source, base, values, problems, text=False)
 
 
+def _is_reference(value: object, base: Path) -> bool:
+    try:
+        return isinstance(value, str) and reference_from_text(value, base) is not None
+    except ValueError:
+        return True  # a wrong one, which is told where it is taken
+
+
+def is_dsn(secret: Secret) -> bool:
+    """Whether a secret can name a PostgreSQL database."""
+    return secret.reveal_bytes().startswith((b"postgresql://", b"postgres://"))
+
+
 def _read_environment(environ: Mapping[str, str], values: dict[str, tuple[Any, str]], problems: list[SettingsProblem]) -> None:
-    names, specs = _names(), dict(_leaves(BankSettings))
+    names, specs = _names(), dict(leaves(BankSettings))
     for name, text in environ.items():
         if not name.startswith(ENVIRONMENT_PREFIX) or name.startswith(_OTHERS):
             continue
@@ -153,7 +236,7 @@ def _near_variable(name: str, names: Mapping[str, str]) -> str:
 def _read_overrides(
     overrides: Mapping[str, object], values: dict[str, tuple[Any, str]], problems: list[SettingsProblem]
 ) -> None:
-    specs = dict(_leaves(BankSettings))
+    specs = dict(leaves(BankSettings))
     for key, value in overrides.items():
         if value is None:
             continue
@@ -234,10 +317,15 @@ def _check_together(settings: BankSettings, values: Mapping[str, tuple[Any, str]
     if server.public_url and not server.public_url.startswith(("http://", "https://")):
         problem("server.public_url", "must begin with http:// or https://")
     _check_keys(settings, problem)
+    anchor = settings.audit.anchor_file
+    if anchor is not None and settings.data_dir.absolute() in anchor.parents:
+        problem(
+            "audit.anchor_file", "is in the data directory: whoever could change the log there could change its anchor, too"
+        )
     if settings.store.dsn is not None and (settings.store.path is not None or settings.store.engine is not StoreEngine.SQLITE):
         other = "store.engine" if settings.store.path is None else "store.path"
         problem("store.dsn", f"is given beside {other}; a bank has one store")
-    if settings.store.dsn is not None and not settings.store.dsn.reveal().startswith(("postgresql://", "postgres://")):
+    if isinstance(settings.store.dsn, Secret) and not is_dsn(settings.store.dsn):
         problem("store.dsn", "must begin with postgresql://")
     if settings.server.workers > 1 and settings.store.dsn is None:
         problem("server.workers", "needs PostgreSQL (store.dsn): an embedded store belongs to one process")
@@ -248,14 +336,38 @@ def _check_keys(settings: BankSettings, problem: Any) -> None:
     given = keys.passphrase is not None or keys.passphrase_file is not None
     if keys.passphrase is not None and keys.passphrase_file is not None:
         problem("keys.passphrase_file", "is given beside a passphrase in the environment; which one is meant?")
-    if keys.passphrase is not None and not keys.passphrase:
+    if isinstance(keys.passphrase, Secret) and not keys.passphrase:
         problem("keys.passphrase", "is empty")
     if keys.pkcs11.pin is not None and keys.pkcs11.pin_file is not None:
         problem("keys.pkcs11.pin_file", "is given beside a PIN in the environment; which one is meant?")
     if keys.sealing is SealingSource.PASSPHRASE and not given:
         problem("keys.sealing", "needs keys.passphrase_file, or SPECIE_PASSPHRASE in the environment")
+    _check_provider(settings, problem)
     if keys.sealing is SealingSource.KEYRING and given:
         problem("keys.sealing", f"is {keys.sealing.value}, yet a passphrase is given; which one is meant?")
+
+
+def _signer_files(place: RemoteKeysSettings) -> dict[str, Path | None]:
+    return {"socket": place.socket, "identity": place.identity, "signer": place.signer}
+
+
+def _check_provider(settings: BankSettings, problem: Any) -> None:
+    keys = settings.keys
+    files, standby = _signer_files(keys.remote), _signer_files(keys.standby)
+    if keys.provider is KeysProvider.SOFTWARE:
+        for section, given in (("remote", files), ("standby", standby)):
+            for name in [name for name, path in given.items() if path is not None]:
+                problem(f"keys.{section}.{name}", "is given, yet keys.provider is software; is remote meant?")
+        return
+    if any(standby.values()):
+        for name in [name for name, path in standby.items() if path is None]:
+            problem(f"keys.standby.{name}", "is needed for a second signer; specie signer pair makes the files")
+        if keys.standby.socket is not None and keys.standby.socket == keys.remote.socket:
+            problem("keys.standby.socket", "is the first signer's; a second one has a socket of its own")
+    for name in [name for name, path in files.items() if path is None]:
+        problem(f"keys.remote.{name}", "is needed where keys.provider is remote; specie signer pair makes the files")
+    if keys.passphrase is not None or keys.passphrase_file is not None or keys.sealing is not SealingSource.AUTO:
+        problem("keys.provider", "is remote, so this bank has no seed to seal: the passphrase or keyring is the signer's")
 
 
 def example_toml() -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -90,6 +90,9 @@ class _Bridge(logging.Handler):
         super().__init__()
         self._logger = logger
 
+    def log_to(self, logger: FilteringBoundLogger) -> None:
+        self._logger = logger
+
     def emit(self, record: logging.LogRecord) -> None:
         try:
             name = record.levelname.lower()
@@ -100,8 +103,8 @@ class _Bridge(logging.Handler):
 
 
 @contextmanager
-def capture(logger: FilteringBoundLogger) -> Iterator[None]:
-    """While inside, lines of the standard library's loggers that servers use go to `logger`."""
+def capture(logger: FilteringBoundLogger) -> Iterator[Callable[[FilteringBoundLogger], None]]:
+    """While inside, lines of the standard library's loggers that servers use go to `logger`, or to one given later."""
     bridge = _Bridge(logger)
     before: list[tuple[logging.Logger, list[logging.Handler], bool, int]] = []
     for name in _CAPTURED:
@@ -112,7 +115,7 @@ def capture(logger: FilteringBoundLogger) -> Iterator[None]:
         target.propagate = nested
         target.setLevel(logging.WARNING)
     try:
-        yield
+        yield bridge.log_to
     finally:
         for target, handlers, propagate, level in before:
             target.handlers[:] = handlers

@@ -77,6 +77,10 @@ class Metrics:
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
+    def log_to(self, logger: FilteringBoundLogger) -> None:
+        """Write events and pages to another logger from now on."""
+        self._logger = logger
+
     @property
     def started(self) -> int:
         """Unix seconds of this object's making: the start of the bank."""

@@ -12,6 +12,7 @@ import difflib
 import inspect
 import itertools
 import math
+import re
 import tomllib
 import types
 import typing
@@ -23,8 +24,12 @@ from typing import Any
 
 from specie.kernel.money import MAX_AMOUNT
 from specie.ops.secret import Secret
+from specie.ops.secret_reference import SecretReference, reference_from_text
 
 __all__ = ["FieldSpec", "as_toml", "convert", "fields_of", "is_section", "nearest", "parse_text"]
+
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,11 +42,16 @@ class FieldSpec:
     default: Any
     minimum: float
     maximum: float
+    live: bool | None = None
+    """Whether a running bank takes a new value; None where the field does not say."""
 
 
 @cache
 def fields_of(section: Any) -> dict[str, FieldSpec]:
-    """The fields of a settings class by name, in order of declaration. Bounds come from `metadata` (0 to 2^64-1 without)."""
+    """The fields of a settings class by name, in order of declaration.
+
+    Bounds come from `metadata` (0 to 2^64-1 without), and so does whether a field may change while a bank runs.
+    """
     hints = typing.get_type_hints(section)
     docs = _field_docs(section)
     return {
@@ -52,6 +62,7 @@ def fields_of(section: Any) -> dict[str, FieldSpec]:
             item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default,
             item.metadata.get("minimum", 0),
             item.metadata.get("maximum", MAX_AMOUNT),
+            item.metadata.get("live"),
         )
         for item in dataclasses.fields(section)
     }
@@ -126,11 +137,14 @@ def _convert(hint: Any, value: object, spec: FieldSpec, base: Path) -> Any:
     if typing.get_origin(hint) is tuple:
         return _tuple(typing.get_args(hint), value, spec, base)
     if hint is Secret:
-        if isinstance(value, Secret):
+        if isinstance(value, Secret | SecretReference):
             return value
         if not isinstance(value, str):
             raise ValueError("expected text")
-        return Secret(value)
+        reference = reference_from_text(value, base)
+        if reference is not None and SecretReference not in typing.get_args(spec.hint):
+            raise ValueError("takes no reference: write the secret itself")
+        return reference or Secret(value)
     if hint is Path:
         if isinstance(value, str | Path) and str(value):
             return (base / Path(value).expanduser()).absolute()
@@ -208,9 +222,15 @@ def as_toml(value: object) -> str:
         return as_toml(value.value)
     if isinstance(value, int | float):
         return f"{value:_}" if isinstance(value, int) and value >= 100_000 else str(value)
-    if isinstance(value, str | Path):
+    if isinstance(value, str | Path | SecretReference):
         text = str(value).replace("\\", "\\\\").replace('"', '\\"')
         return '"' + "".join(char if char >= " " and char != "\x7f" else f"\\u{ord(char):04x}" for char in text) + '"'
     if isinstance(value, list | tuple):
         return f"[{', '.join(as_toml(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_toml_key(name)} = {as_toml(item)}' for name, item in value.items())} }}" if value else "{}"
     raise TypeError(f"{type(value).__name__} has no TOML form")
+
+
+def _toml_key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else as_toml(name)

@@ -20,6 +20,8 @@ from specie.ecash.keyset import Keyset
 from specie.kernel.errors import MalformedError, RefusedError
 from specie.ledger import Books
 from specie.mint import MeltRecord, MintRecord
+from specie.server.admin_audit import AuditOperator, recorded_request
+from specie.server.admin_config import ConfigOperator
 from specie.server.admin_liabilities import LiabilityOperator
 from specie.server.errors import answer_error
 from specie.server.ports import PlayChainActions, ServerContext
@@ -250,6 +252,8 @@ def build_admin(context: ServerContext) -> Starlette:
     """The operator's ASGI application; give it to `run.serve` as `admin` and to nothing else."""
     operator = _Operator(context)
     liabilities = LiabilityOperator(context)
+    audit = AuditOperator(context)
+    config = ConfigOperator(context)
 
     def guarded(name: str, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -257,7 +261,8 @@ def build_admin(context: ServerContext) -> Starlette:
             if request.method == "POST":
                 context.metrics.event("operator", action=name)
             try:
-                return await handler(request)
+                async with recorded_request(context.audit, name, request) as recorded:
+                    return await handler(recorded)
             except Exception as error:  # a face: every error becomes an answer
                 answer = answer_error(error, context.metrics, f"admin{name}", context.entropy.bytes(6).hex())
                 headers = {key.decode(): value.decode() for key, value in answer.headers}
@@ -272,6 +277,10 @@ def build_admin(context: ServerContext) -> Starlette:
         ("GET", "/quotes", operator.quotes),
         ("GET", "/books", operator.books),
         ("POST", "/audit", operator.audit),
+        ("GET", "/audit/records", audit.records),
+        ("GET", "/audit/checkpoints", audit.checkpoints),
+        ("GET", "/audit/head", audit.head),
+        ("POST", "/audit/checkpoint", audit.checkpoint),
         ("GET", "/epochs", liabilities.epochs),
         ("POST", "/epochs/close", liabilities.close),
         ("POST", "/epochs/audit", liabilities.audit),
@@ -282,6 +291,12 @@ def build_admin(context: ServerContext) -> Starlette:
         ("POST", "/play/mine", operator.mine),
         ("POST", "/play/reorganise", operator.reorganise),
         ("POST", "/play/replace", operator.replace),
+        ("GET", "/config", config.running),
+        ("GET", "/config/revisions", config.revisions),
+        ("GET", "/config/revision", config.revision),
+        ("POST", "/config/check", config.check),
+        ("POST", "/config/apply", config.apply),
+        ("POST", "/config/rollback", config.rollback),
         ("GET", "/workers", operator.workers),
         ("POST", "/restart", operator.restart),
         ("POST", "/stop", operator.stop),

@@ -62,6 +62,14 @@ class AdminClient:
         """Books checked against all history; InvariantError if they differ."""
         return await self._ask("POST", "/audit")
 
+    async def audit_log(self, what: str, **query: int) -> dict[str, Any]:
+        """A page of the audit log: `records` or `checkpoints` (`after`, `limit`), or its `head`."""
+        return await self._ask("GET", f"/audit/{what}?{urlencode(query)}")
+
+    async def audit_checkpoint(self) -> dict[str, Any]:
+        """A checkpoint of the audit log, kept and anchored now."""
+        return await self._ask("POST", "/audit/checkpoint")
+
     async def epochs(self) -> dict[str, Any]:
         """The newest epochs of proved liabilities, newest first, and the key that signs them."""
         return await self._ask("GET", "/epochs")
@@ -102,6 +110,31 @@ class AdminClient:
         """Replace a play transaction that no block has, by one that pays the same or (not `paid`) somebody else; its id."""
         found: str | None = (await self._ask("POST", "/play/replace", {"txid": txid, "paid": paid}))["txid"]
         return found
+
+    async def config(self) -> dict[str, Any]:
+        """What runs: every setting by its name, without secrets, and whether settings can be taken now (`live`)."""
+        return await self._ask("GET", "/config")
+
+    async def revisions(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The newest revisions of the settings, newest first."""
+        found: list[dict[str, Any]] = (await self._ask("GET", f"/config/revisions?limit={limit}"))["revisions"]
+        return found
+
+    async def revision(self, number: int) -> dict[str, Any]:
+        """One revision, with its `settings` and its `document` (None where a secret stood in it in the clear)."""
+        return await self._ask("GET", f"/config/revision?number={number}")
+
+    async def check_config(self, file: Path | None = None) -> dict[str, Any]:
+        """What the bank would make of a settings file: `problems`, `changes`, keys that need a `restart`."""
+        return await self._ask("POST", "/config/check", {"file": None if file is None else str(file)})
+
+    async def apply_config(self, author: str) -> dict[str, Any]:
+        """Take the bank's settings file now; the revision that runs then. RefusedError tells what is in the way."""
+        return await self._ask("POST", "/config/apply", {"author": author})
+
+    async def rollback_config(self, number: int, author: str) -> dict[str, Any]:
+        """Write and take the settings file of an earlier revision; the revision that runs then."""
+        return await self._ask("POST", "/config/rollback", {"number": number, "author": author})
 
     async def workers(self) -> dict[str, Any]:
         """How many processes the bank has (`count`), and how often that of this socket was replaced (`generation`)."""

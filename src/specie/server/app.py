@@ -6,6 +6,8 @@ which never stands here.
 
 from __future__ import annotations
 
+from specie.ops.reload import Swap
+from specie.ops.settings import ServerSettings
 from specie.server.api import CashuApi
 from specie.server.board import Board
 from specie.server.front import Front
@@ -51,6 +53,10 @@ class BankApp:
                 await self.aclose()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    def prepare(self, settings: ServerSettings) -> Swap:
+        """What puts other settings in place, all at once; a request that has begun ends under those it began with."""
+        return self._front.prepare(settings)
 
     async def aclose(self) -> None:
         """Stop following the mint's changes."""

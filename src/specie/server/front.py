@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from specie.ops.reload import Swap
+from specie.ops.settings import ServerSettings
 from specie.server.errors import Answer, BusyError, NoMethodError, NoRouteError, RateLimitedError, answer_error
 from specie.server.gate import Gate
 from specie.server.http import SECURITY_HEADERS, Headers, PeerGoneError, Receive, Request, Scope, Send, send_answer
@@ -48,6 +50,19 @@ class Front:
         self._in_flight = 0
         self.gate = None if context.auth is None else Gate(context.auth, context.metrics)
         """What asks for authentication; None where everybody may use the mint."""
+
+    def prepare(self, settings: ServerSettings) -> Swap:
+        """Make everything that other settings need; the swap puts it in place. ValueError for proxies that are no networks."""
+        before, after = (self._context.settings, self._peers), (settings, PeerRule(settings.trusted_proxies))
+        return Swap(lambda: self._adopt(*after), lambda: self._adopt(*before))
+
+    def _adopt(self, settings: ServerSettings, peers: PeerRule) -> None:
+        rate = settings.rate
+        self._context.settings = settings
+        self._peers = peers
+        self._requests.change(rate.requests_per_minute, rate.burst, rate.peers)
+        self._quotes.change(rate.quotes_per_minute, rate.quote_burst, rate.peers)
+        self._limit_local = rate.limit_loopback
 
     @property
     def in_flight(self) -> int:

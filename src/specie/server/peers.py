@@ -84,10 +84,16 @@ class RateLimiter:
     """
 
     def __init__(self, per_minute: int, burst: int, peers: int) -> None:
+        self._arrivals: OrderedDict[str, float] = OrderedDict()
+        self.change(per_minute, burst, peers)
+
+    def change(self, per_minute: int, burst: int, peers: int) -> None:
+        """Go on under other rules; what peers have used up stays used up, for as long as the old rules said."""
         self._interval_s = 60 / per_minute if per_minute else 0.0
         self._tolerance_s = self._interval_s * (burst - 1)
         self._peers = peers
-        self._arrivals: OrderedDict[str, float] = OrderedDict()
+        while len(self._arrivals) > peers:
+            self._arrivals.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._arrivals)

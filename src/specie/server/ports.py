@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from specie.audit import AuditLog
 from specie.ecash import (
     BlindedMessage,
     BlindSignature,
@@ -31,12 +32,14 @@ from specie.ledger import Books
 from specie.mint import Liabilities, MeltRecord, MintRecord, Pruning
 from specie.ops.health import Health
 from specie.ops.metrics import Metrics
+from specie.ops.revision import Revision
 from specie.ops.settings import ServerSettings
 
 __all__ = [
     "AuthFace",
     "BankFacts",
     "Change",
+    "ConfigActions",
     "MintFace",
     "OperatorActions",
     "PlayChainActions",
@@ -217,11 +220,31 @@ class OperatorActions:
     """Ask whoever supervises this process."""
     chain: PlayChainActions | None = None
     """Move the chain of the on-chain play rail."""
+    config: ConfigActions | None = None
+    """See and change the settings."""
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigActions:
+    """What an operator may ask about the settings of a bank. `author` is who asks, as the history is to show it."""
+
+    history: Callable[[int], Awaitable[Sequence[Revision]]]
+    """The newest revisions of this bank, newest first."""
+    find: Callable[[int], Awaitable[Revision | None]]
+    """One revision by its number."""
+    running: Callable[[], Awaitable[tuple[int | None, Mapping[str, str]]]]
+    """What runs, or ran last: the newest revision's number, and every setting by its name, without secrets."""
+    check: Callable[[Path | None], Awaitable[Mapping[str, object]]] | None = None
+    """What a settings file (that of the bank unless given) would change. None where no bank runs."""
+    apply: Callable[[str], Awaitable[Revision]] | None = None
+    """Take the settings file now. None where no bank runs, or this one has several processes."""
+    rollback: Callable[[int, str], Awaitable[Revision]] | None = None
+    """Write and take the settings file of an earlier revision."""
+
+
+@dataclass(slots=True, eq=False)
 class ServerContext:
-    """Everything the faces of one bank are built over."""
+    """Everything the faces of one bank are built over. `settings` is replaced whole by `Front` while the bank runs."""
 
     mint: MintFace
     facts: BankFacts
@@ -234,3 +257,5 @@ class ServerContext:
     operator: OperatorActions = field(default_factory=OperatorActions)
     auth: AuthFace | None = None
     """Who may use the mint; None for everybody."""
+    audit: AuditLog | None = None
+    """Where what an operator does is recorded; None for faces that stand alone, as in tests."""

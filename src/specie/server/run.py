@@ -23,6 +23,7 @@ from specie.ops.settings import ServerSettings
 from specie.server.drain import DrainingServer
 from specie.server.errors import SocketInUseError
 from specie.server.http import ASGIApp
+from specie.server.operator_peer import OperatorProtocol
 from specie.server.unix_socket import bind_unix_socket, remove_unix_socket
 
 __all__ = ["Listening", "bind_tcp_socket", "serve"]
@@ -70,10 +71,10 @@ def bind_tcp_socket(host: str, port: int, *, shared: bool = False) -> socket.soc
     return listener
 
 
-def _server(app: ASGIApp, drain_s: float, **options: Any) -> DrainingServer:
+def _server(app: ASGIApp, drain_s: float, *, http: Any = "httptools", **options: Any) -> DrainingServer:
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=http,
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -117,7 +118,7 @@ async def serve(
     try:
         if admin is not None and admin_socket is not None:
             bound = admin_listener or bind_unix_socket(admin_socket)
-            servers.append((_server(admin, settings.drain_s, ws="none"), bound))
+            servers.append((_server(admin, settings.drain_s, http=OperatorProtocol, ws="none"), bound))
         host, port = listener.getsockname()[:2]
         listening = Listening(host, port, admin_socket if len(servers) > 1 else None)
         hurry = (signal.SIGINT, signal.SIGTERM) if own else (signal.SIGINT,)

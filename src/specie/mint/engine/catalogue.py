@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from specie.audit import AuditLog
 from specie.ecash import (
     Keyset,
     derive_keyset_id,
@@ -54,6 +55,7 @@ class Catalogue:
         signer: Signer,
         clock: Clock,
         telemetry: Telemetry,
+        audit: AuditLog | None = None,
         make_keys: MakeKeys | None = None,
     ) -> None:
         """`make_keys` makes the keys of a new keyset whose home is not the seed, in that home; None where there is none."""
@@ -63,6 +65,7 @@ class Catalogue:
         self._clock = clock
         self._make_keys = make_keys
         self._telemetry = telemetry
+        self._audit = audit
         self._entries: dict[str, Entry] = {}
         self._lock = asyncio.Lock()
 
@@ -181,14 +184,23 @@ class Catalogue:
             home=home,
         )
 
+        draft = None
+        if self._audit is not None:
+            facts = {"position": index, "input_fee_ppk": input_fee_ppk, "final_expiry": final_expiry, "keys": home}
+            draft = self._audit.draft("keyset.create", keyset_id, detail={"unit": unit, **facts})
+
         async def body(tx: Transaction) -> bool:
             added = await self._store.add_keyset(tx, record)
+            if added and self._audit is not None and draft is not None:
+                await self._audit.append(tx, draft)
             if added:
                 tx.notify(KEYSETS_CHANNEL, record.id)
             return added
 
         if not await self._storage.transact(body):
             return None
+        if self._audit is not None:
+            await self._audit.anchor()
         await self.load()
         self._telemetry.event("keyset_rotated", unit=unit, keyset=keyset_id, input_fee_ppk=input_fee_ppk)
         return self._entries[keyset_id].keyset

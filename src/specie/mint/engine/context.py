@@ -23,9 +23,9 @@ CHANGES = "mint_changes"
 """Storage channel on which verbs announce what changed: lines of `kind:key,key,...`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Context:
-    """Shared by the verbs of one `Mint`."""
+    """Shared by the verbs of one `Mint`. Nothing of it changes but `settings`, which `Mint.adopt` replaces whole."""
 
     settings: MintSettings
     storage: Storage

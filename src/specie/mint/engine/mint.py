@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+from specie.audit import AuditLog
 from specie.ecash import (
     BlindedMessage,
     BlindSignature,
@@ -78,7 +79,7 @@ class Mint:
     """A Cashu mint over its ports. `start` before use, `close` after; any number of processes may share one store.
 
     `exclusive` says that no other process runs on this store, so that payments a crash left behind are taken up at once.
-    With `auth`, `storage` must be `auth.storage`.
+    With `auth`, `storage` must be `auth.storage`. With `audit`, new keysets are recorded as they are made.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Mint:
         prune_store: PruneStore | None = None,
         auth: Auth | None = None,
         make_keys: MakeKeys | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self.auth = auth
         """Who may use the mint; None where everybody may."""
@@ -112,7 +114,7 @@ class Mint:
             clock=clock,
             entropy=entropy,
             telemetry=telemetry,
-            catalogue=Catalogue(storage, store, signer, clock, telemetry, make_keys),
+            catalogue=Catalogue(storage, store, signer, clock, telemetry, audit, make_keys),
             large_reads=LargeReads(storage, clock),
             owner=entropy.bytes(8).hex(),
             paged=set(),
@@ -397,6 +399,23 @@ class Mint:
         """Refuse a verb (swap, mint, melt) from now on and page someone: the books do not balance."""
         self._stopped[verb] = reason
         self._context.telemetry.page(f"{verb} is stopped", reason=reason)
+
+    # -- settings -----------------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> MintSettings:
+        """What holds for the next quote."""
+        return self._context.settings
+
+    def adopt(self, settings: MintSettings) -> None:
+        """Go on under other settings; quotes that were made keep their terms.
+
+        InvariantError for a change of what is taken at the start alone (units, keysets, liabilities, limits, auth).
+        """
+        for item in fields(MintSettings):
+            if not item.metadata.get("live") and getattr(settings, item.name) != getattr(self._context.settings, item.name):
+                raise InvariantError(f"mint.{item.name} cannot change while the mint runs")
+        self._context.settings = settings
 
     # -- operator -----------------------------------------------------------------------------------------------------
 

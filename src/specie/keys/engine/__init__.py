@@ -1,0 +1,1 @@
+"""Signers made of signers: what stays true when one of them is away or lies."""

@@ -1,0 +1,1 @@
+"""What connects this room to a store; imported by `app` alone."""
