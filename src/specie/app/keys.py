@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from specie.app.secret_sources import revealed
 from specie.app.system import SystemEntropy
 from specie.kernel.errors import RefusedError
 from specie.keys.adapters.token import TokenSigner, TokenTrial, pin_checked, pin_from_file, token_signer
@@ -49,8 +50,7 @@ async def open_token(settings: Pkcs11Settings) -> TokenSigner:
         raise TokenIncompleteError("which token? Give --module and --token, or keys.pkcs11.module and keys.pkcs11.token")
     secret, file = settings.pin, settings.pin_file
     if secret is not None:
-        given = secret.reveal_bytes()
-        pin = lambda: pin_checked(given)  # noqa: E731
+        pin = lambda: pin_checked(revealed(secret).encode())  # noqa: E731
     elif file is not None:
         pin = lambda: pin_from_file(file)  # noqa: E731
     else:

@@ -197,8 +197,8 @@ def _read_table(
         elif key == "keys.passphrase" and not _is_reference(value, base):
             reason = "a passphrase does not belong in a file beside the settings; use a reference or SPECIE_PASSPHRASE"
             problems.append(SettingsProblem(source, key, reason))
-        elif key == "keys.pkcs11.pin":
-            reason = "a PIN does not belong in a file of settings; use pin_file or SPECIE_KEYS_PKCS11_PIN"
+        elif key == "keys.pkcs11.pin" and not _is_reference(value, base):
+            reason = "a PIN does not belong in a file of settings; use pin_file, a reference or SPECIE_KEYS_PKCS11_PIN"
             problems.append(SettingsProblem(source, key, reason))
         else:
             _take(key, spec, value, source, base, values, problems, text=False)

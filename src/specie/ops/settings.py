@@ -225,8 +225,8 @@ class Pkcs11Settings:
     """Label of the token."""
     pin_file: Path | None = field(default=None, metadata=RESTART)
     """File that holds the PIN of the token's user, readable by nobody else; its last line end is dropped."""
-    pin: Secret | None = field(default=None, metadata=RESTART)
-    """The PIN itself: from the environment only (SPECIE_KEYS_PKCS11_PIN)."""
+    pin: Secret | SecretReference | None = field(default=None, metadata=RESTART)
+    """The PIN itself, from the environment only (SPECIE_KEYS_PKCS11_PIN), or a reference to it."""
     deadline_s: float = field(default=5.0, metadata=_between(0.1, 300) | RESTART)
     """Seconds after which a call of the device counts as hanging."""
 
