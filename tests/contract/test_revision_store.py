@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from specie.app.audit import MIGRATIONS as AUDIT_MIGRATIONS
+from specie.app.system import SystemClock
+from specie.audit import AuditBrokenError, AuditLog
+from specie.audit.adapters.store_sql import SqlAuditStore
+from specie.audit.record import record_from_text
 from specie.ops.adapters import revision_sql
 from specie.ops.adapters.revision_sql import MIGRATIONS, SqlRevisionStore
 from specie.ops.revision import Change, Outcome, Revision
@@ -104,3 +109,25 @@ async def test_old_ones_go_but_never_the_one_that_runs(storage, monkeypatch):
         await store.add(replace(ONE, outcome=Outcome.REFUSED))
     assert [revision.number for revision in await store.newest("", 100)] == [9, 8, 7, 3]
     assert [revision.number for revision in await store.newest("other", 100)] == [1]
+
+
+async def test_every_revision_is_audited_with_it(storage):
+    """A revision and its audit record are one transaction: who brought it, what came of it, which settings; undoing it, too."""
+    await storage.migrate(AUDIT_MIGRATIONS)
+    log = AuditLog(storage, SqlAuditStore(), SystemClock())
+    store = SqlRevisionStore(storage, log)
+    made = await store.add(ONE)
+    await store.add(replace(ONE, outcome=Outcome.REFUSED, reasons=("a",), settings={}, document=None, changes=()))
+    await store.undo(made.number, ["the port is taken"])
+    found = [record_from_text(row.text) for row in await log.records()]
+    assert [(one.verb, one.subject, str(one.outcome)) for one in found] == [
+        ("settings.change", "revision 1", "done"),
+        ("settings.change", "revision 2", "refused"),
+        ("settings.undo", "revision 1", "done"),
+    ]
+    assert found[0].detail == {"author": "alice (uid 1000)", "changed": "server.port"}
+    await storage.transact(lambda tx: tx.execute("DELETE FROM audit_record WHERE sequence = 3"))
+    await storage.transact(lambda tx: tx.execute("UPDATE audit_head SET count = 1"))
+    with pytest.raises(AuditBrokenError):
+        await store.add(ONE)
+    assert await store.find(3) is None

@@ -195,7 +195,7 @@ async def open_bank(
         stack.push_async_callback(mint.close)
         if started is not None:
             await started()
-        yield Bank(settings, storage, signer, tuple(rails), mint, sealed, curve, audit, SqlRevisionStore(storage))
+        yield Bank(settings, storage, signer, tuple(rails), mint, sealed, curve, audit, SqlRevisionStore(storage, audit))
 
 
 async def _record_closed_seed(settings: BankSettings, error: SpecieError, clock: Clock, telemetry: Telemetry) -> None:

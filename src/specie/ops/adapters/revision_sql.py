@@ -8,6 +8,8 @@ from typing import cast
 
 import msgspec
 
+from specie.audit import AuditLog, Draft
+from specie.audit import Outcome as Done
 from specie.ops.revision import Change, Outcome, Revision
 from specie.storage import Migration, Row, Storage, Transaction
 
@@ -45,11 +47,13 @@ _COLUMNS = "number, place, at, author, outcome, reasons, settings, document, cha
 class SqlRevisionStore:
     """Implements `ops.reload.RevisionStore` on a `Storage`."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, audit: AuditLog | None = None) -> None:
         self._storage = storage
+        self._audit = audit
 
     async def add(self, revision: Revision) -> Revision:
-        """Remember it under the next number, which is that of the answer; durable when this returns."""
+        """Remember it under the next number, which is that of the answer; durable when this returns, and audited with it."""
+        draft = self._draft(revision)
 
         async def body(tx: Transaction) -> Revision:
             while True:  # another process may take a number first
@@ -74,14 +78,31 @@ class SqlRevisionStore:
             for number, _ in old[_KEPT:]:
                 if number not in applied[:1]:
                     await tx.execute("DELETE FROM ops_revision WHERE number = $1", number)
+            if self._audit is not None and draft is not None:
+                await self._audit.append(tx, replace(draft, subject=f"revision {made.number}"))
             return made
 
-        return await self._storage.transact(body)
+        made = await self._storage.transact(body)
+        if self._audit is not None:
+            await self._audit.anchor()
+        return made
+
+    def _draft(self, revision: Revision) -> Draft | None:
+        """What the audit log says of a revision: who brought it, what came of it, and which settings it changes."""
+        if self._audit is None:
+            return None
+        detail = {"author": revision.author, "changed": " ".join(change.key for change in revision.changes)}
+        outcome = {Outcome.APPLIED: Done.DONE, Outcome.REFUSED: Done.REFUSED}.get(revision.outcome, Done.FAILED)
+        return self._audit.draft("settings.change", outcome=outcome, detail=detail)
 
     async def undo(self, number: int, reasons: Sequence[str]) -> None:
         """Say of an applied revision that it was taken back."""
 
+        draft = None if self._audit is None else self._audit.draft("settings.undo", f"revision {number}")
+
         async def body(tx: Transaction) -> None:
+            if self._audit is not None and draft is not None:
+                await self._audit.append(tx, draft)
             await tx.execute(
                 "UPDATE ops_revision SET outcome = $2, reasons = $3 WHERE number = $1 AND outcome = $4",
                 number,
