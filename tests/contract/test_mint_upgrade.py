@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from specie.ecash import BlindSignature, Dleq
 from specie.mint.adapters.schema import MIGRATIONS
 from specie.mint.adapters.store_sql import SqlMintStore
-from specie.mint.ports import Claim, Promise
+from specie.mint.ports import Claim, KeysetRecord, Promise
 from specie.storage import Storage, Transaction
 from specie.storage.adapters.postgres import PostgresStorage
 from specie.storage.adapters.sqlite import SqliteStorage
@@ -70,7 +72,7 @@ async def test_coins_outlive_the_change_of_layout(storage: Storage) -> None:
         )
 
     before = await storage.read(look)
-    assert [step.version for step in await storage.migrate(MIGRATIONS)] == [len(MIGRATIONS)]
+    assert [step.version for step in await storage.migrate(MIGRATIONS)] == list(range(BEFORE + 1, len(MIGRATIONS) + 1))
     assert await storage.read(look) == before
 
     for n in range(8):  # each by itself: a body that is refused once is over
@@ -93,3 +95,30 @@ def _claiming(n: int):
             raise _TakenError
 
     return body
+
+
+async def test_where_keys_live_is_remembered(storage: Storage) -> None:
+    """Of keysets from before there was a choice, of those of the seed, and of those of a token."""
+    await storage.migrate(MIGRATIONS[:-1])
+    old = KeysetRecord("a", "sat", 0, 1, True, 0, None, 1, 0)
+
+    async def add_old(tx: Transaction) -> None:
+        await tx.execute(
+            "INSERT INTO mint_keyset "
+            "(id, unit, position, version, active, input_fee_ppk, final_expiry, created_at, configured_fee_ppk) "
+            "VALUES ($1, 'sat', 0, 1, 1, 0, NULL, 1, 0)",
+            "a",
+        )
+
+    await storage.transact(add_old)
+    await storage.migrate(MIGRATIONS)
+    added = [replace(old, id="b", index=1, home="pkcs11"), replace(old, id="c", index=2)]
+    for record in added:
+        assert await storage.transact(partial(MINTS.add_keyset, record=record))
+    assert not await storage.transact(partial(MINTS.add_keyset, record=replace(added[0], id="d")))
+    found = await storage.read(MINTS.keysets)
+    assert [(one.id, one.home, one.active) for one in found] == [
+        ("a", "software", False),
+        ("b", "pkcs11", False),
+        ("c", "software", True),
+    ]

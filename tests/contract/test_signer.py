@@ -31,6 +31,7 @@ from specie.keys import (
     ToBlindSign,
 )
 from specie.keys.adapters.native_batch import NativeBatch, native_batch
+from specie.keys.adapters.routing import RoutingSigner
 from specie.keys.adapters.software import SoftwareSigner
 from specie.keys.adapters.token import token_signer
 from specie.keys.adapters.token_session import TokenPlace
@@ -105,6 +106,7 @@ PROVIDERS: dict[str, Callable[[bytes], Signer]] = {
     "software, threads": lambda seed: SoftwareSigner(seed, threads=2, entropy=CountingEntropy()),
     "native, inline": lambda seed: SoftwareSigner(seed, threads=0, entropy=CountingEntropy(), batch=native()),
     "native, threads": lambda seed: SoftwareSigner(seed, threads=2, entropy=CountingEntropy(), batch=native()),
+    "routing": lambda seed: RoutingSigner(SoftwareSigner(seed, threads=0, entropy=CountingEntropy()), {}),
     "remote": served_signer,
     "pkcs11, softhsm": lambda seed: in_token(seed),
 }

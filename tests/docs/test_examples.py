@@ -170,19 +170,40 @@ def test_the_guide_to_drafts_works_as_pasted(tmp_path: Path) -> None:
 def test_the_guide_to_keys_in_an_hsm_works_as_pasted(tmp_path: Path) -> None:
     """SoftHSM2 from nothing to a trial of its token; only the installation is left out."""
     module, _ = token_store()
-    lines = "".join(block for block in _blocks("guides/hsm.md", "sh") if "apt-get" not in block)
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", FUNCTION + lines.replace("/usr/lib/softhsm/libsofthsm2.so", str(module))],
-        env=home_environment(tmp_path),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "keys of a mint can live here" in done.stdout
+    blocks = [block.replace("/usr/lib/softhsm/libsofthsm2.so", str(module)) for block in _blocks("guides/hsm.md", "sh")]
+    others = ("apt-get", "SPECIE_KEYS", "rotate")
+    setting_up = "".join(block for block in blocks if not any(word in block for word in others))
+    starting, rotating = (next(block for block in blocks if word in block) for word in ("SPECIE_KEYS", "rotate"))
+    environment = home_environment(tmp_path)
+
+    def run(script: str) -> str:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", FUNCTION + script],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "keys of a mint can live here" in run(setting_up)
     assert (tmp_path / "softhsm/pin").stat().st_mode & 0o077 == 0
+    variables = starting.replace("~", str(tmp_path)).splitlines()[0].removeprefix("export ").split()
+    environment |= dict(variable.split("=", 1) for variable in variables)
+    environment["SOFTHSM2_CONF"] = str(tmp_path / "softhsm/softhsm2.conf")
+    with running_bank(tmp_path, "--autopay-delay", "0.2", environment=environment) as bank:
+        environment["SPECIE_WALLET_MINT_URL"] = bank.url
+        run("specie wallet mint 20")
+        assert "pkcs11" in run(rotating)
+        run('specie wallet mint 30; specie wallet receive "$(specie wallet send 40)"')
+        bank.stop()
+    port = bank.url.rpartition(":")[2]
+    with running_bank(tmp_path, "--autopay-delay", "0.2", environment=environment, port=port) as bank:
+        told = run('specie wallet receive "$(specie wallet send 45)"; specie mint liabilities --verify')
+        assert "agree with all history" in told
 
 
 @pytest.mark.e2e

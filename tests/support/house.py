@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from specie.ecash import (
     unblind_signature,
 )
 from specie.kernel import Rail, Telemetry, split_amount
+from specie.keys.adapters.routing import KeysetHome, RoutingSigner
 from specie.keys.adapters.software import SoftwareSigner
 from specie.ledger import Ledger
 from specie.ledger.adapters.store_sql import MIGRATIONS as LEDGER_MIGRATIONS
@@ -116,10 +117,12 @@ async def house(
     play: PlaySettings | None = None,
     network: PlayNetwork | None = None,
     auth_source: KeySource | None = None,
+    homes: Mapping[str, Callable[[], Awaitable[KeysetHome]]] | None = None,
     **mint: Any,
 ) -> AsyncIterator[House]:
     """A started mint. With `storage` given it is neither migrated twice nor closed, so a world can be restarted on it.
 
+    `homes` opens what holds the keys of keysets that are rotated into it.
     `methods` are those beside BOLT 11 that it has play rails for; blocks come by hand unless `play` says otherwise.
     """
     clock = clock or VirtualClock()
@@ -128,6 +131,7 @@ async def house(
     store = storage or SqliteStorage(":memory:", inline=True)
     await store.migrate(MIGRATIONS)
     signer = SoftwareSigner(keys, threads=0, entropy=entropy)
+    routing = None if homes is None else RoutingSigner(signer, homes)
     rail = PlayRail(
         storage=store, signer=signer, clock=clock, entropy=entropy, autopay_delay_s=autopay_delay_s, network=network
     )
@@ -161,15 +165,16 @@ async def house(
         auth=auth,
         store=SqlMintStore(),
         ledger=Ledger(SqlLedgerStore()),
-        signer=signer,
+        signer=routing or signer,
+        make_keys=None if routing is None else routing.create_keyset,
         rails=rails or [rail, *requests.values()],
         clock=clock,
         entropy=entropy,
         telemetry=pages,
         **{"liability_store": SqlLiabilityStore(), "prune_store": SqlPruneStore()} | mint,
     )
-    await running.start()
     try:
+        await running.start()
         yield House(running, store, rail, signer, clock, entropy, pages, requests)
     finally:
         await running.close()
@@ -225,8 +230,8 @@ class Outputs:
     secrets: tuple[str, ...]
     factors: tuple[bytes, ...]
 
-    def proofs(self, signatures: Sequence[BlindSignature], *, blank: bool = False) -> list[Proof]:
-        """Coins, each checked by its DLEQ."""
+    def proofs(self, signatures: Sequence[BlindSignature], *, blank: bool = False, proven: bool = True) -> list[Proof]:
+        """Coins, each checked by its DLEQ, unless they need not be `proven`."""
         return [
             unblind_signature(
                 message,
@@ -235,7 +240,7 @@ class Outputs:
                 r=r,
                 key=self.keyset.keys[signature.amount],
                 blank=blank,
-                require_dleq=True,
+                require_dleq=proven,
             )
             for message, signature, secret, r in zip(self.messages, signatures, self.secrets, self.factors, strict=not blank)
         ]

@@ -52,7 +52,8 @@ def token_store() -> tuple[Path, Path]:
         missing_component("softhsm", "no SoftHSM2; scripts/install-softhsm.sh installs it")
     if importlib.util.find_spec("pkcs11") is None:
         missing_component("softhsm", "no python-pkcs11; the extra specie[hsm] has it")
-    folder = Path(tempfile.mkdtemp(prefix="specie-softhsm-"))
+    memory = Path("/dev/shm")  # each key is written with several fsyncs
+    folder = Path(tempfile.mkdtemp(prefix="specie-softhsm-", dir=memory if memory.is_dir() else None))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "tokens").mkdir()
     configuration = folder / "softhsm2.conf"

@@ -7,6 +7,7 @@ import hashlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from specie._version import __version__
@@ -20,6 +21,7 @@ from specie.audit import AuditLog, Outcome
 from specie.kernel import Clock, Entropy, InvariantError, Rail, RefusedError, SpecieError, Telemetry
 from specie.keys import OpenedSeed, SealSource, Signer
 from specie.keys.adapters.native_batch import NativeBatch, Unbuilt, native_batch
+from specie.keys.adapters.routing import KeysetHome, RoutingSigner
 from specie.keys.adapters.seed_store import SeedStore
 from specie.keys.adapters.software import SoftwareSigner
 from specie.ledger import Ledger
@@ -145,10 +147,12 @@ async def open_bank(
         else:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            signer, sealed, curve = await _open_signer(settings, clock, entropy, telemetry)
+            main, sealed, curve = await _open_signer(settings, clock, entropy, telemetry)
         except SpecieError as error:
             await _record_closed_seed(settings, error, clock, telemetry)
             raise
+        routing = RoutingSigner(main, {"pkcs11": partial(_open_token, settings)}) if settings.keys.pkcs11.module else None
+        signer: Signer = routing or main
         stack.push_async_callback(signer.close)
         storage = await open_storage(settings, telemetry)
         stack.push_async_callback(storage.close)
@@ -184,6 +188,7 @@ async def open_bank(
             liability_store=SqlLiabilityStore(),
             prune_store=SqlPruneStore(),
             auth=auth,
+            make_keys=None if routing is None else routing.create_keyset,
             audit=audit,
         )
         await mint.start(serve=serve)
@@ -242,6 +247,15 @@ def reseal_bank(settings: BankSettings, new: SealSource, *, entropy: Entropy | N
         all_play = all(rail.play for rail in settings.rails)
         sealed = seeds.reseal(_seal_source(settings), new, all_play=all_play)
     return OpenedSeed(b"", sealed.kind, sealed.created, sealed.where)
+
+
+async def _open_token(settings: BankSettings) -> KeysetHome:
+    """The token in which keysets may live. One process alone makes keys in it, so that no name has two."""
+    if settings.store.dsn is not None:
+        raise RefusedError("keys of keysets can live in a token only where one process runs the bank: with an embedded store")
+    from specie.app.keys import open_token
+
+    return await open_token(settings.keys.pkcs11)
 
 
 async def _open_network(stack: contextlib.AsyncExitStack, settings: RailSettings, clock: Clock) -> PlayNetwork | None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -113,12 +113,16 @@ async def keysets_rotate(
     final_expiry: Annotated[
         int | None, Parameter(help="Unix time after which its coins are worthless; never unless given.")
     ] = None,
+    keys: Annotated[
+        Literal["software", "pkcs11"] | None,
+        Parameter(help="Where its keys live: derived from the seed, or made in the token of keys.pkcs11; as now unless given."),
+    ] = None,
     bank: Bank = None,
     screen: ScreenArgument,
 ) -> None:
     """Start a new keyset; coins of the old one stay good and are moved over by wallets."""
     async with reach(bank) as client:
-        made = await client.rotate(unit, input_fee_ppk=fee, final_expiry=final_expiry)
+        made = await client.rotate(unit, input_fee_ppk=fee, final_expiry=final_expiry, home=keys)
     screen.answer(made, sentence("new keyset", made["id"]), _keyset_table([made]))
 
 
@@ -347,6 +351,7 @@ def _keyset_table(keysets: list[dict[str, Any]]) -> Table:
         (
             _short(keyset["id"]),
             "active" if keyset["active"] else "old",
+            keyset["home"],
             f"{keyset['input_fee_ppk'] / 1000:g}" if keyset["input_fee_ppk"] else "none",
             _money(keyset["issued"], keyset["unit"]),
             _money(keyset["redeemed"], keyset["unit"]),
@@ -354,7 +359,15 @@ def _keyset_table(keysets: list[dict[str, Any]]) -> Table:
         )
         for keyset in keysets
     ]
-    columns = ("keyset", "state", ("fee", "right"), ("issued", "right"), ("redeemed", "right"), ("outstanding", "right"))
+    columns = (
+        "keyset",
+        "state",
+        "keys",
+        ("fee", "right"),
+        ("issued", "right"),
+        ("redeemed", "right"),
+        ("outstanding", "right"),
+    )
     return table(columns, rows)
 
 

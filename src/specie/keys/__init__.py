@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         TokenPinError,
     )
     from specie.keys.ports import (
+        SOFTWARE,
         BlindedKey,
         BlindSigned,
         Capabilities,
@@ -69,6 +70,7 @@ else:
                 "TokenPinError",
             ),
             "ports": (
+                "SOFTWARE",
                 "BlindedKey",
                 "BlindSigned",
                 "Capabilities",
@@ -95,6 +97,7 @@ else:
 
 __all__ = [
     "PASSPHRASE_VARIABLE",
+    "SOFTWARE",
     "WALLET_PASSPHRASE_VARIABLE",
     "BlindSigned",
     "BlindedKey",

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 __all__ = [
+    "SOFTWARE",
     "BlindSigned",
     "BlindedKey",
     "Capabilities",
@@ -29,6 +30,9 @@ __all__ = [
 
 KeyRef = str
 
+SOFTWARE = "software"
+"""Home of keys that are derived from the seed."""
+
 
 class KeysetRef(msgspec.Struct, frozen=True, cache_hash=True):
     """The keys of one mint keyset: one for each amount, derived from (unit, index)."""
@@ -36,6 +40,8 @@ class KeysetRef(msgspec.Struct, frozen=True, cache_hash=True):
     unit: str
     index: int
     """0 to 2**31-1, counting up with each rotation of the unit."""
+    home: str = SOFTWARE
+    """Which provider has them; a provider itself does not look at it."""
 
 
 class ProofToVerify(NamedTuple):

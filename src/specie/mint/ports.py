@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from specie.ecash import BlindSignature
 from specie.ecash.liabilities import Epoch, Side, Span, SumNode
+from specie.keys import SOFTWARE
 from specie.mint.quotes import MeltRecord, MintRecord
 from specie.storage import Transaction
 
@@ -40,6 +41,8 @@ class KeysetRecord:
     created_at: int
     configured_fee_ppk: int
     """The fee setting when it was made: only a start with another setting asks for a new keyset by itself."""
+    home: str = SOFTWARE
+    """Where its keys live: derived from the seed, or a provider's name."""
 
 
 class Claim(NamedTuple):

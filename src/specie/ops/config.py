@@ -198,7 +198,7 @@ def _read_table(
             reason = "a passphrase does not belong in a file beside the settings; use a reference or SPECIE_PASSPHRASE"
             problems.append(SettingsProblem(source, key, reason))
         elif key == "keys.pkcs11.pin" and not _is_reference(value, base):
-            reason = "a PIN does not belong in a file of settings; use a reference, pin_file or SPECIE_KEYS_PKCS11_PIN"
+            reason = "a PIN does not belong in a file of settings; use pin_file, a reference or SPECIE_KEYS_PKCS11_PIN"
             problems.append(SettingsProblem(source, key, reason))
         else:
             _take(key, spec, value, source, base, values, problems, text=False)

@@ -217,7 +217,7 @@ class RemoteKeysSettings:
 
 @dataclass(frozen=True, slots=True)
 class Pkcs11Settings:
-    """A PKCS#11 token (an HSM), tried out by `specie keys probe`. The bank itself keeps no keys there yet."""
+    """A PKCS#11 token (an HSM): for `specie keys probe`, and for keysets rotated into it (`--keys pkcs11`)."""
 
     module: Path | None = field(default=None, metadata=RESTART)
     """The PKCS#11 module of the device, a shared library."""
@@ -226,7 +226,7 @@ class Pkcs11Settings:
     pin_file: Path | None = field(default=None, metadata=RESTART)
     """File that holds the PIN of the token's user, readable by nobody else; its last line end is dropped."""
     pin: Secret | SecretReference | None = field(default=None, metadata=RESTART)
-    """The PIN itself, from the environment only (SPECIE_KEYS_PKCS11_PIN); or a reference to it, from anywhere."""
+    """The PIN itself, from the environment only (SPECIE_KEYS_PKCS11_PIN), or a reference to it."""
     deadline_s: float = field(default=5.0, metadata=_between(0.1, 300) | RESTART)
     """Seconds after which a call of the device counts as hanging."""
 

@@ -38,6 +38,7 @@ class _Rotate(msgspec.Struct, forbid_unknown_fields=True):
     unit: str = "sat"
     input_fee_ppk: int | None = None
     final_expiry: int | None = None
+    home: str | None = None
 
 
 class _Backup(msgspec.Struct, forbid_unknown_fields=True):
@@ -103,13 +104,16 @@ class _Operator:
 
     async def keysets(self, request: Request) -> Response:
         books = await self._context.mint.books()
-        return _json({"keysets": [_keyset(keyset, books) for keyset in self._context.mint.keysets()]})
+        mint = self._context.mint
+        return _json({"keysets": [_keyset(one, books) | {"home": mint.keyset_home(one.id)} for one in mint.keysets()]})
 
     async def rotate(self, request: Request) -> Response:
         asked = await _read(request, _Rotate)
         mint = self._context.mint
-        keyset = await mint.rotate_keyset(asked.unit, input_fee_ppk=asked.input_fee_ppk, final_expiry=asked.final_expiry)
-        return _json(_keyset(keyset, await mint.books()))
+        keyset = await mint.rotate_keyset(
+            asked.unit, input_fee_ppk=asked.input_fee_ppk, final_expiry=asked.final_expiry, home=asked.home
+        )
+        return _json(_keyset(keyset, await mint.books()) | {"home": mint.keyset_home(keyset.id)})
 
     async def quotes(self, request: Request) -> Response:
         limit = _limit(request)

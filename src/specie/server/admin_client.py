@@ -38,10 +38,15 @@ class AdminClient:
         return found
 
     async def rotate(
-        self, unit: str = "sat", *, input_fee_ppk: int | None = None, final_expiry: int | None = None
+        self,
+        unit: str = "sat",
+        *,
+        input_fee_ppk: int | None = None,
+        final_expiry: int | None = None,
+        home: str | None = None,
     ) -> dict[str, Any]:
         """A new active keyset. NOT to be repeated blindly: each call makes one."""
-        body = {"unit": unit, "input_fee_ppk": input_fee_ppk, "final_expiry": final_expiry}
+        body = {"unit": unit, "input_fee_ppk": input_fee_ppk, "final_expiry": final_expiry, "home": home}
         return await self._ask("POST", "/keysets/rotate", body)
 
     async def quotes(self, limit: int = 20) -> list[dict[str, Any]]:

@@ -82,6 +82,10 @@ def test_the_pin_comes_from_the_environment_or_settings(
     assert inside.code != 0
     assert "does not belong in a file" in inside.err
     assert PIN not in inside.err
+    settings.write_text(f'[keys.pkcs11]\nmodule = "{token.module}"\ntoken = "{token.label}"\npin = "env:TOKEN_PIN"\n')
+    monkeypatch.setenv("TOKEN_PIN", PIN)
+    referred = specie("keys", "probe", "--rounds", "1", "--config", str(settings))
+    assert referred.code == 0, referred.err
 
 
 def test_what_is_not_said_is_asked_for(specie: Specie, token: SoftToken, tmp_path: Path) -> None:

@@ -228,6 +228,15 @@ CREATE INDEX mint_output_quote ON mint_output (quote) WHERE quote IS NOT NULL;
 """SQLite: rows one behind another, and a tree of their keys alone: a whole row in a tree of random keys costs a page each."""
 
 
+_HOMES = """
+CREATE TABLE mint_keyset_home (
+  keyset TEXT NOT NULL PRIMARY KEY,
+  home TEXT NOT NULL
+){strict_keyed};
+"""
+"""Keysets whose keys are not derived from the seed: the provider that has them."""
+
+
 def _migration(version: int, tables: str) -> Migration:
     return Migration(
         room="mint",
@@ -242,5 +251,6 @@ _STEPS = (_TABLES, _LIABILITIES, _METHODS, _AUTH, _PRUNED)
 MIGRATIONS = (
     *(_migration(number, tables) for number, tables in enumerate(_STEPS, 1)),
     Migration(room="mint", version=len(_STEPS) + 1, sqlite=_ROWS_IN_ORDER, postgres="SELECT 1", rocksdb=""),
+    _migration(len(_STEPS) + 2, _HOMES),
 )
 """Steps of the mint's schema, for `Storage.migrate`."""

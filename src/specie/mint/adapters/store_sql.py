@@ -20,6 +20,7 @@ from specie.ecash.codes import (
     InvoicePaidError,
     QuotePendingError,
 )
+from specie.keys import SOFTWARE
 from specie.mint.adapters.schema import MIGRATIONS
 from specie.mint.ports import Claim, Deposit, DepositState, KeysetRecord, Promise, ProofRecord, SignedRecord
 from specie.mint.quotes import MeltRecord, MintRecord
@@ -117,6 +118,7 @@ class SqlMintStore:
             "SELECT id, unit, position, version, active, input_fee_ppk, final_expiry, created_at, configured_fee_ppk "
             "FROM mint_keyset ORDER BY unit, position"
         )
+        homes = {str(row[0]): str(row[1]) for row in await tx.fetch("SELECT keyset, home FROM mint_keyset_home")}
         return [
             KeysetRecord(
                 id=str(row[0]),
@@ -128,6 +130,7 @@ class SqlMintStore:
                 final_expiry=_optional_int(row[6]),
                 created_at=cast(int, row[7]),
                 configured_fee_ppk=cast(int, row[8]),
+                home=homes.get(str(row[0]), SOFTWARE),
             )
             for row in rows
         ]
@@ -148,6 +151,8 @@ class SqlMintStore:
             record.created_at,
             record.configured_fee_ppk,
         )
+        if inserted and record.home != SOFTWARE:
+            await tx.execute("INSERT INTO mint_keyset_home (keyset, home) VALUES ($1, $2)", record.id, record.home)
         if inserted and record.active:
             await tx.execute("UPDATE mint_keyset SET active = 0 WHERE unit = $1 AND id <> $2", record.unit, record.id)
         return bool(inserted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -20,16 +21,19 @@ from specie.ecash.codes import (
     UnitUnsupportedError,
 )
 from specie.kernel import Clock, RefusedError, Telemetry
-from specie.keys import KeysetRef, Signer
+from specie.keys import SOFTWARE, KeysetRef, Signer
 from specie.mint.ports import KeysetRecord, MintStore
 from specie.storage import Storage, Transaction
 
-__all__ = ["AMOUNTS", "KEYSETS_CHANNEL", "Catalogue", "Entry"]
+__all__ = ["AMOUNTS", "KEYSETS_CHANNEL", "Catalogue", "Entry", "MakeKeys"]
 
 AMOUNTS = tuple(1 << power for power in range(64))
 """Every keyset has a key for each power of two up to 2^63 (NUT-01)."""
 
 KEYSETS_CHANNEL = "mint_keysets"
+
+MakeKeys = Callable[[KeysetRef, Sequence[int]], Awaitable[dict[int, bytes]]]
+"""Makes the keys of a new keyset in its home; their public keys by amount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,14 @@ class Catalogue:
         clock: Clock,
         telemetry: Telemetry,
         audit: AuditLog | None = None,
+        make_keys: MakeKeys | None = None,
     ) -> None:
+        """`make_keys` makes the keys of a new keyset whose home is not the seed, in that home; None where there is none."""
         self._storage = storage
         self._store = store
         self._signer = signer
         self._clock = clock
+        self._make_keys = make_keys
         self._telemetry = telemetry
         self._audit = audit
         self._entries: dict[str, Entry] = {}
@@ -69,14 +76,19 @@ class Catalogue:
             entries: dict[str, Entry] = {}
             for record in records:
                 known = self._entries.get(record.id)
-                if known is not None and known.keyset.active == record.active:
-                    entries[record.id] = known
-                else:
+                if known is None:
                     entries[record.id] = await self._entry(record)
+                elif known.keyset.active == record.active:
+                    entries[record.id] = known
+                else:  # the id commits to the keys, so they are not asked for again
+                    keyset = msgspec.structs.replace(known.keyset, active=record.active)
+                    entries[record.id] = Entry(keyset, known.ref, known.configured_fee_ppk)
             self._entries = entries
 
     async def _entry(self, record: KeysetRecord) -> Entry:
-        ref = KeysetRef(record.unit, record.index)
+        ref = KeysetRef(record.unit, record.index, record.home)
+        if record.home != SOFTWARE and self._make_keys is None:
+            raise RefusedError(f"keyset {record.id} has its keys in {record.home}, and this bank's settings name none")
         keys = await self._signer.keyset_public_keys(ref, AMOUNTS)
         keyset = Keyset(
             id=record.id,
@@ -94,6 +106,8 @@ class Catalogue:
             final_expiry=record.final_expiry,
         )
         if derived != record.id:
+            if record.home != SOFTWARE:
+                raise RefusedError(f"the keys in {record.home} are not those of keyset {record.id}; they make {derived}")
             raise RefusedError(f"the signer's seed does not belong to this store: keyset {record.id} derives to {derived}")
         return Entry(keyset, ref, record.configured_fee_ppk)
 
@@ -112,24 +126,50 @@ class Catalogue:
             made = await self._add(unit, version, input_fee_ppk, None, configured_fee_ppk=input_fee_ppk)
 
     async def rotate(
-        self, unit: str, *, version: int, input_fee_ppk: int, final_expiry: int | None, configured_fee_ppk: int
+        self,
+        unit: str,
+        *,
+        version: int,
+        input_fee_ppk: int,
+        final_expiry: int | None,
+        configured_fee_ppk: int,
+        home: str | None = None,
     ) -> Keyset:
-        """Make a new keyset the only active one of its unit. RefusedError for a fee or an expiry that cannot be."""
+        """Make a new keyset the only active one of its unit. RefusedError for a fee or an expiry that cannot be.
+
+        Its keys live in `home`; where that of the unit's active keyset are, unless given.
+        """
         _check_fee(input_fee_ppk)
         if final_expiry is not None and not self._clock.now() < final_expiry < 2**63:
             raise RefusedError("final_expiry must be in the future, in seconds that a store can hold")
         made = None
         while made is None:
             await self.load()
-            made = await self._add(unit, version, input_fee_ppk, final_expiry, configured_fee_ppk=configured_fee_ppk)
+            made = await self._add(unit, version, input_fee_ppk, final_expiry, configured_fee_ppk=configured_fee_ppk, home=home)
         return made
 
     async def _add(
-        self, unit: str, version: int, input_fee_ppk: int, final_expiry: int | None, *, configured_fee_ppk: int
+        self,
+        unit: str,
+        version: int,
+        input_fee_ppk: int,
+        final_expiry: int | None,
+        *,
+        configured_fee_ppk: int,
+        home: str | None = None,
     ) -> Keyset | None:
         """The unit's next keyset as the only active one; None if another process made one since the last `load`."""
-        index = 1 + max((entry.ref.index for entry in self._entries.values() if entry.ref.unit == unit), default=-1)
-        keys = await self._signer.keyset_public_keys(KeysetRef(unit, index), AMOUNTS)
+        ours = [entry for entry in self._entries.values() if entry.ref.unit == unit]
+        index = 1 + max((entry.ref.index for entry in ours), default=-1)
+        if home is None:
+            home = next((entry.ref.home for entry in ours if entry.keyset.active), SOFTWARE)
+        ref = KeysetRef(unit, index, home)
+        if home == SOFTWARE:
+            keys = await self._signer.keyset_public_keys(ref, AMOUNTS)
+        elif self._make_keys is not None:
+            keys = await self._make_keys(ref, AMOUNTS)
+        else:
+            raise RefusedError(f"no keys of this bank can live in {home}: its settings name none")
         keyset_id = derive_keyset_id(version, unit=unit, keys=keys, input_fee_ppk=input_fee_ppk, final_expiry=final_expiry)
         record = KeysetRecord(
             id=keyset_id,
@@ -141,11 +181,12 @@ class Catalogue:
             final_expiry=final_expiry,
             created_at=self._clock.now(),
             configured_fee_ppk=configured_fee_ppk,
+            home=home,
         )
 
         draft = None
         if self._audit is not None:
-            facts = {"position": index, "input_fee_ppk": input_fee_ppk, "final_expiry": final_expiry}
+            facts = {"position": index, "input_fee_ppk": input_fee_ppk, "final_expiry": final_expiry, "keys": home}
             draft = self._audit.draft("keyset.create", keyset_id, detail={"unit": unit, **facts})
 
         async def body(tx: Transaction) -> bool:

@@ -44,11 +44,11 @@ from specie.kernel import (
     UncertainError,
 )
 from specie.kernel.money import sat_ceil_from_msat
-from specie.keys import Signer
+from specie.keys import SOFTWARE, Signer
 from specie.ledger import Books, Ledger
 from specie.mint.engine import batch, issue, lookup, melt, recover, restore, swap
 from specie.mint.engine.auth import Auth
-from specie.mint.engine.catalogue import Catalogue
+from specie.mint.engine.catalogue import Catalogue, MakeKeys
 from specie.mint.engine.context import CHANGES, Context
 from specie.mint.engine.large_reads import LargeReads
 from specie.mint.engine.liabilities import Liabilities
@@ -99,6 +99,7 @@ class Mint:
         liability_store: LiabilityStore | None = None,
         prune_store: PruneStore | None = None,
         auth: Auth | None = None,
+        make_keys: MakeKeys | None = None,
         audit: AuditLog | None = None,
     ) -> None:
         self.auth = auth
@@ -113,7 +114,7 @@ class Mint:
             clock=clock,
             entropy=entropy,
             telemetry=telemetry,
-            catalogue=Catalogue(storage, store, signer, clock, telemetry, audit),
+            catalogue=Catalogue(storage, store, signer, clock, telemetry, audit, make_keys),
             large_reads=LargeReads(storage, clock),
             owner=entropy.bytes(8).hex(),
             paged=set(),
@@ -238,7 +239,8 @@ class Mint:
         if settings.quote_lookup:
             drafts[lookup.DRAFT_KEY] = lookup.announced(settings.limits)
         supported = {"supported": True}
-        dleq = self._context.signer.capabilities().dleq
+        without = [keyset.id for keyset in self.keysets() if self.keyset_home(keyset.id) != SOFTWARE]
+        proven = self._context.signer.capabilities().dleq and not any(self._shows_active(keyset_id) for keyset_id in without)
         return MintInfo(
             name=settings.name,
             pubkey=self._pubkey.hex() or None,
@@ -260,7 +262,7 @@ class Mint:
                 "9": supported,
                 "10": supported,
                 "11": supported,
-                "12": {"supported": dleq},
+                "12": {"supported": proven, **({"keysets_without": without} if without else {})},
                 "14": supported,
                 **({"15": {"methods": parts}} if parts and settings.melting else {}),
                 "17": {"supported": [_news(rail, unit) for rail, unit in pairs]},
@@ -271,6 +273,9 @@ class Mint:
             }
             | drafts,
         )
+
+    def _shows_active(self, keyset_id: str) -> bool:
+        return self._context.catalogue.shown(keyset_id).active
 
     def keysets(self) -> list[Keyset]:
         """Every keyset with its keys, oldest first within its unit (NUT-01, NUT-02)."""
@@ -414,8 +419,13 @@ class Mint:
 
     # -- operator -----------------------------------------------------------------------------------------------------
 
-    async def rotate_keyset(self, unit: str, *, input_fee_ppk: int | None = None, final_expiry: int | None = None) -> Keyset:
-        """A new active keyset for a unit; the old ones stay spendable. Fee: that of the settings unless given."""
+    async def rotate_keyset(
+        self, unit: str, *, input_fee_ppk: int | None = None, final_expiry: int | None = None, home: str | None = None
+    ) -> Keyset:
+        """A new active keyset for a unit; the old ones stay spendable. Fee: that of the settings unless given.
+
+        Its keys live in `home`, a provider's name; where those of the active one do, unless given.
+        """
         settings = self._context.settings
         self._context.rail_for(self._context.rails[0].method, unit)
         fee = settings.input_fee_ppk if input_fee_ppk is None else input_fee_ppk
@@ -425,7 +435,12 @@ class Mint:
             input_fee_ppk=fee,
             final_expiry=final_expiry,
             configured_fee_ppk=settings.input_fee_ppk,
+            home=home,
         )
+
+    def keyset_home(self, keyset_id: str) -> str:
+        """Where the keys of a keyset live, as `KeysetRef.home` says it; KeysetUnknownError."""
+        return self._context.catalogue.get(keyset_id).ref.home
 
     async def recent_mint_quotes(self, limit: int = 20) -> list[MintRecord]:
         """Newest mint quotes first; their ids are secrets of their wallets."""
