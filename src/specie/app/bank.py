@@ -151,7 +151,7 @@ async def open_bank(
         except SpecieError as error:
             await _record_closed_seed(settings, error, clock, telemetry)
             raise
-        routing = RoutingSigner(main, {"pkcs11": partial(_open_token, settings)}) if settings.keys.pkcs11.module else None
+        routing = RoutingSigner(main, {"pkcs11": partial(_open_token, settings, main)}) if settings.keys.pkcs11.module else None
         signer: Signer = routing or main
         stack.push_async_callback(signer.close)
         storage = await open_storage(settings, telemetry)
@@ -249,13 +249,17 @@ def reseal_bank(settings: BankSettings, new: SealSource, *, entropy: Entropy | N
     return OpenedSeed(b"", sealed.kind, sealed.created, sealed.where)
 
 
-async def _open_token(settings: BankSettings) -> KeysetHome:
-    """The token in which keysets may live. One process alone makes keys in it, so that no name has two."""
+async def _open_token(settings: BankSettings, main: Signer) -> KeysetHome:
+    """The token in which keysets may live. One process alone makes keys in it, so that no name has two.
+
+    Names begin with a mark of this bank's seed: a key that another bank made is never taken for one of this bank's.
+    """
     if settings.store.dsn is not None:
         raise RefusedError("keys of keysets can live in a token only where one process runs the bank: with an embedded store")
     from specie.app.keys import open_token
 
-    return await open_token(settings.keys.pkcs11)
+    mark = hashlib.sha256(await main.public_key("mint")).hexdigest()[:8]
+    return await open_token(settings.keys.pkcs11, mark)
 
 
 async def _open_network(stack: contextlib.AsyncExitStack, settings: RailSettings, clock: Clock) -> PlayNetwork | None:

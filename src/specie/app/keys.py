@@ -44,8 +44,11 @@ async def probe_token(settings: Pkcs11Settings, *, rounds: int = 20) -> TokenPro
     return TokenProbe(signer.facts, signer.capabilities(), trial)
 
 
-async def open_token(settings: Pkcs11Settings) -> TokenSigner:
-    """The signer of the token that settings name. TokenIncompleteError, and the errors of `token_signer`."""
+async def open_token(settings: Pkcs11Settings, namespace: str = "specie") -> TokenSigner:
+    """The signer of the token that settings name; `namespace` as of `TokenPlace`.
+
+    TokenIncompleteError, and the errors of `token_signer`.
+    """
     if settings.module is None or not settings.token:
         raise TokenIncompleteError("which token? Give --module and --token, or keys.pkcs11.module and keys.pkcs11.token")
     secret, file = settings.pin, settings.pin_file
@@ -55,6 +58,5 @@ async def open_token(settings: Pkcs11Settings) -> TokenSigner:
         pin = lambda: pin_from_file(file)  # noqa: E731
     else:
         raise TokenIncompleteError("no PIN: give --pin-file, keys.pkcs11.pin_file or the variable SPECIE_KEYS_PKCS11_PIN")
-    return await token_signer(
-        TokenPlace(settings.module, settings.token), pin=pin, entropy=SystemEntropy(), deadline_s=settings.deadline_s
-    )
+    place = TokenPlace(settings.module, settings.token, namespace)
+    return await token_signer(place, pin=pin, entropy=SystemEntropy(), deadline_s=settings.deadline_s)

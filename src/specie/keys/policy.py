@@ -30,7 +30,7 @@ from typing import Final
 
 from specie.kernel.errors import InvariantError
 
-__all__ = ["MINUTES", "KeyState", "Rule", "Usage", "Verb", "allowed", "parsed_hours", "why_not"]
+__all__ = ["MINUTES", "KeyState", "Rule", "Usage", "Verb", "allowed", "parsed_hours", "pattern_checked", "why_not"]
 
 MINUTES: Final = 60
 """Minutes that limits look back, in slots of one minute."""
@@ -101,6 +101,11 @@ class Rule:
     def __post_init__(self) -> None:
         if any(limit is not None and limit < 0 for limit in (self.calls_a_minute, self.amount_an_hour)):
             raise InvariantError("a limit is not below zero")
+
+    def units(self) -> set[str]:
+        """Units that its patterns spell out."""
+        split = (pattern.split("/") for pattern in self.keys)
+        return {parts[1] for parts in split if len(parts) > 1 and parts[0] == "mint" and parts[1] != "*"}
 
     def names(self, ref: str) -> bool:
         """Whether the rule holds for this key."""
@@ -175,6 +180,20 @@ def _open_at(hours: tuple[int, int], minute: int) -> bool:
 
 def _hours(hours: Sequence[int]) -> str:
     return "-".join(f"{minute // 60:02}:{minute % 60:02}" for minute in hours)
+
+
+def pattern_checked(pattern: str) -> bool:
+    """Whether a pattern can be judged: `*`, `mint/*`, `mint/UNIT/*`, `mint/UNIT/INDEX`, or one of other keys that begins with
+    a whole word. A unit must be spelled out, for a pattern in its place would let other names of its keys through."""
+    wild = frozenset("*?[]")
+    first, *rest = pattern.split("/")
+    if pattern in ("*", "mint/*"):
+        return True
+    if wild & set(first) or not first:
+        return False
+    if first != "mint":
+        return True
+    return len(rest) == 2 and bool(rest[0]) and not wild & set(rest[0]) and (rest[1] == "*" or rest[1].isdecimal())
 
 
 def parsed_hours(text: str) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ from specie.keys import (
     KeysDifferError,
     KeysetRef,
     KeyUnknownError,
+    PolicyRefusedError,
     ProofToVerify,
     SignerClosedError,
     ToBlindSign,
@@ -344,6 +345,47 @@ async def test_a_fault_that_a_provider_found_itself(opened: Callable[..., Any], 
     assert len(await signer.sign_recoverable("node", DIGESTS)) == 3
     assert circuits(signer) == [Circuit.OPEN, Circuit.CLOSED]
     assert len(log.pages) == 1
+
+
+@told
+async def test_a_policy_that_refuses_expels_nobody() -> None:
+    """What a replica's policy refuses now is no sign of other keys: by day it signs again, without a page at night."""
+    first, second, log = Place(), Place(), Log()
+    signer, clock = replicated(first, second, log=log), VirtualClock()
+    await signer.start()
+    await signer.keyset_public_keys(SAT, [1, 2])
+    await signer.public_key("other")
+
+    def night(answer: Any) -> Any:
+        raise PolicyRefusedError("rule day: its hours are 08:00-20:00 UTC", rule="day", retry_after_s=1.0)
+
+    for place in (first, second):
+        place.wrong["keyset_public_keys"] = night
+    await clock.sleep(100)
+    assert circuits(signer) == [Circuit.CLOSED, Circuit.CLOSED]
+    for place in (first, second):
+        place.wrong["public_key"] = night
+    await clock.sleep(100)
+    assert circuits(signer) == [Circuit.OPEN, Circuit.OPEN]
+    for place in (first, second):
+        place.wrong.clear()
+    await clock.sleep(31)
+    assert circuits(signer) == [Circuit.CLOSED, Circuit.CLOSED]
+    assert log.pages == []
+    await signer.close()
+
+
+@told
+async def test_expelled_is_expelled() -> None:
+    """Of two calls under way one fails and one finds a lie: the probe that the first began does not bring the replica back."""
+    first, second = Place(), Place()
+    signer, clock = replicated(first, second), VirtualClock()
+    await signer.start()
+    signer._open(signer._places[0], "a call failed")
+    signer._expel(signer._places[0], "another call found a lie")
+    await clock.sleep(100)
+    assert circuits(signer) == [Circuit.EXPELLED, Circuit.CLOSED]
+    await signer.close()
 
 
 async def test_a_refusal_is_the_answer(opened: Callable[..., Any]) -> None:

@@ -135,8 +135,8 @@ async def test_both_parities_are_settled(signer: TokenSigner) -> None:
 
 
 async def test_coins_of_one_key_cost_one_question(signer: TokenSigner, shim: ShimPackage) -> None:
-    """Forty good coins of one key are verified by one call of the token; a bad one among them is found by halving."""
-    proofs = [await coin(signer, secret=f"coin {index}") for index in range(40)]
+    """Thirty-two good coins of one key are verified by one call of the token; a bad one among them is found by halving."""
+    proofs = [await coin(signer, secret=f"coin {index}") for index in range(32)]
     ys = [hash_to_curve(proof.secret) for proof in proofs]
     shim.calls.clear()
     assert await signer.verify_proofs(proofs) == ys
@@ -663,8 +663,92 @@ async def test_a_wrong_pin_is_tried_once(shared: SoftToken, shim: ShimPackage) -
     for _ in range(3):
         with pytest.raises(TokenPinError, match="not tried again"):
             await session.thread.run(lambda: session.work(session.facts), deadline_s=5)
-    assert shim.calls["open"] == 1
+    assert shim.calls["open"] == 0
     assert wrong not in repr(session)
+    await (await opened(alone, shim)).close()  # the right one is tried
+
+
+async def test_each_bank_has_keys_of_its_own(own: TokenSigner, shim: ShimPackage) -> None:
+    """Two banks on one token: the same keyset of each has other keys, and a coin of one is no coin of the other."""
+    place = own._session.place
+    other = await token_signer(
+        TokenPlace(place.module, place.token, "0badf00d"), pin=lambda: PIN, entropy=CountingEntropy(), package=lambda: shim
+    )
+    with pytest.raises(KeyUnknownError):
+        await other.keyset_public_keys(SAT, [1])
+    theirs = await other.create_keyset(SAT, [1, 2])
+    ours = await own.keyset_public_keys(SAT, [1, 2])
+    assert not set(theirs.values()) & set(ours.values())
+    assert await other.verify_proofs([await coin(own)]) == [None]
+    await other.close()
+
+
+async def test_a_token_that_was_exchanged_is_found_out(own: TokenSigner) -> None:
+    """After the session was lost another token of that label answers, with keys of the same names: it signs nothing."""
+    await own.keyset_public_keys(SAT, [1, 2])
+
+    def exchanged(session: TokenSession) -> None:
+        for kind in ("PRIVATE_KEY", "PUBLIC_KEY"):
+            (half,) = objects(session, kind, "mint/sat/0/1")
+            half.destroy()
+        session._generate("specie/mint/sat/0/1", store=True)
+        session._forget()
+
+    await at_token(own, exchanged)
+    with pytest.raises(KeyFaultError, match="another key"):
+        await own.blind_sign([ToBlindSign(SAT, 1, G)])
+    with pytest.raises(KeyFaultError, match="another key"):
+        await own.keyset_public_keys(SAT, [1])
+    assert len(await own.blind_sign([ToBlindSign(SAT, 2, G)])) == 1
+
+
+async def test_a_full_token_still_signs(own: TokenSigner, shim: ShimPackage) -> None:
+    """No room for a key of the moment says nothing of what the keys that are there can do."""
+    await own.close()
+
+    def full(real: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        raise shim.DeviceMemory
+
+    shim.hooks["generate_keypair"] = shim.hooks["generate_key"] = full
+    place = own._session.place
+    again = await token_signer(place, pin=lambda: PIN, entropy=CountingEntropy(), package=lambda: shim)
+    assert again.capabilities().bdhke
+    assert len(await again.blind_sign([ToBlindSign(SAT, 1, G)])) == 1
+    await again.close()
+
+
+async def test_a_trial_that_is_cut_off_is_no_verdict(own: TokenSigner, shim: ShimPackage) -> None:
+    """A token that goes away while it is tried out has not failed the trial: opening it fails, and is tried again."""
+    await own.close()
+
+    def gone(real: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        shim.hooks["get_mechanisms"] = gone
+        raise shim.DeviceRemoved
+
+    shim.hooks["generate_keypair"] = gone
+    with pytest.raises(UnavailableError):
+        await token_signer(own._session.place, pin=lambda: PIN, entropy=CountingEntropy(), package=lambda: shim)
+
+
+async def test_who_leaves_leaves_nothing_behind(own: TokenSigner, shim: ShimPackage) -> None:
+    """An asker that is gone before the answer costs the token no object."""
+    await own.keyset_public_keys(SAT, [1])
+    before = await at_token(own, lambda session: len(list(session._session.get_objects({}))))
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(real: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        loop.call_soon_threadsafe(asked.set)
+        time.sleep(0.2)
+        return real(*given, **named)
+
+    shim.hooks["derive_key"] = slow
+    asking = asyncio.ensure_future(own.blind_sign([ToBlindSign(SAT, 1, G)]))
+    await asked.wait()
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    shim.hooks.clear()
+    assert await at_token(own, lambda session: len(list(session._session.get_objects({})))) == before
 
 
 async def test_the_pin_is_nowhere(signer: TokenSigner) -> None:

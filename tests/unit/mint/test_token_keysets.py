@@ -15,6 +15,7 @@ from specie.kernel import split_amount
 from specie.kernel.errors import RefusedError, UnavailableError, UncertainError
 from specie.keys import KeyUnknownError, TokenFullError
 from specie.keys.adapters.routing import KeysetHome
+from specie.keys.adapters.software import SoftwareSigner
 from specie.keys.adapters.token import token_signer
 from specie.keys.adapters.token_session import TokenPlace
 from specie.mint import MintSettings
@@ -224,10 +225,11 @@ async def test_change_of_a_payment_waits_for_the_token(token: SoftToken, shim: S
 async def test_a_bank_of_several_processes_makes_no_keys_in_a_token() -> None:
     """Two that made keys of one name at once would spoil both, so a shared store is refused before a token is opened."""
     settings = BankSettings(store=StoreSettings(dsn=Secret("postgresql://nowhere/x")))
+    main = SoftwareSigner(bytes(32), threads=0, entropy=CountingEntropy())
     with pytest.raises(RefusedError, match="one process"):
-        await _open_token(settings)
+        await _open_token(settings, main)
     with pytest.raises(TokenIncompleteError):
-        await _open_token(BankSettings())
+        await _open_token(BankSettings(), main)
 
 
 async def test_two_rotations_at_once_share_no_keys(token: SoftToken, shim: ShimPackage) -> None:

@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 
 from specie.kernel.errors import MalformedError, UnavailableError
 from specie.keys.engine.guarded import Amounts
-from specie.keys.policy import KeyState, Rule, Verb, parsed_hours
+from specie.keys.policy import KeyState, Rule, Verb, parsed_hours, pattern_checked
 
 __all__ = ["ReservationFile", "policy_from_file"]
 
@@ -89,6 +89,8 @@ class _Reader:
         keys = self._texts("keys")
         if not keys:
             self._wrong("keys", 'is needed: a list of patterns, as in ["mint/sat/*"]')
+        elif not all(pattern_checked(pattern) for pattern in keys):
+            self._wrong("keys", 'are "*", "mint/*", "mint/UNIT/*", "mint/UNIT/INDEX", or names of other keys as "node"')
         states, verbs = self._named("state", KeyState, [self._table.get("state", "active")]), self._verbs()
         hours = self._hours()
         calls, amount = self._limit("calls_a_minute"), self._limit("amount_an_hour")

@@ -20,7 +20,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import importlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,7 +41,9 @@ T = TypeVar("T")
 _CURVE = bytes.fromhex("06052b8104000a")
 """DER of the object identifier 1.3.132.0.10, secp256k1 (SEC 2)."""
 _GENERATOR = curve.public_key(bytes(31) + b"\x01")
-_PREFIX = "specie/"
+_SALT = os.urandom(32)
+_refused_pins: dict[tuple[str, str], bytes] = {}
+"""Of each module and token, the digest of the PIN that was refused last."""
 _DIGEST = hashlib.sha256(b"specie: is this the private half of the public key?").digest()
 _BACKOFF_S = (0.5, 30.0)
 _FRESH_S = 1.0
@@ -74,6 +78,8 @@ class TokenPlace:
 
     module: Path
     token: str
+    namespace: str = "specie"
+    """What the labels of keys begin with: each bank has its own, so that two of them on one token share no key."""
 
 
 class TokenKey(NamedTuple):
@@ -119,6 +125,9 @@ class TokenSession:
         self._stale = False
         self._pin_refused: str | None = None
         self._keys: dict[str, TokenKey] = {}
+        self._publics: dict[str, bytes] = {}
+        """Public keys by ref, from the first time that each was found: whatever token answers later must have the same."""
+        self._prefix = place.namespace + "/"
         self._points_in_der = False
 
     def __repr__(self) -> str:
@@ -157,18 +166,21 @@ class TokenSession:
             self._believe_a_miss()
             return None
         if len(found) > 1:
-            raise KeyFaultError(f"the token has more than one key called {_PREFIX}{ref}")
+            raise KeyFaultError(f"the token has more than one key called {self._prefix}{ref}")
         (private,) = found
         if self._attribute(private, p.Attribute.EXTRACTABLE) or not self._attribute(private, p.Attribute.SENSITIVE):
-            raise KeyFaultError(f"the key {_PREFIX}{ref} could leave the token")
+            raise KeyFaultError(f"the key {self._prefix}{ref} could leave the token")
         candidates = self._signers(private)
         halves = {self._point(half) for half in self._objects(p.ObjectClass.PUBLIC_KEY, ref)}
         if not halves:  # of the keys that could have made the signature, it is the one with x(k*G)
             x = self.ecdh(private, _GENERATOR)
             halves = {point for point in candidates if curve.x_only(point) == x}
         if len(halves) != 1 or not halves <= candidates:
-            raise KeyFaultError(f"the public half in the token is not that of the key {_PREFIX}{ref}")
-        key = self._keys[ref] = TokenKey(private, halves.pop())
+            raise KeyFaultError(f"the public half in the token is not that of the key {self._prefix}{ref}")
+        key = TokenKey(private, halves.pop())
+        if self._publics.setdefault(ref, key.public) != key.public:
+            raise KeyFaultError(f"the token {self.place.token!r} has another key {self._prefix}{ref} than before")
+        self._keys[ref] = key
         return key
 
     def found(self, ref: str) -> TokenKey:
@@ -185,7 +197,8 @@ class TokenSession:
             return key
         for half in self._objects(self._pkcs11.ObjectClass.PUBLIC_KEY, ref):  # of a pair that was never whole
             self._call(half.destroy)
-        self._generate(_PREFIX + ref, store=True)
+        self._publics.pop(ref, None)
+        self._generate(self._prefix + ref, store=True)
         return self.found(ref)
 
     def find_wrapping_key(self, name: str) -> Any:
@@ -196,18 +209,19 @@ class TokenSession:
             self._believe_a_miss()
             return None
         if len(found) > 1 or self._attribute(found[0], p.Attribute.EXTRACTABLE):
-            raise KeyFaultError(f"the token has more than one key called {_PREFIX}{name}, or one that could leave it")
+            raise KeyFaultError(f"the token has more than one key called {self._prefix}{name}, or one that could leave it")
         return found[0]
 
     def create_wrapping_key(self, name: str) -> None:
         """An AES-256 key of this name, unless it is there."""
         if self.find_wrapping_key(name) is None:
-            self._aes(_PREFIX + name, store=True)
+            self._aes(self._prefix + name, store=True)
 
     def destroy(self, ref: str) -> int:
         """Destroy all keys and halves of a ref in the token, for ever; how many objects there were."""
         p = self._pkcs11
         self._keys.pop(ref, None)
+        self._publics.pop(ref, None)
         kinds = (p.ObjectClass.PRIVATE_KEY, p.ObjectClass.PUBLIC_KEY, p.ObjectClass.SECRET_KEY)
         found = [one for kind in kinds for one in self._objects(kind, ref)]
         for one in found:
@@ -217,12 +231,12 @@ class TokenSession:
     @contextlib.contextmanager
     def session_key(self) -> Iterator[TokenKey]:
         """A key pair for a moment, in the session alone; destroyed afterwards."""
-        public, private = self._generate(_PREFIX + "trial", store=False)
+        public, private = self._generate(self._prefix + "trial", store=False)
         try:
             yield TokenKey(private, self._point(public))
         finally:
-            self._call(private.destroy)
-            self._call(public.destroy)
+            self._call(private.destroy, always=True)
+            self._call(public.destroy, always=True)
 
     # -- what a key computes
 
@@ -248,7 +262,7 @@ class TokenSession:
         try:
             x = self._attribute(made, attribute.VALUE)
         finally:
-            self._call(made.destroy)
+            self._call(made.destroy, always=True)
         if not isinstance(x, bytes) or not 1 <= len(x) <= 32:
             raise KeyFaultError("the token answered a multiplication with something else than 32 bytes")
         return x.rjust(32, b"\0")
@@ -287,19 +301,11 @@ class TokenSession:
         names = frozenset(getattr(one, "name", None) or f"{int(one):#x}" for one in mechanisms)
         curve_works = ecdh = wrapping = False
         if {"EC_KEY_PAIR_GEN", "ECDSA"} <= names:
-            with contextlib.suppress(_LostError, RefusedError, KeyFaultError):
-                public, private = self._generate(_PREFIX + "trial", store=False)
-                point = self._point(public)
-                curve_works = point in self._signers(private)
-                ecdh = curve_works and "ECDH1_DERIVE" in names and self._ecdh_tried(private, point)
-                self._call(private.destroy)
-                self._call(public.destroy)
+            curve_works, ecdh = self._tried(
+                lambda: self._curve_tried("ECDH1_DERIVE" in names), full=(True, "ECDH1_DERIVE" in names), nothing=(False, False)
+            )
         if {"AES_KEY_GEN", "AES_GCM"} <= names:
-            with contextlib.suppress(_LostError, RefusedError):
-                key = self._aes(_PREFIX + "trial", store=False)
-                text = bytes(range(48))
-                wrapping = self.decrypt(key, "trial", self.encrypt(key, text, bytes(12), b"trial"), bytes(12), b"trial") == text
-                self._call(key.destroy)
+            wrapping = self._tried(self._aes_tried, full=True, nothing=False)
         return TokenFacts(
             manufacturer=str(token.manufacturer_id),
             model=str(token.model),
@@ -308,6 +314,32 @@ class TokenSession:
             ecdh=ecdh,
             wrapping=wrapping,
         )
+
+    def _tried(self, trial: Callable[[], T], *, full: T, nothing: T) -> T:
+        """What a trial found. `full` where there is no room for its key: every answer is proved anyway, so that is no risk."""
+        try:
+            return trial()
+        except TokenFullError:
+            return full
+        except (TokenRefusedError, KeyFaultError):
+            return nothing
+        except _LostError:
+            self._call(self._session.token.slot.get_mechanisms)  # raises if it is the token that is gone
+            return nothing
+
+    def _curve_tried(self, derives: bool) -> tuple[bool, bool]:
+        """Whether a session key on secp256k1 signs, and gives x alone."""
+        with self.session_key() as key:
+            works = key.public in self._signers(key.handle)
+            return works, works and derives and self._ecdh_tried(key.handle, key.public)
+
+    def _aes_tried(self) -> bool:
+        key = self._aes(self._prefix + "trial", store=False)
+        try:
+            text = bytes(range(48))
+            return self.decrypt(key, "trial", self.encrypt(key, text, bytes(12), b"trial"), bytes(12), b"trial") == text
+        finally:
+            self._call(key.destroy, always=True)
 
     # -- the session
 
@@ -339,8 +371,17 @@ class TokenSession:
         except _LostError:  # the list of tokens is that of the moment the module was initialised
             self._initialise_anew(library)
             token = self._call(library.get_token, token_label=self.place.token)
+        pin = self.thread.call(self._pin)
+        tried = (str(self.place.module), self.place.token)
+        digest = hmac.digest(_SALT, pin.encode("utf-8", "surrogateescape"), "sha256")
+        if _refused_pins.get(tried) == digest:  # by an earlier session of this process: each try may be the last
+            self._pin_refused = f"the token {self.place.token!r} has refused this PIN before; it is not tried again"
+            raise TokenPinError(self._pin_refused)
         try:
-            session = self._call(token.open, rw=True, user_pin=self._pin())
+            session = self._call(token.open, rw=True, user_pin=pin)
+        except TokenPinError:
+            _refused_pins[tried] = digest
+            raise
         except _LoggedInError:  # by another signer of this process: a login is that of the process
             session = self._call(token.open, rw=True)
         self._session, self._epoch = session, self.thread.epoch
@@ -352,7 +393,7 @@ class TokenSession:
             except ImportError:
                 raise ProviderMissingError("keys in a token need the extra specie[hsm] (python-pkcs11)") from None
             try:
-                self._library = self._pkcs11.lib(str(self.place.module))
+                self._library = self.thread.call(self._pkcs11.lib, str(self.place.module))
             except (RuntimeError, OSError) as error:
                 name = type(error).__name__
                 if type(error).__module__ == "pkcs11.exceptions" and name != "PKCS11Error":  # that one: it is no library
@@ -399,7 +440,7 @@ class TokenSession:
 
     def _objects(self, kind: Any, ref: str) -> list[Any]:
         attribute = self._pkcs11.Attribute
-        asked = {attribute.CLASS: kind, attribute.LABEL: _PREFIX + ref}
+        asked = {attribute.CLASS: kind, attribute.LABEL: self._prefix + ref}
         return self._call(lambda: list(self._session.get_objects(asked)))
 
     def _attribute(self, handle: Any, attribute: Any) -> Any:

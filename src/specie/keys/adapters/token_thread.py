@@ -78,9 +78,9 @@ class TokenThread:
         finally:
             job.left = True
 
-    def call(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """One call of the module, on this thread, timed."""
-        if self._job is not None and self._job.left:
+    def call(self, function: Callable[..., T], *arguments: Any, always: bool = False, **named: Any) -> T:
+        """One call of the module, on this thread, timed. `always`: made even if nobody waits any more, since it tidies up."""
+        if not always and self._job is not None and self._job.left:
             raise _LeftError
         self._since = time.monotonic()
         try:

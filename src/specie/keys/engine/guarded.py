@@ -8,6 +8,7 @@ signed.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -31,7 +32,7 @@ __all__ = ["GuardedSigner", "Reservations"]
 
 _SHARES: Final = 64
 """A reservation is this part of a rule's limit, or what is asked for if that is more."""
-_SECRETS, _WRAPPING = "secrets", "wrapping"
+_SECRETS, _WRAPPING, _IDENTITY = "secrets", "wrapping", "signer"
 
 Amounts = dict[str, dict[int, int]]
 """By rule: amounts reserved, by unix minute."""
@@ -76,6 +77,8 @@ class GuardedSigner:
         """Reserved in this minute and not used yet, by rule."""
         self._minute = -1
         self._for: dict[str, tuple[Rule, ...]] = {}
+        self._units = {_unit_index(unit): unit for rule in self._rules for unit in rule.units()}
+        """Units that rules name, by the number that their keys are derived by: no other text may stand for one of them."""
 
     def capabilities(self) -> Capabilities:
         """Those of the inner signer: what a policy forbids now it may allow later."""
@@ -83,64 +86,72 @@ class GuardedSigner:
 
     async def keyset_public_keys(self, keyset: KeysetRef, amounts: Sequence[int]) -> dict[int, bytes]:
         """As the port says, if the policy allows."""
-        self._check({Verb.PUBLIC: {_keyset(keyset): 0}})
+        self._check({Verb.PUBLIC: {_keyset(keyset)}})
         return await self._inner.keyset_public_keys(keyset, amounts)
 
     async def public_key(self, ref: KeyRef) -> bytes:
-        """As the port says, if the policy allows."""
-        self._check({Verb.PUBLIC: {_ref(ref): 0}})
+        """As the port says, if the policy allows; `signer`, by which a signer proves itself, always."""
+        if ref == _IDENTITY:
+            return await self._inner.public_key(ref)
+        self._check({Verb.PUBLIC: {_ref(ref)}})
         return await self._inner.public_key(ref)
 
     async def verify_proofs(self, proofs: Sequence[ProofToVerify]) -> list[bytes | None]:
         """As the port says, if the policy allows."""
-        self._check({Verb.JUDGE: {_keyset(proof.keyset): 0 for proof in proofs}})
+        self._check({Verb.JUDGE: {_keyset(proof.keyset) for proof in proofs}})
         return await self._inner.verify_proofs(proofs)
 
     async def blind_sign(self, messages: Sequence[ToBlindSign]) -> list[BlindSigned]:
         """As the port says, if the policy allows; the whole sum counts."""
-        self._check({Verb.ISSUE: _excess((), messages)})
+        self._check({Verb.ISSUE: {_keyset(message.keyset) for message in messages}}, (), messages)
         return await self._inner.blind_sign(messages)
 
     async def exchange(
         self, proofs: Sequence[ProofToVerify], messages: Sequence[ToBlindSign]
     ) -> tuple[list[bytes | None], list[BlindSigned]]:
-        """As the port says, if the policy allows; what goes out beyond what comes in counts, by unit."""
-        self._check({Verb.JUDGE: {_keyset(proof.keyset): 0 for proof in proofs}, Verb.ISSUE: _excess(proofs, messages)})
+        """As the port says, if the policy allows; what goes out beyond what comes in counts, by rule and unit."""
+        keys = {
+            Verb.JUDGE: {_keyset(proof.keyset) for proof in proofs},
+            Verb.ISSUE: {_keyset(message.keyset) for message in messages},
+        }
+        self._check(keys, proofs, messages)
         return await self._inner.exchange(proofs, messages)
 
     async def sign_schnorr(self, ref: KeyRef, digests: Sequence[bytes]) -> list[bytes]:
         """As the port says, if the policy allows."""
-        self._check({Verb.SIGN: {_ref(ref): 0}})
+        self._check({Verb.SIGN: {_ref(ref)}})
         return await self._inner.sign_schnorr(ref, digests)
 
     async def own_blinded(self, keys: Sequence[BlindedKey]) -> list[bool]:
         """As the port says, if the policy allows."""
-        self._check({Verb.PUBLIC: {_ref(key.ref): 0 for key in keys}})
+        self._check({Verb.PUBLIC: {_ref(key.ref) for key in keys}})
         return await self._inner.own_blinded(keys)
 
     async def sign_blinded(self, key: BlindedKey, digests: Sequence[bytes]) -> list[bytes]:
         """As the port says, if the policy allows."""
-        self._check({Verb.SIGN: {_ref(key.ref): 0}})
+        self._check({Verb.SIGN: {_ref(key.ref)}})
         return await self._inner.sign_blinded(key, digests)
 
     async def sign_recoverable(self, ref: KeyRef, digests: Sequence[bytes]) -> list[tuple[bytes, int]]:
-        """As the port says, if the policy allows."""
-        self._check({Verb.SIGN: {_ref(ref): 0}})
+        """As the port says, if the policy allows; `signer` always."""
+        if ref == _IDENTITY:
+            return await self._inner.sign_recoverable(ref, digests)
+        self._check({Verb.SIGN: {_ref(ref)}})
         return await self._inner.sign_recoverable(ref, digests)
 
     async def derive_secrets(self, keyset_id: str, counters: Sequence[int]) -> list[DerivedSecret]:
         """As the port says, if the policy allows."""
-        self._check({Verb.DERIVE: {_SECRETS: 0}})
+        self._check({Verb.DERIVE: {_SECRETS}})
         return await self._inner.derive_secrets(keyset_id, counters)
 
     async def wrap(self, plaintext: bytes, *, context: bytes) -> bytes:
         """As the port says, if the policy allows."""
-        self._check({Verb.SEAL: {_WRAPPING: 0}})
+        self._check({Verb.SEAL: {_WRAPPING}})
         return await self._inner.wrap(plaintext, context=context)
 
     async def unwrap(self, sealed: bytes, *, context: bytes) -> bytes:
         """As the port says, if the policy allows."""
-        self._check({Verb.OPEN: {_WRAPPING: 0}})
+        self._check({Verb.OPEN: {_WRAPPING}})
         return await self._inner.unwrap(sealed, context=context)
 
     async def close(self) -> None:
@@ -149,29 +160,41 @@ class GuardedSigner:
 
     # The policy
 
-    def _check(self, uses: dict[Verb, dict[str, int]]) -> None:
-        """Count a question, with the amount for each key, or refuse it: all rules are asked before one is counted."""
+    def _check(
+        self, uses: dict[Verb, set[str]], proofs: Sequence[ProofToVerify] = (), messages: Sequence[ToBlindSign] = ()
+    ) -> None:
+        """Count a question, or refuse it: all rules are asked before one is counted."""
         now = self._clock.now()
         amounts: dict[str, int] = {}
         for verb, keys in uses.items():
-            mine: dict[str, int] = {}
-            for key, amount in keys.items():
-                for rule in self._named(key):
-                    mine[rule.name] = mine.get(rule.name, 0) + amount
-            for rule in self._rules:
-                if rule.name in mine:
-                    self._allow(rule, verb, mine[rule.name], now, keys)
-                    amounts[rule.name] = amounts.get(rule.name, 0) + mine[rule.name]
+            self._no_alias(keys)
+            named = {rule.name: rule for key in keys for rule in self._named(key)}
+            for rule in named.values():
+                amount = 0
+                if verb is Verb.ISSUE and rule.amount_an_hour is not None:
+                    amount = _excess(rule, proofs, messages)
+                self._allow(rule, verb, amount, now, keys)
+                amounts[rule.name] = amounts.get(rule.name, 0) + amount
         if amounts:
             self._reserve(amounts, now // 60)
             for name, amount in amounts.items():
                 self._usage[name].used(now // 60, amount)
 
-    def _allow(self, rule: Rule, verb: Verb, amount: int, now: int, keys: dict[str, int]) -> None:
+    def _no_alias(self, keys: set[str]) -> None:
+        """Refuse a unit whose text is not that of a unit in the rules while its keys are: rules go by names."""
+        for key in keys:
+            if key.startswith("mint/") and self._units:
+                unit = key[5:].rpartition("/")[0]
+                if self._units.get(_unit_index(unit), unit) != unit:
+                    raise PolicyRefusedError("this unit stands for the keys of another one", rule="", retry_after_s=None)
+
+    def _allow(self, rule: Rule, verb: Verb, amount: int, now: int, keys: set[str]) -> None:
         reason = why_not(rule, self._usage[rule.name], verb, amount, now)
         if reason is not None:
             self._telemetry.count("policy_refused", rule=rule.name, verb=verb.value)
-            self._telemetry.event("policy_refused", rule=rule.name, verb=verb.value, keys=sorted(keys), reason=reason[0])
+            self._telemetry.event(
+                "policy_refused", rule=rule.name, verb=verb.value, keys=[key[:80] for key in sorted(keys)[:5]], reason=reason[0]
+            )
             raise PolicyRefusedError(f"rule {rule.name}: {reason[0]}", rule=rule.name, retry_after_s=reason[1])
 
     def _named(self, key: str) -> tuple[Rule, ...]:
@@ -216,17 +239,18 @@ def _ref(ref: KeyRef) -> str:
     return ref.rpartition("/")[0] if ref.startswith("mint/") and ref.count("/") == 3 else ref
 
 
-def _excess(proofs: Sequence[ProofToVerify], messages: Sequence[ToBlindSign]) -> dict[str, int]:
-    """By keyset that signs: what goes out beyond what comes in of the same unit."""
-    incoming: dict[str, int] = {}
-    for proof in proofs:
-        incoming[proof.keyset.unit] = incoming.get(proof.keyset.unit, 0) + proof.amount
-    found: dict[str, int] = {}
+def _excess(rule: Rule, proofs: Sequence[ProofToVerify], messages: Sequence[ToBlindSign]) -> int:
+    """What goes out in the rule's keysets beyond what comes in by them, in the same unit."""
+    sums: dict[str, int] = {}
     for message in messages:
-        unit = message.keyset.unit
-        covered = min(incoming.get(unit, 0), message.amount)
-        if covered:
-            incoming[unit] -= covered
-        key = _keyset(message.keyset)
-        found[key] = found.get(key, 0) + message.amount - covered
-    return found
+        if rule.names(_keyset(message.keyset)):
+            sums[message.keyset.unit] = sums.get(message.keyset.unit, 0) + message.amount
+    for proof in proofs:
+        if proof.keyset.unit in sums and rule.names(_keyset(proof.keyset)):
+            sums[proof.keyset.unit] -= proof.amount
+    return sum(max(0, amount) for amount in sums.values())
+
+
+def _unit_index(unit: str) -> int:
+    """The number by which keys of a unit are derived (see `adapters.software`)."""
+    return int.from_bytes(hashlib.sha256(unit.encode("utf-8", "surrogatepass")).digest()[:4]) & 0x7FFFFFFF

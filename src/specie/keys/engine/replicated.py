@@ -183,9 +183,9 @@ class ReplicatedSigner:
     async def _identified(self, place: _Place) -> bytes | None:
         """The key that a replica proves it has; None if it is away."""
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(self._proof_s()):
                 return await self._proved(place)
-        except (TimeoutError, UnavailableError) as error:
+        except (TimeoutError, UnavailableError, PeerFaultError, KeyFaultError) as error:
             place.reason = _reason(error)
             return None
 
@@ -410,12 +410,12 @@ class ReplicatedSigner:
             for place in self._places:
                 if place.circuit is Circuit.CLOSED and place.answered == place.seen:
                     try:
-                        async with asyncio.timeout(self._deadline_s):
+                        async with asyncio.timeout(self._proof_s()):
                             await self._proved(place)
-                    except (TimeoutError, UnavailableError, SignerClosedError) as error:
-                        self._open(place, _reason(error))
-                    except SpecieError as error:
+                    except KeysDifferError as error:
                         self._expel(place, _reason(error))
+                    except Exception as error:  # whatever it is, it is no proof
+                        self._open(place, _reason(error))
                 place.seen = place.answered
 
     async def _until_back(self, place: _Place) -> None:
@@ -425,37 +425,55 @@ class ReplicatedSigner:
             await self._clock.sleep(pause_s)
             pause_s = min(_LAST_PROBE_S, pause_s * 2)
             try:
-                async with asyncio.timeout(self._deadline_s):
+                async with asyncio.timeout(self._proof_s()):
                     await self._proved(place)
-            except (TimeoutError, UnavailableError, SignerClosedError) as error:
-                place.reason = _reason(error)
-            except SpecieError as error:
+            except KeysDifferError as error:
                 self._expel(place, _reason(error))
                 return
+            except Exception as error:  # whatever it is, it is no proof
+                place.reason = _reason(error)
             else:
+                if place.circuit is not Circuit.OPEN:  # another call has found it lying meanwhile
+                    return
                 place.circuit, place.reason = Circuit.CLOSED, ""
                 self._telemetry.count("replica_back", replica=place.name)
                 self._telemetry.event("replica_back", replica=place.name)
                 return
 
+    def _proof_s(self) -> float:
+        """How long a proof may take: a look at every key that was seen."""
+        return self._deadline_s + _EACH_S * (len(self._seen.refs) + sum(len(keys) for keys in self._seen.keysets.values()))
+
     async def _proved(self, place: _Place) -> bytes:
-        """The identity's key, once the replica named every key that was seen and signed FRESH bytes; else KeysDifferError."""
-        signer = place.signer
-        refs = {self._identity: b"", **self._seen.refs}
-        for ref, expected in refs.items():
-            key = await signer.public_key(ref)
+        """The identity's key, once the replica named every key that was seen and signed FRESH bytes; else KeysDifferError.
+
+        What its policy refuses now it need not name: it would refuse whoever asks.
+        """
+        signer, identity, own = place.signer, self._identity, b""
+        for ref, expected in {**self._seen.refs, identity: self._seen.refs.get(identity, b"")}.items():
+            try:
+                key = await signer.public_key(ref)
+            except RefusedError:
+                if ref == identity:
+                    raise UnavailableError(f"{place.name} refuses to prove itself", retry_after_s=_LAST_PROBE_S) from None
+                continue
             if expected and key != expected:
                 raise KeysDifferError(f"{place.name} has another key for {ref}")
-            refs[ref] = key
+            if ref == identity:
+                own = key
         for keyset, seen in tuple(self._seen.keysets.items()):
-            if await signer.keyset_public_keys(keyset, list(seen)) != seen:
+            try:
+                same = await signer.keyset_public_keys(keyset, list(seen)) == seen
+            except RefusedError:
+                continue
+            if not same:
                 raise KeysDifferError(f"{place.name} has other keys for keyset {keyset.unit}/{keyset.index}")
         digests = [self._entropy.bytes(32)]
         try:
-            _ecdsa_checked(await signer.sign_recoverable(self._identity, digests), digests, refs[self._identity])
+            _ecdsa_checked(await signer.sign_recoverable(identity, digests), digests, own)
         except _WrongAnswer as error:
             raise KeysDifferError(f"{place.name}: {error}") from None
-        return refs[self._identity]
+        return own
 
 
 class _WrongAnswer(Exception):
@@ -466,7 +484,7 @@ def _reason(error: BaseException) -> str:
     """Why a replica did not answer, without anything that was asked."""
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
-    return error.detail if isinstance(error, SpecieError) else str(error)
+    return error.detail if isinstance(error, SpecieError) else str(error) or type(error).__name__
 
 
 def _anything(answer: object) -> None:
