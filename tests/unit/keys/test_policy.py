@@ -206,6 +206,39 @@ async def test_units_do_not_pay_for_each_other(clock: Clock, shelf: Shelf) -> No
     await signer.exchange([good], [message(USD, 32), message(KeysetRef("usd", 1), 16)])
 
 
+async def test_another_name_of_a_unit_is_no_way_round(clock: Clock, shelf: Shelf) -> None:
+    """Keys are derived by 31 bits of a unit's hash: a text that has the same bits as a unit of the rules is refused."""
+    signer = guarded(clock, shelf, Rule("10", ("mint/u2168/*",), amount_an_hour=10))
+    named, alias = KeysetRef("u2168", 0), KeysetRef("u5637", 0)
+    assert await signer._inner.keyset_public_keys(named, [1]) == await signer._inner.keyset_public_keys(alias, [1])
+    for call in (
+        signer.blind_sign([message(alias, 1 << 20)]),
+        signer.keyset_public_keys(alias, [1]),
+        signer.public_key("mint/u5637/0/1"),
+        signer.exchange([], [message(alias, 1)]),
+    ):
+        with pytest.raises(PolicyRefusedError, match="keys of another"):
+            await call
+    await signer.blind_sign([message(named, 8)])
+    await signer.blind_sign([message(SAT, 1 << 20)])
+
+
+async def test_coins_of_other_keysets_cover_nothing(clock: Clock, shelf: Shelf) -> None:
+    """What comes in from a keyset that the rule does not name does not pay for what goes out of one that it names."""
+    signer = guarded(clock, shelf, Rule("10", ("mint/sat/1",), amount_an_hour=10))
+    good = await coin(signer, KeysetRef("sat", 777), 64)
+    with pytest.raises(PolicyRefusedError):
+        await signer.exchange([good], [message(KeysetRef("sat", 1), 64)])
+    await signer.exchange([good], [message(KeysetRef("sat", 2), 64)])
+
+
+async def test_a_signer_can_always_prove_itself(clock: Clock, shelf: Shelf) -> None:
+    """The key by which a signer is told from others is under no rule."""
+    signer = guarded(clock, shelf, Rule("none", ("*",), KeyState.DESTROYED))
+    assert len(await signer.public_key("signer")) == 33
+    assert len(await signer.sign_recoverable("signer", [DIGEST])) == 1
+
+
 async def test_killing_it_makes_no_room(clock: Clock, shelf: Shelf) -> None:
     """A signer that starts again counts what it had reserved; it reserves a share ahead, so it writes seldom."""
     rule = Rule("6400", ("mint/sat/*",), amount_an_hour=6400)
@@ -341,6 +374,10 @@ def test_a_policy_is_read(tmp_path: Path) -> None:
         ("rule = [1]", "rule 1: name is needed"),
         ("[[rule]]\nname = 'a'", "rule 1: keys is needed"),
         ("[[rule]]\nname = 'a'\nkeys = 'mint/*'", "rule 1: keys is a list of texts"),
+        ("[[rule]]\nname = 'a'\nkeys = ['mint/s*/1']", 'keys are "\\*"'),
+        ("[[rule]]\nname = 'a'\nkeys = ['m*']", 'keys are "\\*"'),
+        ("[[rule]]\nname = 'a'\nkeys = ['mint']", 'keys are "\\*"'),
+        ("[[rule]]\nname = 'a'\nkeys = ['mint/sat/x']", 'keys are "\\*"'),
         ("[[rule]]\nname = 'a'\nkeys = ['*']\nstate = 'asleep'", "'asleep' is not known; known are pre-active, active"),
         ("[[rule]]\nname = 'a'\nkeys = ['*']\nverbs = ['steal']", "'steal' is not known"),
         ("[[rule]]\nname = 'a'\nkeys = ['*']\nverbs = 'sign'", "verbs is a list of texts"),

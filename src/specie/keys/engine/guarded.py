@@ -192,9 +192,8 @@ class GuardedSigner:
         reason = why_not(rule, self._usage[rule.name], verb, amount, now)
         if reason is not None:
             self._telemetry.count("policy_refused", rule=rule.name, verb=verb.value)
-            self._telemetry.event(
-                "policy_refused", rule=rule.name, verb=verb.value, keys=[key[:80] for key in sorted(keys)[:5]], reason=reason[0]
-            )
+            told = [key[:80] for key in sorted(keys)[:5]]
+            self._telemetry.event("policy_refused", rule=rule.name, verb=verb.value, keys=told, reason=reason[0])
             raise PolicyRefusedError(f"rule {rule.name}: {reason[0]}", rule=rule.name, retry_after_s=reason[1])
 
     def _named(self, key: str) -> tuple[Rule, ...]:
