@@ -151,7 +151,9 @@ async def open_bank(
         except SpecieError as error:
             await _record_closed_seed(settings, error, clock, telemetry)
             raise
-        routing = RoutingSigner(main, {"pkcs11": partial(_open_token, settings, main)}) if settings.keys.pkcs11.module else None
+        routing = None
+        if settings.keys.pkcs11.module:
+            routing = RoutingSigner(main, {"pkcs11": partial(_open_token, settings, main)}, telemetry=telemetry)
         signer: Signer = routing or main
         stack.push_async_callback(signer.close)
         storage = await open_storage(settings, telemetry)

@@ -14,7 +14,7 @@ from specie.app.bank import Bank
 from specie.app.system import SystemClock, SystemEntropy
 from specie.cli.reloading import remembered
 from specie.kernel.errors import MalformedError, RefusedError
-from specie.keys import SealKind
+from specie.keys import SealKind, Signer
 from specie.lightning import decode_invoice
 from specie.ops.health import Health, rail_check, storage_check
 from specie.ops.metrics import Metrics
@@ -61,6 +61,15 @@ class _Several(Protocol):
     """A signer in several places, one of which may be away unnoticed."""
 
     async def health_of_all(self) -> dict[str, object]: ...
+
+
+@runtime_checkable
+class _Homes(Protocol):
+    """A signer whose keysets may live elsewhere, over a main one."""
+
+    main: Signer
+
+    async def health_of_homes(self) -> dict[str, object]: ...
 
 
 def payment_id_of(request: str) -> str:
@@ -139,10 +148,14 @@ def server_context(
     health.add("store", storage_check(bank.storage))
     for rail in bank.rails:
         health.add(f"rail {rail.name}", rail_check(rail))
-    if isinstance(bank.signer, _Away):
-        health.add("signer", bank.signer.health)
-    if isinstance(bank.signer, _Several):
-        health.add("every signer", bank.signer.health_of_all, required=False)
+    signer = bank.signer
+    if isinstance(signer, _Homes):
+        health.add("keys in a token", signer.health_of_homes, required=False)
+        signer = signer.main
+    if isinstance(signer, _Away):
+        health.add("signer", signer.health)
+    if isinstance(signer, _Several):
+        health.add("every signer", signer.health_of_all, required=False)
     embedded = bank.settings.store.dsn is None
     return ServerContext(
         mint=bank.mint,

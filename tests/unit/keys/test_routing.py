@@ -10,6 +10,7 @@ import pytest
 from specie.ecash.bdhke import blind, hash_to_curve, unblind
 from specie.kernel import curve
 from specie.kernel.errors import MalformedError, RefusedError, UnavailableError
+from specie.kernel.telemetry import NullTelemetry
 from specie.keys import SOFTWARE, Capabilities, KeysetRef, KeyUnknownError, ProofToVerify, SignerClosedError, ToBlindSign
 from specie.keys.adapters.routing import RoutingSigner
 from specie.keys.adapters.software import SoftwareSigner
@@ -144,3 +145,36 @@ async def test_closing_closes_all(signer: RoutingSigner, opener: Opener) -> None
     for call in (signer.public_key("node"), opener.home.public_key("node")):
         with pytest.raises(SignerClosedError):
             await call
+
+
+async def test_what_a_home_refuses_is_no_fault_of_who_asks(opener: Opener) -> None:
+    """A key that is missing in the token, say: wallets are told to come back, one page, health says why; until it answers."""
+    pages: list[tuple[str, dict[str, object]]] = []
+
+    class Log(NullTelemetry):
+        def page(self, reason: str, /, **facts: object) -> None:
+            pages.append((reason, facts))
+
+    main = SoftwareSigner(bytes(32), threads=0, entropy=CountingEntropy())
+    signer = RoutingSigner(main, {"pkcs11": opener}, telemetry=Log())
+    missing = KeysetRef("sat", -1, "pkcs11")
+    coin = ProofToVerify(missing, 1, b"x", MESSAGE)
+    for _ in range(2):
+        for call in (
+            signer.blind_sign([ToBlindSign(missing, 1, MESSAGE)]),
+            signer.verify_proofs([coin]),
+            signer.exchange([coin], [ToBlindSign(HERE, 1, MESSAGE)]),
+            signer.blind_sign([ToBlindSign(HERE, 1, MESSAGE), ToBlindSign(missing, 1, MESSAGE)]),
+        ):
+            with pytest.raises(UnavailableError, match="cannot be used now"):
+                await call
+    assert [reason for reason, _ in pages] == ["what holds the keys of a keyset refuses them"]
+    with pytest.raises(UnavailableError, match="pkcs11: a keyset index"):
+        await signer.health_of_homes()
+    with pytest.raises(KeyUnknownError):
+        await signer.blind_sign([ToBlindSign(KeysetRef("sat", -1), 1, MESSAGE)])
+    with pytest.raises(MalformedError):
+        await signer.blind_sign([ToBlindSign(THERE, 1, b"\x02" + (5).to_bytes(32, "big"))])
+    await signer.blind_sign([ToBlindSign(THERE, 1, MESSAGE)])
+    assert await signer.health_of_homes() == {"pkcs11": "open"}
+    await signer.close()
