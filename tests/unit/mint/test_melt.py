@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from specie.ecash import MeltQuoteRequest, MeltRequest, MeltState, MintQuoteRequest, MintRequest, Proof
 from specie.ecash import codes as refused
-from specie.kernel import MalformedError, PaymentState, RefusedError
+from specie.kernel import (
+    MalformedError,
+    PaymentOrder,
+    PaymentOutcome,
+    PaymentState,
+    RefusedError,
+    UnavailableError,
+    UncertainError,
+)
+from specie.keys.adapters.software import SoftwareSigner
 from specie.lightning.adapters.play import Answer, Fault, PlayFaults, PlayRail
 from specie.mint import MintSettings
 from specie.mint.engine import melt as saga
+from specie.storage.adapters.sqlite import SqliteStorage
 from tests.support.house import House, Purse, SeededEntropy, house
 from tests.support.virtual import run_virtual
 
 
 async def foreign_invoice(bank: House, amount_msat: int = 10_000, seed: str = "elsewhere") -> str:
     """An invoice of another node on the play network."""
-    from specie.keys.adapters.software import SoftwareSigner
     from specie.lightning.adapters.play import MIGRATIONS
-    from specie.storage.adapters.sqlite import SqliteStorage
 
     store = SqliteStorage(":memory:", inline=True)
     await store.migrate(MIGRATIONS)
@@ -116,6 +125,72 @@ async def test_an_unknown_payment_keeps_its_inputs_and_pages(bank: House, purse:
     with pytest.raises(refused.QuotePendingError):
         await purse.melt(quote, await purse.mint(64))
     await bank.mint.audit()
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signer signs nothing blindly, for a rule of its policy say."""
+
+    async def refuse(self: SoftwareSigner, messages: object) -> None:
+        raise RefusedError("the day's amount is used up")
+
+    monkeypatch.setattr(SoftwareSigner, "blind_sign", refuse)
+
+
+async def test_a_paid_payment_is_not_ordered_again_though_its_change_cannot_be_signed_and_its_rail_forgets(
+    bank: House, purse: Purse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While PENDING it is neither paid twice nor given back; once the signer signs, it is settled with its change."""
+    coins = await purse.mint(64)
+    quote = await purse.melt_quote(await foreign_invoice(bank))
+    outputs = purse.outputs([1] * 8)
+    with monkeypatch.context() as signer:
+        refusing(signer)
+        with pytest.raises(UncertainError):
+            await bank.mint.melt(MeltRequest("bolt11", quote.quote, tuple(coins), outputs.messages))
+    (left,) = await bank.mint.pending_melts()
+    assert (left.ordered, left.owner) == (True, "")
+    with monkeypatch.context() as rail:
+        ordered: list[PaymentOrder] = []
+
+        async def forgotten(self: PlayRail, payment_id: str, attempt: str) -> PaymentOutcome:
+            return PaymentOutcome(PaymentState.ABSENT)
+
+        async def pay(self: PlayRail, order: PaymentOrder) -> PaymentOutcome:
+            ordered.append(order)
+            return PaymentOutcome(PaymentState.FAILED)
+
+        rail.setattr(PlayRail, "outgoing", forgotten)
+        rail.setattr(PlayRail, "pay", pay)
+        assert await bank.mint.reconcile() == 0
+        assert not ordered
+    assert await states(bank, coins) == {"PENDING"}
+    assert await bank.mint.reconcile() == 1
+    settled = await bank.mint.melt_quote(quote.quote, "bolt11")
+    assert settled.state is MeltState.PAID
+    assert settled.change is not None
+    assert outputs.proofs(settled.change, blank=True)
+    assert await states(bank, coins) == {"SPENT"}
+    await bank.mint.audit()
+
+
+async def test_what_cannot_be_settled_is_raised_though_nothing_can_be_remembered(
+    bank: House, purse: Purse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signer refuses and the storage fails: the signer's word is told, and the payment is looked at again."""
+    quote = await purse.melt_quote(await foreign_invoice(bank))
+    request = MeltRequest("bolt11", quote.quote, tuple(await purse.mint(64)), purse.outputs([1] * 8).messages)
+    record = await saga.begin(bank.mint._context, request)
+    outcome = await saga.order(bank.mint._context, record)
+    with monkeypatch.context() as broken:
+        refusing(broken)
+
+        async def full(*_: object) -> None:
+            raise UnavailableError("the disk is full")
+
+        broken.setattr(SqliteStorage, "transact", full)
+        with pytest.raises(RefusedError, match="used up"):
+            await saga.settle(bank.mint._context, record, outcome)
+    assert (await saga.settle(bank.mint._context, record, outcome)).state is MeltState.PAID
 
 
 async def test_one_payment_at_a_time_for_an_invoice(bank: House, purse: Purse) -> None:
@@ -220,8 +295,6 @@ def test_a_payment_left_by_a_crash_is_taken_up_at_start() -> None:
     """A quote PENDING that was never ordered is ordered after the restart, once, and settled."""
 
     async def main() -> None:
-        from specie.storage.adapters.sqlite import SqliteStorage
-
         store = SqliteStorage(":memory:", inline=True)
         async with house(storage=store) as bank:
             purse = Purse(bank)
@@ -245,8 +318,6 @@ def test_a_lease_of_a_living_process_is_respected() -> None:
     """On a shared store another process leaves a payment alone until its lease has run out, and then finishes it."""
 
     async def main() -> None:
-        from specie.storage.adapters.sqlite import SqliteStorage
-
         store = SqliteStorage(":memory:", inline=True)
         async with house(storage=store, exclusive=False) as bank:
             purse = Purse(bank)
@@ -273,10 +344,6 @@ def test_a_stale_holder_cannot_release_what_another_settles() -> None:
     """A process that lost its lease sees its release refused: inputs of a payment are never freed by a stale view."""
 
     async def main() -> None:
-        from dataclasses import replace
-
-        from specie.kernel import PaymentOutcome
-
         async with house() as bank:
             purse = Purse(bank)
             coins = await purse.mint(64)

@@ -11,6 +11,7 @@ What a crash leaves behind:
     before TX1         nothing
     TX1 .. act         PENDING, unknown at the rail: whoever takes over the lease orders the same attempt
     act .. TX2         PENDING: the rail is asked until it is sure; PAID settles, FAILED releases, anything else waits
+    TX2 fails          paid, but its change is not signed, say: PENDING, and known to be ordered; the next look tries again
     wait               PENDING: as above; a reorganisation changes nothing here, for the rail alone follows its transaction
     after TX2          the end; the same request again is answered from the store
 
@@ -432,7 +433,12 @@ async def settle(context: Context, record: MeltRecord, outcome: PaymentOutcome) 
     """
     match outcome.state:
         case PaymentState.PAID:
-            return await _settle_paid(context, record, outcome)
+            try:
+                return await _settle_paid(context, record, outcome)
+            except Exception:
+                with contextlib.suppress(UnavailableError, UncertainError):  # the storage fails; what is raised is told
+                    await _remember_taken(context, record)
+                raise
         case PaymentState.FAILED | PaymentState.ABSENT:
             if await _release(context, record, outcome):
                 raise PaymentFailedError(outcome.reason or "the payment failed")
@@ -452,6 +458,12 @@ async def settle(context: Context, record: MeltRecord, outcome: PaymentOutcome) 
 
     await context.storage.transact(wait)
     return await find_melt_quote(context, record.quote)
+
+
+async def _remember_taken(context: Context, record: MeltRecord) -> None:
+    """Note that the rail took our attempt: should it forget a payment that we cannot settle yet, it is never ordered again."""
+    taken = replace(record, ordered=True, owner="", lease_until=0)
+    await context.storage.transact(lambda tx: context.store.change_melt_quote(tx, record, taken))
 
 
 async def _settle_paid(context: Context, record: MeltRecord, outcome: PaymentOutcome) -> MeltRecord:
