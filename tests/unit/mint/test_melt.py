@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from specie.ecash import MeltQuoteRequest, MeltRequest, MeltState, MintQuoteRequest, MintRequest, Proof
+from specie.ecash import MeltQuoteRequest, MeltRequest, MeltState, MintQuoteRequest, MintRequest, Proof, SwapRequest
 from specie.ecash import codes as refused
 from specie.kernel import (
     MalformedError,
@@ -42,6 +42,15 @@ async def foreign_invoice(bank: House, amount_msat: int = 10_000, seed: str = "e
 
 async def states(bank: House, coins: list[Proof]) -> set[str]:
     return {state.state.value for state in await bank.mint.check_state([coin.y for coin in coins])}
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signer signs nothing blindly, for a rule of its policy say."""
+
+    async def refuse(self: SoftwareSigner, messages: object) -> None:
+        raise RefusedError("the day's amount is used up")
+
+    monkeypatch.setattr(SoftwareSigner, "blind_sign", refuse)
 
 
 async def test_pays_a_foreign_invoice_and_gives_change(bank: House, purse: Purse) -> None:
@@ -96,6 +105,37 @@ async def test_an_invoice_of_this_mint_is_settled_inside(bank: House, purse: Pur
         await purse.melt(await purse.melt_quote(asked.request), await purse.mint(16))
 
 
+async def test_a_payment_inside_that_must_fail_costs_no_signature(
+    bank: House, purse: Purse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spent or locked inputs, outputs that were signed or promised, an invoice paid before: refused, the signer not asked."""
+    spent, locked, promised = await purse.mint(16), await purse.mint(64), purse.outputs([1] * 4)
+    await purse.swap(spent, [16])
+    bank.rail.set_faults(PlayFaults(always=Fault(PaymentState.PENDING, answer=Answer.UNKNOWN)))
+    away = await purse.melt_quote(await foreign_invoice(bank))
+    await bank.mint.melt(MeltRequest("bolt11", away.quote, tuple(locked), promised.messages))
+    fresh, used = await purse.mint(16), purse.outputs([16])
+    await bank.mint.swap(SwapRequest(tuple(await purse.mint(16)), used.messages))
+    asked = await bank.mint.request_mint_quote(MintQuoteRequest("bolt11", "sat", 10))
+    quote, late = await purse.melt_quote(asked.request), await purse.melt_quote(asked.request)
+    with monkeypatch.context() as signer:
+        refusing(signer)
+        for inputs, messages, error in [
+            (spent, purse.outputs([1] * 4).messages, refused.ProofsSpentError),
+            (locked, purse.outputs([1] * 4).messages, refused.ProofsPendingError),
+            (fresh, used.messages, refused.OutputsSignedError),
+            (fresh, promised.messages, refused.OutputsPendingError),
+        ]:
+            with pytest.raises(error):
+                await bank.mint.melt(MeltRequest("bolt11", quote.quote, tuple(inputs), messages))
+    await bank.pay(asked)
+    with monkeypatch.context() as signer:
+        refusing(signer)
+        with pytest.raises(refused.InvoicePaidError):
+            await bank.mint.melt(MeltRequest("bolt11", late.quote, tuple(fresh), purse.outputs([1] * 4).messages))
+    assert await states(bank, fresh) == {"UNSPENT"}
+
+
 async def test_a_failed_payment_gives_everything_back(bank: House, purse: Purse) -> None:
     """20004; inputs and blank outputs are free again, the quote can be tried again and then succeeds."""
     coins = await purse.mint(64)
@@ -125,15 +165,6 @@ async def test_an_unknown_payment_keeps_its_inputs_and_pages(bank: House, purse:
     with pytest.raises(refused.QuotePendingError):
         await purse.melt(quote, await purse.mint(64))
     await bank.mint.audit()
-
-
-def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The signer signs nothing blindly, for a rule of its policy say."""
-
-    async def refuse(self: SoftwareSigner, messages: object) -> None:
-        raise RefusedError("the day's amount is used up")
-
-    monkeypatch.setattr(SoftwareSigner, "blind_sign", refuse)
 
 
 async def test_a_paid_payment_is_not_ordered_again_though_its_change_cannot_be_signed_and_its_rail_forgets(
@@ -213,8 +244,6 @@ async def test_refusals_before_anything_is_locked(bank: House, purse: Purse) -> 
         await bank.mint.melt(MeltRequest("bolt11", "nobody", tuple(coins)))
     rich = await purse.mint(64)
     used = purse.outputs([8])
-    from specie.ecash import SwapRequest
-
     await bank.mint.swap(SwapRequest(tuple(coins), used.messages))
     with pytest.raises(refused.OutputsSignedError):
         await bank.mint.melt(MeltRequest("bolt11", quote.quote, tuple(rich), used.messages))

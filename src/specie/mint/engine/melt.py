@@ -292,10 +292,34 @@ async def _begin_once(context: Context, record: MeltRecord, request: MeltRequest
         tx.notify(CHANGES, f"melt_quote:{record.quote}")
         return pending
 
-    internal = await context.storage.read(lambda tx: _own_quote(context, tx, record.rail, record.payment_id, record.unit))
+    async def inside(tx: Transaction) -> MintRecord | None:
+        own = await _own_quote(context, tx, record.rail, record.payment_id, record.unit)
+        if own is not None and request.outputs:  # what fails anyway must not cost a signature; the transaction decides
+            await _refuse_early(context, tx, record, own, ys, request.outputs)
+        return own
+
+    internal = await context.storage.read(inside)
     if internal is not None:
         return await _settle_inside(context, record, internal, inputs, claims, request, operation)
     return await context.storage.transact(body)
+
+
+async def _refuse_early(
+    context: Context,
+    tx: Transaction,
+    record: MeltRecord,
+    own: MintRecord,
+    ys: Sequence[bytes],
+    outputs: Sequence[BlindedMessage],
+) -> None:
+    """Refuse what `_settle_inside` would refuse as things stand, before the signer is asked for change."""
+    if own.amount_paid or own.amount != record.amount:
+        raise InvoicePaidError
+    if await context.store.proofs(tx, ys):
+        await refuse_inputs(context, tx, ys)
+    blinded = [output.B_ for output in outputs]
+    if await context.store.signatures(tx, blinded) or await context.store.promised(tx, blinded):
+        await refuse_outputs(context, tx, outputs)
 
 
 async def _settle_inside(
