@@ -523,6 +523,15 @@ async def test_too_many_calls_are_told_to_come_back() -> None:
             await refused
 
 
+async def test_many_secrets_are_asked_for_in_parts(signer: RemoteSigner) -> None:
+    """More counters than one question may have: all are answered, in order; none, too."""
+    counters = range(5, wire.MAX_SECRETS + 7)
+    derived = await signer.derive_secrets("009a1f293253e41e", counters)
+    assert [one.counter for one in derived] == list(counters)
+    assert derived == await true_signer().derive_secrets("009a1f293253e41e", counters)
+    assert await signer.derive_secrets("009a1f293253e41e", []) == []
+
+
 async def test_a_batch_beyond_the_bound_is_refused_here() -> None:
     """More than a message takes is not sent at all."""
     async with speaking(lambda request, writer: None) as signer:

@@ -261,7 +261,9 @@ class RemoteSigner:
 
     async def derive_secrets(self, keyset_id: str, counters: Sequence[int]) -> list[DerivedSecret]:
         """As the signer says: one for each counter, with a factor that is a scalar."""
-        derived: list[DerivedSecret] = await self._call("derive_secrets", (keyset_id, list(counters)))
+        derived: list[DerivedSecret] = []
+        for at in range(0, len(counters) or 1, wire.MAX_SECRETS):
+            derived += await self._call("derive_secrets", (keyset_id, list(counters[at : at + wire.MAX_SECRETS])))
         if [one.counter for one in derived] != list(counters):
             raise self._fault("secrets of other counters")
         if any(len(one.r) != 32 or not curve.is_scalar(one.r) or len(one.secret) > _MAX_SECRET_CHARS for one in derived):
