@@ -573,6 +573,22 @@ async def test_a_signer_that_never_shakes_hands(thread: SignerThread) -> None:
     listener.close()
 
 
+@pytest.mark.parametrize("steps", [1, 2, 20])
+async def test_whoever_waits_for_the_first_connection_hears_that_it_is_closed(thread: SignerThread, steps: int) -> None:
+    """Closed before the first attempt begins, or during it: calls that wait end, and at once."""
+    signer = remote(thread)
+    listener = bind_signer_socket(thread.home / "silent.sock")
+    signer._place = thread.home / "silent.sock"
+    calls = [asyncio.create_task(signer.public_key("node")) for _ in range(3)]
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await signer.close()
+    async with asyncio.timeout(2):
+        found = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(one) for one in found] == [SignerClosedError] * 3
+    listener.close()
+
+
 async def test_a_signer_with_another_certificate_is_not_talked_to(thread: SignerThread, tmp_path: Path) -> None:
     """Somebody else's signer at our path: refused, and nothing is asked of it."""
     _, stranger = make_pairing(tmp_path / "s", tmp_path / "b", now=CLOCK.now(), days=1)

@@ -285,8 +285,10 @@ class RemoteSigner:
         return plaintext
 
     async def close(self) -> None:
-        """End the connection; the signer and its keys stay. A second time does nothing."""
+        """End the connection; the signer and its keys stay. Calls that wait hear it. A second time does nothing."""
         self._closed = True
+        if self._tried is not None:
+            self._tried.set()
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
@@ -310,6 +312,8 @@ class RemoteSigner:
             self._tried = asyncio.Event()
             self._keeping = asyncio.get_running_loop().create_task(self._keep(self._tried))
         await self._tried.wait()
+        if self._closed:  # while we waited
+            raise SignerClosedError("the signer is closed")
         if self._link is None:
             raise UnavailableError(self._reason, retry_after_s=self._again_s)
         return self._link
