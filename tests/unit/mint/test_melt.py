@@ -15,6 +15,7 @@ from specie.kernel import (
     PaymentOutcome,
     PaymentState,
     RefusedError,
+    SpecieError,
     UnavailableError,
     UncertainError,
 )
@@ -44,11 +45,11 @@ async def states(bank: House, coins: list[Proof]) -> set[str]:
     return {state.state.value for state in await bank.mint.check_state([coin.y for coin in coins])}
 
 
-def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
+def refusing(monkeypatch: pytest.MonkeyPatch, error: SpecieError | None = None) -> None:
     """The signer signs nothing blindly, for a rule of its policy say."""
 
     async def refuse(self: SoftwareSigner, messages: object) -> None:
-        raise RefusedError("the day's amount is used up")
+        raise error or RefusedError("the day's amount is used up")
 
     monkeypatch.setattr(SoftwareSigner, "blind_sign", refuse)
 
@@ -202,6 +203,41 @@ async def test_a_paid_payment_is_not_ordered_again_though_its_change_cannot_be_s
     assert outputs.proofs(settled.change, blank=True)
     assert await states(bank, coins) == {"SPENT"}
     await bank.mint.audit()
+
+
+async def test_a_paid_payment_that_cannot_be_settled_pages_each_day_and_at_each_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once and never again, nor at each look; never where the signer is merely away."""
+
+    def told(bank: House) -> list[object]:
+        return [facts["quote"] for reason, facts in bank.telemetry.pages if reason.startswith("settling a payment failed")]
+
+    store = SqliteStorage(":memory:", inline=True)
+    with monkeypatch.context() as signer:
+        async with house(storage=store) as bank:
+            purse = Purse(bank)
+            coins = await purse.mint(64)
+            quote = await purse.melt_quote(await foreign_invoice(bank))
+            refusing(signer)
+            with pytest.raises(UncertainError):
+                await purse.melt(quote, coins, blanks=8)
+            bank.telemetry.pages.clear()
+            for day in range(1, 4):
+                for _ in range(3):
+                    await bank.mint.reconcile()
+                assert told(bank) == [quote.quote] * day
+                bank.clock.skip(86_400)
+        async with house(storage=store, clock=bank.clock, seed=1) as again:
+            await again.mint.reconcile()
+            assert told(again) == [quote.quote]
+            again.clock.skip(86_400)
+            refusing(signer, UnavailableError("the signer is away"))
+            await again.mint.reconcile()
+            assert told(again) == [quote.quote]
+    async with house(storage=store, clock=bank.clock, seed=2) as last:
+        assert (await last.mint.melt_quote(quote.quote, "bolt11")).state is MeltState.PAID
+        assert not told(last)
+        await last.mint.audit()
+    await store.close()
 
 
 async def test_what_cannot_be_settled_is_raised_though_nothing_can_be_remembered(
