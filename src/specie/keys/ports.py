@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
 
@@ -37,10 +37,10 @@ SOFTWARE = "software"
 class KeysetRef(msgspec.Struct, frozen=True, cache_hash=True):
     """The keys of one mint keyset: one for each amount, derived from (unit, index)."""
 
-    unit: str
+    unit: Annotated[str, msgspec.Meta(max_length=64)]
     index: int
     """0 to 2**31-1, counting up with each rotation of the unit."""
-    home: str = SOFTWARE
+    home: Annotated[str, msgspec.Meta(max_length=16)] = SOFTWARE
     """Which provider has them; a provider itself does not look at it."""
 
 
@@ -84,7 +84,7 @@ class DerivedSecret:
 class BlindedKey:
     """A key in a lock (33 bytes) that may be ours, blinded by a sender for its slot (NUT-28). All but `ref` is hostile."""
 
-    ref: KeyRef
+    ref: Annotated[KeyRef, msgspec.Meta(max_length=200)]
     """The key of ours that it may be."""
     ephemeral: bytes
     """p2pk_e of the coin, 33 bytes."""

@@ -38,6 +38,7 @@ __all__ = [
     "HELLO",
     "MAX_FRAME_BYTES",
     "MAX_ITEMS",
+    "MAX_SECRETS",
     "VERSION",
     "Answer",
     "Failure",
@@ -63,6 +64,9 @@ MAX_FRAME_BYTES = 4 * 1024 * 1024
 """Longest message; twice what a mint takes in one HTTP request by default."""
 MAX_ITEMS = 10_000
 """Longest array in a message."""
+MAX_SECRETS = 1000
+"""Most counters in one `derive_secrets`: each of a few bytes asks for a hundred."""
+_MAX_REF_CHARS = 200
 _MAX_DETAIL = 300
 _MAX_RETRY_S = 60.0
 _LENGTH_BYTES = 4
@@ -118,7 +122,7 @@ ARGUMENTS: Mapping[str, Any] = {
     "own_blinded": tuple[list[BlindedKey]],
     "sign_blinded": tuple[BlindedKey, list[bytes]],
     "sign_recoverable": tuple[str, list[bytes]],
-    "derive_secrets": tuple[str, list[int]],
+    "derive_secrets": tuple[str, Annotated[list[int], msgspec.Meta(max_length=MAX_SECRETS)]],
     "wrap": tuple[bytes, bytes],
     "unwrap": tuple[bytes, bytes],
 }
@@ -209,7 +213,10 @@ def request_from_bytes(body: bytes) -> Request:
 
 
 def arguments_from_raw(verb: str, arguments: msgspec.Raw) -> tuple[Any, ...]:
-    """The arguments of a verb. RefusedError for an unknown verb, MalformedError for what are none of its arguments."""
+    """The arguments of a verb. RefusedError for an unknown verb, MalformedError for what are none of its arguments.
+
+    KeyUnknownError for a name that is too long for a key's.
+    """
     decoder = _ARGUMENTS.get(verb)
     if decoder is None:
         raise RefusedError("this version of the signer has no such verb")
@@ -219,6 +226,8 @@ def arguments_from_raw(verb: str, arguments: msgspec.Raw) -> tuple[Any, ...]:
         raise MalformedError(f"the arguments of {verb} cannot be read") from None
     if any(isinstance(one, list) and len(one) > MAX_ITEMS for one in read):
         raise MalformedError(f"more than {MAX_ITEMS:,} in one batch")
+    if isinstance(read[0], str) and len(read[0]) > _MAX_REF_CHARS:
+        raise KeyUnknownError("there is no such key")
     return read
 
 

@@ -523,6 +523,15 @@ async def test_too_many_calls_are_told_to_come_back() -> None:
             await refused
 
 
+async def test_many_secrets_are_asked_for_in_parts(signer: RemoteSigner) -> None:
+    """More counters than one question may have: all are answered, in order; none, too."""
+    counters = range(5, wire.MAX_SECRETS + 7)
+    derived = await signer.derive_secrets("009a1f293253e41e", counters)
+    assert [one.counter for one in derived] == list(counters)
+    assert derived == await true_signer().derive_secrets("009a1f293253e41e", counters)
+    assert await signer.derive_secrets("009a1f293253e41e", []) == []
+
+
 async def test_a_batch_beyond_the_bound_is_refused_here() -> None:
     """More than a message takes is not sent at all."""
     async with speaking(lambda request, writer: None) as signer:
@@ -561,6 +570,22 @@ async def test_a_signer_that_never_shakes_hands(thread: SignerThread) -> None:
     listener = bind_signer_socket(thread.home / "silent.sock")
     with pytest.raises(UnavailableError, match="does not answer"):
         await RemoteSigner.probe(thread.home / "silent.sock", thread.bank, clock=CLOCK, connect_s=0.2)
+    listener.close()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 20])
+async def test_whoever_waits_for_the_first_connection_hears_that_it_is_closed(thread: SignerThread, steps: int) -> None:
+    """Closed before the first attempt begins, or during it: calls that wait end, and at once."""
+    signer = remote(thread)
+    listener = bind_signer_socket(thread.home / "silent.sock")
+    signer._place = thread.home / "silent.sock"
+    calls = [asyncio.create_task(signer.public_key("node")) for _ in range(3)]
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await signer.close()
+    async with asyncio.timeout(2):
+        found = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(one) for one in found] == [SignerClosedError] * 3
     listener.close()
 
 

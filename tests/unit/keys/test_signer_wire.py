@@ -18,7 +18,7 @@ from specie.kernel.errors import (
     UncertainError,
 )
 from specie.kernel.seal import SealBrokenError
-from specie.keys import KeysetRef, KeyUnknownError, ProofToVerify, SignerClosedError, ToBlindSign, wire
+from specie.keys import BlindedKey, KeysetRef, KeyUnknownError, ProofToVerify, SignerClosedError, ToBlindSign, wire
 from specie.keys.errors import PassphraseWrongError
 
 SAT = KeysetRef("sat", 0)
@@ -80,6 +80,24 @@ def test_batches_and_messages_are_bounded_on_both_sides() -> None:
         wire.arguments_from_raw("keyset_public_keys", msgspec.Raw(msgspec.msgpack.encode((SAT, many))))
     with pytest.raises(MalformedError):
         wire.request_to_frame(1, "wrap", (bytes(wire.MAX_FRAME_BYTES), b""))
+
+
+LONG: list[tuple[str, tuple[object, ...], type[RefusedError]]] = [
+    ("keyset_public_keys", (KeysetRef("s" * 65, 0), [1]), MalformedError),
+    ("keyset_public_keys", (KeysetRef("sat", 0, "h" * 17), [1]), MalformedError),
+    ("verify_proofs", ([ProofToVerify(KeysetRef("s" * 65, 0), 1, b"", POINT)],), MalformedError),
+    ("public_key", ("mint/" + "s" * 200 + "/0/1",), KeyUnknownError),
+    ("sign_schnorr", ("n" * 201, []), KeyUnknownError),
+    ("sign_blinded", (BlindedKey("n" * 201, POINT, 0, POINT), []), MalformedError),
+    ("derive_secrets", ("00" * 8, [0] * (wire.MAX_SECRETS + 1)), MalformedError),
+]
+
+
+@pytest.mark.parametrize(("verb", "arguments", "error"), LONG, ids=[f"{index}-{one[0]}" for index, one in enumerate(LONG)])
+def test_names_and_what_grows_are_bounded(verb: str, arguments: tuple[object, ...], error: type[RefusedError]) -> None:
+    """Names that would fill a signer's memory, and questions whose answers would, are refused when read."""
+    with pytest.raises(error):
+        wire.arguments_from_raw(verb, msgspec.Raw(msgspec.msgpack.encode(arguments)))
 
 
 def test_a_verb_of_another_version_is_refused_by_name() -> None:

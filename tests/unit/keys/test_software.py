@@ -54,6 +54,21 @@ async def test_other_keys_stand_at_their_path(ref: str) -> None:
     assert await signer().public_key(ref) == curve.public_key(hd.ExtendedKey.from_seed(SEED).derive(path).secret)
 
 
+async def test_no_more_keys_are_kept_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for ever new keysets and refs gets each, and fills no memory; dropped keys are derived again, the same."""
+    monkeypatch.setattr(software, "_MOST_KEYSETS", 3)
+    monkeypatch.setattr(software, "_MOST_REFS", 3)
+    opened = signer()
+    first, node = await opened.keyset_public_keys(KeysetRef("sat", 0), [1, 2]), await opened.public_key("node")
+    for number in range(10):
+        await opened.keyset_public_keys(KeysetRef("sat", 0, f"home{number}"), [1, 2])
+        await opened.public_key(f"nostr/{number}")
+        assert len(opened._mint) <= 3
+        assert len(opened._refs) <= 3
+    assert await opened.keyset_public_keys(KeysetRef("sat", 0), [1, 2]) == first
+    assert await opened.public_key("node") == node
+
+
 async def test_keys_are_pinned() -> None:
     """Keys of a fixed seed in figures: a change of any path would lose every coin and channel of a running bank."""
     opened = signer()

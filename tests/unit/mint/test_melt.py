@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from specie.ecash import MeltQuoteRequest, MeltRequest, MeltState, MintQuoteRequest, MintRequest, Proof
+from specie.ecash import MeltQuoteRequest, MeltRequest, MeltState, MintQuoteRequest, MintRequest, Proof, SwapRequest
 from specie.ecash import codes as refused
-from specie.kernel import MalformedError, PaymentState, RefusedError
+from specie.kernel import (
+    MalformedError,
+    PaymentOrder,
+    PaymentOutcome,
+    PaymentState,
+    RefusedError,
+    SpecieError,
+    UnavailableError,
+    UncertainError,
+)
+from specie.keys.adapters.software import SoftwareSigner
 from specie.lightning.adapters.play import Answer, Fault, PlayFaults, PlayRail
 from specie.mint import MintSettings
 from specie.mint.engine import melt as saga
+from specie.storage.adapters.sqlite import SqliteStorage
 from tests.support.house import House, Purse, SeededEntropy, house
 from tests.support.virtual import run_virtual
 
 
 async def foreign_invoice(bank: House, amount_msat: int = 10_000, seed: str = "elsewhere") -> str:
     """An invoice of another node on the play network."""
-    from specie.keys.adapters.software import SoftwareSigner
     from specie.lightning.adapters.play import MIGRATIONS
-    from specie.storage.adapters.sqlite import SqliteStorage
 
     store = SqliteStorage(":memory:", inline=True)
     await store.migrate(MIGRATIONS)
@@ -33,6 +43,15 @@ async def foreign_invoice(bank: House, amount_msat: int = 10_000, seed: str = "e
 
 async def states(bank: House, coins: list[Proof]) -> set[str]:
     return {state.state.value for state in await bank.mint.check_state([coin.y for coin in coins])}
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, error: SpecieError | None = None) -> None:
+    """The signer signs nothing blindly, for a rule of its policy say."""
+
+    async def refuse(self: SoftwareSigner, messages: object) -> None:
+        raise error or RefusedError("the day's amount is used up")
+
+    monkeypatch.setattr(SoftwareSigner, "blind_sign", refuse)
 
 
 async def test_pays_a_foreign_invoice_and_gives_change(bank: House, purse: Purse) -> None:
@@ -87,6 +106,37 @@ async def test_an_invoice_of_this_mint_is_settled_inside(bank: House, purse: Pur
         await purse.melt(await purse.melt_quote(asked.request), await purse.mint(16))
 
 
+async def test_a_payment_inside_that_must_fail_costs_no_signature(
+    bank: House, purse: Purse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spent or locked inputs, outputs that were signed or promised, an invoice paid before: refused, the signer not asked."""
+    spent, locked, promised = await purse.mint(16), await purse.mint(64), purse.outputs([1] * 4)
+    await purse.swap(spent, [16])
+    bank.rail.set_faults(PlayFaults(always=Fault(PaymentState.PENDING, answer=Answer.UNKNOWN)))
+    away = await purse.melt_quote(await foreign_invoice(bank))
+    await bank.mint.melt(MeltRequest("bolt11", away.quote, tuple(locked), promised.messages))
+    fresh, used = await purse.mint(16), purse.outputs([16])
+    await bank.mint.swap(SwapRequest(tuple(await purse.mint(16)), used.messages))
+    asked = await bank.mint.request_mint_quote(MintQuoteRequest("bolt11", "sat", 10))
+    quote, late = await purse.melt_quote(asked.request), await purse.melt_quote(asked.request)
+    with monkeypatch.context() as signer:
+        refusing(signer)
+        for inputs, messages, error in [
+            (spent, purse.outputs([1] * 4).messages, refused.ProofsSpentError),
+            (locked, purse.outputs([1] * 4).messages, refused.ProofsPendingError),
+            (fresh, used.messages, refused.OutputsSignedError),
+            (fresh, promised.messages, refused.OutputsPendingError),
+        ]:
+            with pytest.raises(error):
+                await bank.mint.melt(MeltRequest("bolt11", quote.quote, tuple(inputs), messages))
+    await bank.pay(asked)
+    with monkeypatch.context() as signer:
+        refusing(signer)
+        with pytest.raises(refused.InvoicePaidError):
+            await bank.mint.melt(MeltRequest("bolt11", late.quote, tuple(fresh), purse.outputs([1] * 4).messages))
+    assert await states(bank, fresh) == {"UNSPENT"}
+
+
 async def test_a_failed_payment_gives_everything_back(bank: House, purse: Purse) -> None:
     """20004; inputs and blank outputs are free again, the quote can be tried again and then succeeds."""
     coins = await purse.mint(64)
@@ -118,6 +168,98 @@ async def test_an_unknown_payment_keeps_its_inputs_and_pages(bank: House, purse:
     await bank.mint.audit()
 
 
+async def test_a_paid_payment_is_not_ordered_again_though_its_change_cannot_be_signed_and_its_rail_forgets(
+    bank: House, purse: Purse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While PENDING it is neither paid twice nor given back; once the signer signs, it is settled with its change."""
+    coins = await purse.mint(64)
+    quote = await purse.melt_quote(await foreign_invoice(bank))
+    outputs = purse.outputs([1] * 8)
+    with monkeypatch.context() as signer:
+        refusing(signer)
+        with pytest.raises(UncertainError):
+            await bank.mint.melt(MeltRequest("bolt11", quote.quote, tuple(coins), outputs.messages))
+    (left,) = await bank.mint.pending_melts()
+    assert (left.ordered, left.owner) == (True, "")
+    with monkeypatch.context() as rail:
+        ordered: list[PaymentOrder] = []
+
+        async def forgotten(self: PlayRail, payment_id: str, attempt: str) -> PaymentOutcome:
+            return PaymentOutcome(PaymentState.ABSENT)
+
+        async def pay(self: PlayRail, order: PaymentOrder) -> PaymentOutcome:
+            ordered.append(order)
+            return PaymentOutcome(PaymentState.FAILED)
+
+        rail.setattr(PlayRail, "outgoing", forgotten)
+        rail.setattr(PlayRail, "pay", pay)
+        assert await bank.mint.reconcile() == 0
+        assert not ordered
+    assert await states(bank, coins) == {"PENDING"}
+    assert await bank.mint.reconcile() == 1
+    settled = await bank.mint.melt_quote(quote.quote, "bolt11")
+    assert settled.state is MeltState.PAID
+    assert settled.change is not None
+    assert outputs.proofs(settled.change, blank=True)
+    assert await states(bank, coins) == {"SPENT"}
+    await bank.mint.audit()
+
+
+async def test_a_paid_payment_that_cannot_be_settled_pages_each_day_and_at_each_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once and never again, nor at each look; never where the signer is merely away."""
+
+    def told(bank: House) -> list[object]:
+        return [facts["quote"] for reason, facts in bank.telemetry.pages if reason.startswith("settling a payment failed")]
+
+    store = SqliteStorage(":memory:", inline=True)
+    with monkeypatch.context() as signer:
+        async with house(storage=store) as bank:
+            purse = Purse(bank)
+            coins = await purse.mint(64)
+            quote = await purse.melt_quote(await foreign_invoice(bank))
+            refusing(signer)
+            with pytest.raises(UncertainError):
+                await purse.melt(quote, coins, blanks=8)
+            bank.telemetry.pages.clear()
+            for day in range(1, 4):
+                for _ in range(3):
+                    await bank.mint.reconcile()
+                assert told(bank) == [quote.quote] * day
+                bank.clock.skip(86_400)
+        async with house(storage=store, clock=bank.clock, seed=1) as again:
+            await again.mint.reconcile()
+            assert told(again) == [quote.quote]
+            again.clock.skip(86_400)
+            refusing(signer, UnavailableError("the signer is away"))
+            await again.mint.reconcile()
+            assert told(again) == [quote.quote]
+    async with house(storage=store, clock=bank.clock, seed=2) as last:
+        assert (await last.mint.melt_quote(quote.quote, "bolt11")).state is MeltState.PAID
+        assert not told(last)
+        await last.mint.audit()
+    await store.close()
+
+
+async def test_what_cannot_be_settled_is_raised_though_nothing_can_be_remembered(
+    bank: House, purse: Purse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signer refuses and the storage fails: the signer's word is told, and the payment is looked at again."""
+    quote = await purse.melt_quote(await foreign_invoice(bank))
+    request = MeltRequest("bolt11", quote.quote, tuple(await purse.mint(64)), purse.outputs([1] * 8).messages)
+    record = await saga.begin(bank.mint._context, request)
+    outcome = await saga.order(bank.mint._context, record)
+    with monkeypatch.context() as broken:
+        refusing(broken)
+
+        async def full(*_: object) -> None:
+            raise UnavailableError("the disk is full")
+
+        broken.setattr(SqliteStorage, "transact", full)
+        with pytest.raises(RefusedError, match="used up"):
+            await saga.settle(bank.mint._context, record, outcome)
+    assert (await saga.settle(bank.mint._context, record, outcome)).state is MeltState.PAID
+
+
 async def test_one_payment_at_a_time_for_an_invoice(bank: House, purse: Purse) -> None:
     """Two quotes for one invoice: while one is in flight the other is 20005, once it is paid 20006."""
     invoice = await foreign_invoice(bank)
@@ -138,8 +280,6 @@ async def test_refusals_before_anything_is_locked(bank: House, purse: Purse) -> 
         await bank.mint.melt(MeltRequest("bolt11", "nobody", tuple(coins)))
     rich = await purse.mint(64)
     used = purse.outputs([8])
-    from specie.ecash import SwapRequest
-
     await bank.mint.swap(SwapRequest(tuple(coins), used.messages))
     with pytest.raises(refused.OutputsSignedError):
         await bank.mint.melt(MeltRequest("bolt11", quote.quote, tuple(rich), used.messages))
@@ -220,8 +360,6 @@ def test_a_payment_left_by_a_crash_is_taken_up_at_start() -> None:
     """A quote PENDING that was never ordered is ordered after the restart, once, and settled."""
 
     async def main() -> None:
-        from specie.storage.adapters.sqlite import SqliteStorage
-
         store = SqliteStorage(":memory:", inline=True)
         async with house(storage=store) as bank:
             purse = Purse(bank)
@@ -245,8 +383,6 @@ def test_a_lease_of_a_living_process_is_respected() -> None:
     """On a shared store another process leaves a payment alone until its lease has run out, and then finishes it."""
 
     async def main() -> None:
-        from specie.storage.adapters.sqlite import SqliteStorage
-
         store = SqliteStorage(":memory:", inline=True)
         async with house(storage=store, exclusive=False) as bank:
             purse = Purse(bank)
@@ -273,10 +409,6 @@ def test_a_stale_holder_cannot_release_what_another_settles() -> None:
     """A process that lost its lease sees its release refused: inputs of a payment are never freed by a stale view."""
 
     async def main() -> None:
-        from dataclasses import replace
-
-        from specie.kernel import PaymentOutcome
-
         async with house() as bank:
             purse = Purse(bank)
             coins = await purse.mint(64)

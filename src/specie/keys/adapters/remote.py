@@ -261,7 +261,9 @@ class RemoteSigner:
 
     async def derive_secrets(self, keyset_id: str, counters: Sequence[int]) -> list[DerivedSecret]:
         """As the signer says: one for each counter, with a factor that is a scalar."""
-        derived: list[DerivedSecret] = await self._call("derive_secrets", (keyset_id, list(counters)))
+        derived: list[DerivedSecret] = []
+        for at in range(0, len(counters) or 1, wire.MAX_SECRETS):
+            derived += await self._call("derive_secrets", (keyset_id, list(counters[at : at + wire.MAX_SECRETS])))
         if [one.counter for one in derived] != list(counters):
             raise self._fault("secrets of other counters")
         if any(len(one.r) != 32 or not curve.is_scalar(one.r) or len(one.secret) > _MAX_SECRET_CHARS for one in derived):
@@ -283,8 +285,10 @@ class RemoteSigner:
         return plaintext
 
     async def close(self) -> None:
-        """End the connection; the signer and its keys stay. A second time does nothing."""
+        """End the connection; the signer and its keys stay. Calls that wait hear it. A second time does nothing."""
         self._closed = True
+        if self._tried is not None:
+            self._tried.set()
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
@@ -308,6 +312,8 @@ class RemoteSigner:
             self._tried = asyncio.Event()
             self._keeping = asyncio.get_running_loop().create_task(self._keep(self._tried))
         await self._tried.wait()
+        if self._closed:  # while we waited
+            raise SignerClosedError("the signer is closed")
         if self._link is None:
             raise UnavailableError(self._reason, retry_after_s=self._again_s)
         return self._link

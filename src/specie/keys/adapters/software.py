@@ -72,6 +72,9 @@ library hands the interpreter lock over; larger ones would hold up the event loo
 """
 _LANE_WEIGHT = 128
 """Point multiplications that a lane does in one native call (5 to 6 ms), and the most that one job of it may be."""
+_MOST_KEYSETS = 1000
+_MOST_REFS = 10_000
+"""Keys are kept, once derived, of so many keysets and refs; of one more, all are dropped and derived again when asked for."""
 
 _Tasks = tuple[Sequence["_ProofTask"], Sequence["_SignTask"]]
 _Exchanged = tuple[list[bytes | None], list["BlindSigned | None"]]
@@ -256,6 +259,8 @@ class SoftwareSigner:
         path = (0, unit, keyset.index, amount.bit_length() - 1)
         secret = master.derive(tuple(step | hd.HARDENED for step in path)).secret
         pair = _pair(secret)
+        if cached is None and len(self._mint) >= _MOST_KEYSETS:
+            self._mint.clear()
         self._mint.setdefault(keyset, {})[amount] = pair
         return pair
 
@@ -270,6 +275,8 @@ class SoftwareSigner:
                 secret = derive_key(self._seed, counter_checked(branch, rest))
             else:
                 secret = master.derive(_ref_path(ref)).secret
+            if len(self._refs) >= _MOST_REFS:
+                self._refs.clear()
             pair = self._refs[ref] = _pair(secret)
         return pair
 

@@ -11,6 +11,7 @@ What a crash leaves behind:
     before TX1         nothing
     TX1 .. act         PENDING, unknown at the rail: whoever takes over the lease orders the same attempt
     act .. TX2         PENDING: the rail is asked until it is sure; PAID settles, FAILED releases, anything else waits
+    TX2 fails          paid, but its change is not signed, say: PENDING, and known to be ordered; the next look tries again
     wait               PENDING: as above; a reorganisation changes nothing here, for the rail alone follows its transaction
     after TX2          the end; the same request again is answered from the store
 
@@ -291,10 +292,34 @@ async def _begin_once(context: Context, record: MeltRecord, request: MeltRequest
         tx.notify(CHANGES, f"melt_quote:{record.quote}")
         return pending
 
-    internal = await context.storage.read(lambda tx: _own_quote(context, tx, record.rail, record.payment_id, record.unit))
+    async def inside(tx: Transaction) -> MintRecord | None:
+        own = await _own_quote(context, tx, record.rail, record.payment_id, record.unit)
+        if own is not None and request.outputs:  # what fails anyway must not cost a signature; the transaction decides
+            await _refuse_early(context, tx, record, own, ys, request.outputs)
+        return own
+
+    internal = await context.storage.read(inside)
     if internal is not None:
         return await _settle_inside(context, record, internal, inputs, claims, request, operation)
     return await context.storage.transact(body)
+
+
+async def _refuse_early(
+    context: Context,
+    tx: Transaction,
+    record: MeltRecord,
+    own: MintRecord,
+    ys: Sequence[bytes],
+    outputs: Sequence[BlindedMessage],
+) -> None:
+    """Refuse what `_settle_inside` would refuse as things stand, before the signer is asked for change."""
+    if own.amount_paid or own.amount != record.amount:
+        raise InvoicePaidError
+    if await context.store.proofs(tx, ys):
+        await refuse_inputs(context, tx, ys)
+    blinded = [output.B_ for output in outputs]
+    if await context.store.signatures(tx, blinded) or await context.store.promised(tx, blinded):
+        await refuse_outputs(context, tx, outputs)
 
 
 async def _settle_inside(
@@ -432,7 +457,12 @@ async def settle(context: Context, record: MeltRecord, outcome: PaymentOutcome) 
     """
     match outcome.state:
         case PaymentState.PAID:
-            return await _settle_paid(context, record, outcome)
+            try:
+                return await _settle_paid(context, record, outcome)
+            except Exception:
+                with contextlib.suppress(UnavailableError, UncertainError):  # the storage fails; what is raised is told
+                    await _remember_taken(context, record)
+                raise
         case PaymentState.FAILED | PaymentState.ABSENT:
             if await _release(context, record, outcome):
                 raise PaymentFailedError(outcome.reason or "the payment failed")
@@ -452,6 +482,12 @@ async def settle(context: Context, record: MeltRecord, outcome: PaymentOutcome) 
 
     await context.storage.transact(wait)
     return await find_melt_quote(context, record.quote)
+
+
+async def _remember_taken(context: Context, record: MeltRecord) -> None:
+    """Note that the rail took our attempt: should it forget a payment that we cannot settle yet, it is never ordered again."""
+    taken = replace(record, ordered=True, owner="", lease_until=0)
+    await context.storage.transact(lambda tx: context.store.change_melt_quote(tx, record, taken))
 
 
 async def _settle_paid(context: Context, record: MeltRecord, outcome: PaymentOutcome) -> MeltRecord:

@@ -19,6 +19,7 @@ from specie.mint.quotes import MeltRecord
 __all__ = ["follow_arrivals", "follow_keysets", "reconcile", "reconcile_all"]
 
 _PAUSE_S = 1.0
+_DAY_S = 86_400
 
 
 async def reconcile(context: Context, record: MeltRecord) -> MeltRecord | None:
@@ -26,7 +27,8 @@ async def reconcile(context: Context, record: MeltRecord) -> MeltRecord | None:
 
     Each time under a new name: whoever held the lease before, be it this very process, is then relieved, and what it
     still hears from the rail releases nothing. A quote whose inputs were released comes back UNPAID. UnavailableError,
-    with the lease given back, if nothing was learnt.
+    with the lease given back, if nothing was learnt. Where settling fails and waiting alone will not mend it, someone is paged:
+    once in a run and day.
     """
     now = context.clock.now()
     dead = context.exclusive and record.owner.partition("/")[0] != context.owner
@@ -47,6 +49,14 @@ async def reconcile(context: Context, record: MeltRecord) -> MeltRecord | None:
         return await melt.settle(context, ours, outcome)
     except PaymentFailedError:
         return await melt.find_melt_quote(context, record.quote)
+    except (UnavailableError, UncertainError):
+        raise
+    except Exception as error:
+        told = f"{record.quote} {now // _DAY_S}"
+        if told not in context.paged:
+            context.paged.add(told)
+            context.telemetry.page("settling a payment failed; it stays PENDING", quote=record.quote, error=repr(error))
+        raise
 
 
 async def reconcile_all(context: Context, *, busy: frozenset[str] = frozenset()) -> int:
