@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -228,6 +229,16 @@ async def test_what_cannot_be_taken_changes_nothing(bank, text, reasons):
     bank.file.write_text(ONE)
     assert (await bank.reloader.apply("alice")).number == 1
     assert await bank.reloader.health() == {"revision": 1}
+
+
+async def test_a_pipe_in_the_place_of_the_file_is_refused(bank):
+    """It is not waited for: `apply` says what it is, and the bank can still stop."""
+    bank.file.unlink()
+    os.mkfifo(bank.file)
+    async with asyncio.timeout(20):
+        with pytest.raises(SettingsRefusedError, match="no regular file"):
+            await bank.reloader.apply("alice")
+    assert bank.names == ["one", "one"]
 
 
 async def test_a_secret_that_cannot_be_read_and_a_part_that_cannot_are_refusals(bank):
