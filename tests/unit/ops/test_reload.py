@@ -302,6 +302,13 @@ async def test_what_cannot_be_taken_changes_nothing(bank, text, reasons):
     assert await bank.reloader.health() == {"revision": 1}
 
 
+async def test_the_least_payment_needs_a_restart(bank):
+    """Payments to addresses that were given out are held against it, so it does not change under them."""
+    bank.file.write_text("[mint]\nmint_min = 1000\n")
+    with pytest.raises(SettingsRefusedError, match=r"mint\.mint_min needs a restart"):
+        await bank.reloader.apply("alice")
+
+
 async def test_a_pipe_in_the_place_of_the_file_is_refused(bank):
     """It is not waited for: `apply` says what it is, and the bank can still stop."""
     bank.file.unlink()
