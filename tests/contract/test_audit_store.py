@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
+import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -203,6 +207,69 @@ async def test_an_anchor_gets_every_checkpoint(storage, tmp_path):
     assert next(finding.kind.value for finding in (await checked(log, anchors=lines)).findings) == "truncated"
 
 
+async def test_an_anchor_that_hangs_holds_nobody(storage):
+    """A verb goes on without it and pages; it is not asked again while it is stuck, and gets all once it answers."""
+    gone, asked, pages = threading.Event(), [], Pages()
+
+    class Hanging:
+        """An anchor on a place that is gone."""
+
+        def last(self):
+            asked.append("last")
+            gone.wait()
+
+        def add(self, texts):
+            asked.extend(texts)
+
+    log = opened(storage, anchor=Hanging(), telemetry=pages, anchor_s=0.05)
+    async with asyncio.timeout(20):
+        await log.record("v")
+        await log.record("v")
+        with pytest.raises(UnavailableError, match="still does not answer"):
+            await log.agrees_with_anchor()
+    assert asked == ["last"]
+    assert pages.pages == ["checkpoints of the audit log were not anchored"] * 2
+    gone.set()
+    async with asyncio.timeout(20):
+        while await log.anchor() != 2:
+            await asyncio.sleep(0)
+    assert asked[-2:] == [text for _, text in await log.checkpoints()]
+
+
+async def test_an_error_that_an_anchor_does_not_name_stops_nothing(storage):
+    """What the system says, as it stands: the record is durable, so the verb goes on and somebody is paged."""
+    pages = Pages()
+
+    class Broken:
+        """An anchor whose disk is broken."""
+
+        def last(self):
+            raise OSError("no disk")
+
+    assert await opened(storage, anchor=Broken(), telemetry=pages).record("v") == 1
+    assert pages.pages == ["checkpoints of the audit log were not anchored"]
+
+
+async def test_an_anchor_is_given_no_log_that_it_contradicts(storage, tmp_path):
+    """Rewritten while the bank runs: nothing of it is handed over, so the anchor goes on saying which record was changed."""
+    path, pages = tmp_path / "anchor.jsonl", Pages()
+    log = opened(storage, anchor=FileAnchor(path), telemetry=pages)
+    for _ in range(3):
+        await log.record("v", "true")
+    seen = path.read_text()
+    for table in ("audit_record", "audit_checkpoint", "audit_head"):
+        await storage.transact(lambda tx, table=table: tx.execute(f"DELETE FROM {table}"))
+    other = opened(storage)
+    for _ in range(3):
+        await other.record("v", "false")
+    await log.record("v", "next")
+    assert path.read_text() == seen
+    assert pages.pages == ["the audit log is not the one that its anchor has seen"]
+    assert not await log.agrees_with_anchor()
+    report = await checked(log, anchors=seen.splitlines())
+    assert (report.holds, report.anchored) == (False, 0)
+
+
 async def test_an_end_that_cannot_be_recorded_pages(storage):
     """What was done is done; somebody hears that the log lacks its end."""
     pages = Pages()
@@ -244,3 +311,56 @@ def test_a_file_anchor_is_careful(tmp_path: Path) -> None:
     link.symlink_to(path)
     with pytest.raises(UnavailableError):
         FileAnchor(link).last()
+
+
+def test_a_file_anchor_waits_for_nobody_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that another program keeps is told, instead of waited for."""
+    monkeypatch.setattr("specie.audit.adapters.anchor_file._LOCK_PAUSE_S", 0.0)
+    path = tmp_path / "anchor"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UnavailableError, match="locked by another program"):
+            FileAnchor(path).last()
+    assert FileAnchor(path).last() is None
+
+
+def test_the_directory_of_a_file_anchor_is_touched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is flushed where the file is made, and what it says then is an error as any other; later it is not needed."""
+    synced: list[bool] = []
+    broken = True
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        if broken:
+            raise OSError(5, "no disk")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    text = f'{{"at":1,"count":1,"head":"{"0" * 64}","root":"{"1" * 64}"}}'
+    with pytest.raises(UnavailableError, match="no disk"):
+        FileAnchor(tmp_path / "one").last()
+    broken = False
+    FileAnchor(tmp_path / "two").add([text])
+    FileAnchor(tmp_path / "two").add([text])
+    assert synced == [True, True, False, False]
+
+
+def test_what_a_crash_leaves_of_an_anchor_is_told_from_its_loss(tmp_path: Path) -> None:
+    """Nulls where bytes should be are a piece as any other; a tail without any line is not an empty anchor."""
+    path = tmp_path / "anchor"
+    lines = [f'{{"at":1,"count":{n},"head":"{"0" * 64}","root":"{"1" * 64}"}}' for n in (1, 2, 3)]
+    for piece in (lines[0][:3], lines[0][:30], "\0" * 40, lines[0][:30] + "\0" * 40):
+        path.write_text(piece)
+        assert FileAnchor(path).last() is None
+        FileAnchor(path).add(lines[:1])
+        with path.open("a") as file:
+            file.write("\0" * 40)
+        FileAnchor(path).add(lines)
+        assert without_pieces(path.read_text().splitlines()) == lines
+    for lost in (lines[0] + "\n" + "\0" * 5000, "x" * 40):
+        path.write_text(lost)
+        for call in (FileAnchor(path).last, lambda: FileAnchor(path).add(lines)):
+            with pytest.raises(UnavailableError, match="ends with no checkpoint"):
+                call()
+        assert path.read_text() == lost

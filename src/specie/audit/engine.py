@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
 from specie.audit.errors import AuditBrokenError
 from specie.audit.ports import Anchor, AuditStore, Head, StoredRecord
 from specie.audit.record import NO_RECORD, Checkpoint, Draft, Outcome, Scalar, Tree, checkpoint_text, record_hash, record_text
 from specie.kernel.clock import Clock
-from specie.kernel.errors import MalformedError, RefusedError, SpecieError
+from specie.kernel.errors import MalformedError, RefusedError, SpecieError, UnavailableError
 from specie.kernel.telemetry import NULL_TELEMETRY, Telemetry
 from specie.storage import Storage, Transaction
 
 __all__ = ["AuditLog"]
 
+T = TypeVar("T")
+
 _PAGE = 1000
+_ANCHOR_S = 5.0
+"""For one answer of the anchor: a verb waits no longer for a place that is not needed to go on."""
 
 _acting: contextvars.ContextVar[str] = contextvars.ContextVar("specie_audit_actor", default="")
 
@@ -30,7 +38,8 @@ _acting: contextvars.ContextVar[str] = contextvars.ContextVar("specie_audit_acto
 class AuditLog:
     """The log of one bank; any number of processes on one store write one chain.
 
-    `process` names this process where nobody else acts. Every `every` records there is a checkpoint, which goes to `anchor`.
+    `process` names this process where nobody else acts. Every `every` records there is a checkpoint, which goes to `anchor`;
+    each answer of that is waited for at most `anchor_s` seconds.
     """
 
     def __init__(
@@ -43,6 +52,7 @@ class AuditLog:
         every: int = 1,
         anchor: Anchor | None = None,
         telemetry: Telemetry = NULL_TELEMETRY,
+        anchor_s: float = _ANCHOR_S,
     ) -> None:
         self._storage = storage
         self._store = store
@@ -51,7 +61,9 @@ class AuditLog:
         self._every = every
         self._anchor = anchor
         self._telemetry = telemetry
+        self._anchor_s = anchor_s
         self._anchoring = asyncio.Lock()
+        self._late: Future[Any] | None = None
 
     @contextmanager
     def acting(self, actor: str) -> Iterator[None]:
@@ -141,32 +153,67 @@ class AuditLog:
         return made
 
     async def anchor(self) -> int:
-        """Hand the anchor every checkpoint that it lacks; how many. What cannot be handed over pages somebody and waits."""
-        if self._anchor is None:
+        """Hand the anchor every checkpoint that it lacks; how many. What cannot be handed over pages somebody and waits.
+
+        A log that is not the one that the anchor has seen is not handed over: its later checkpoints would vouch for it.
+        """
+        anchor = self._anchor
+        if anchor is None:
             return 0
         async with self._anchoring:
             try:
-                last = await asyncio.to_thread(self._anchor.last)
+                last = await self._asked(anchor.last)
+                if not await self._holds(last):
+                    self._telemetry.page("the audit log is not the one that its anchor has seen")
+                    return 0
                 count, given = 0 if last is None else last.count, 0
                 while found := await self.checkpoints(after=count, limit=_PAGE):
-                    await asyncio.to_thread(self._anchor.add, [text for _, text in found])
+                    await self._asked(partial(anchor.add, [text for _, text in found]))
                     count, given = found[-1][0], given + len(found)
-            except SpecieError as error:
-                self._telemetry.page("checkpoints of the audit log were not anchored", error=error.detail)
+            except (SpecieError, OSError) as error:
+                self._telemetry.page("checkpoints of the audit log were not anchored", error=str(error))
                 return 0
         return given
 
-    async def agrees_with_anchor(self) -> bool:
-        """Whether the record that the anchor's newest checkpoint ends with is in the log as it was. UnavailableError."""
-        last = None if self._anchor is None else await asyncio.to_thread(self._anchor.last)
+    async def _asked(self, call: Callable[[], T]) -> T:
+        """What the anchor answers; UnavailableError where that takes too long.
+
+        A place that is gone may never answer. So it has a thread that nothing waits for, not even the end of the program,
+        and is not asked again while that one is stuck.
+        """
+        if self._late is not None and not self._late.done():
+            raise UnavailableError("the audit log's anchor still does not answer")
+        answer: Future[T] = Future()
+        answer.set_running_or_notify_cancel()  # so that giving up here does not disturb the thread
+
+        def run() -> None:
+            try:
+                answer.set_result(call())
+            except BaseException as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=run, name="specie-anchor", daemon=True).start()
+        try:
+            async with asyncio.timeout(self._anchor_s):
+                return await asyncio.wrap_future(answer)
+        except TimeoutError:
+            self._late = answer
+            raise UnavailableError(f"the audit log's anchor did not answer within {self._anchor_s:g} s") from None
+
+    async def _holds(self, last: Checkpoint | None) -> bool:
+        """Whether the record that a checkpoint ends with is in the log as it was."""
         if last is None:
             return True
         rows = await self.records(after=last.count - 1, limit=1)
         return bool(rows) and rows[0].sequence == last.count and rows[0].hash == last.head
 
+    async def agrees_with_anchor(self) -> bool:
+        """Whether the record that the anchor's newest checkpoint ends with is in the log as it was. UnavailableError."""
+        return self._anchor is None or await self._holds(await self._asked(self._anchor.last))
+
     async def anchor_is_new(self) -> bool:
         """Whether there is an anchor that has seen nothing, beside a log that has records. UnavailableError."""
-        if self._anchor is None or await asyncio.to_thread(self._anchor.last) is not None:
+        if self._anchor is None or await self._asked(self._anchor.last) is not None:
             return False
         return await self.head() is not None
 

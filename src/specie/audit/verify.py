@@ -86,6 +86,8 @@ class _Witness:
     marks: int = 0
     good: int = 0
     open: int | None = None
+    failed: bool = False
+    """Whether one of them differed."""
 
 
 class Verifier:
@@ -171,6 +173,8 @@ class Verifier:
     def _judge(self, mark: _Mark) -> None:
         """Compare a checkpoint with the tree as it is now. Of those that differ in a row, the first one is told."""
         found, witness = mark.checkpoint, self._witnesses[mark.kind]
+        if mark.kind is FindingKind.ANCHOR and witness.failed:
+            return  # an anchor takes nothing back: a log that it contradicts once is not proved by what it was told later
         if (found.head, found.root) == (self._last, self._tree.root):
             witness.good = found.count
             if witness.open is not None:
@@ -179,7 +183,9 @@ class Verifier:
                 detail = f"what {place} says of {count} records was changed: one of more records agrees with all of them"
                 self._findings[witness.open] = Finding(mark.kind, count, detail)
                 witness.open = None
-        elif witness.open is None and len(self._findings) < _MAX_FINDINGS:
+            return
+        witness.failed = True
+        if witness.open is None and len(self._findings) < _MAX_FINDINGS:
             first = witness.good + 1
             among = f"record {first}" if first == found.count else f"one of the records {first} to {found.count}"
             witness.open = len(self._findings)
@@ -212,7 +218,10 @@ class Verifier:
 
 
 def without_pieces(lines: Iterable[str]) -> list[str]:
-    """An anchor's lines without the pieces that crashes left: each is the beginning of the checkpoint that follows it."""
+    """An anchor's lines without the pieces that crashes left: each is the beginning of the checkpoint that follows it.
+
+    Where a crash came between the length of the file and its bytes, nulls stand for these.
+    """
     kept: list[str] = []
     pieces: list[str] = []
     for line in lines:
@@ -221,7 +230,7 @@ def without_pieces(lines: Iterable[str]) -> list[str]:
         except MalformedError:
             pieces.append(line)
             continue
-        kept += [piece for piece in pieces if not line.startswith(piece)]
+        kept += [piece for piece in pieces if not line.startswith(piece.strip("\0"))]
         kept.append(line)
         pieces.clear()
     return kept + pieces

@@ -127,6 +127,7 @@ def reloading(
     app: BankApp,
     *,
     config: Path | None,
+    content: bytes | None,
     load: Callable[[bytes, Path], BankSettings],
     logger: Callable[[BankSettings], FilteringBoundLogger],
     loggers: Sequence[Callable[[FilteringBoundLogger], None]],
@@ -134,12 +135,13 @@ def reloading(
 ) -> Reloader:
     """The way of a running bank to other settings; its operator's socket and health page know of it from now on.
 
-    `config` is the file that was named, `load` builds settings of its content; `logger` makes what `loggers` write to.
-    Only a process that serves the bank `alone` takes others while it runs.
+    `config` is the file that was named, `content` what it held when the bank's settings were built, `load` builds others;
+    `logger` makes what `loggers` write to. Only a process that serves the bank `alone` takes others while it runs.
     """
     reloader = Reloader(
         bank.settings,
         file=_file_of(config),
+        content=content,
         load=load,
         secrets=secret_problems,
         parts=(_log_part(bank.settings, logger, loggers), _server_part(app), _mint_part(bank)),

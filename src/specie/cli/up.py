@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -65,15 +66,32 @@ def up(*, serving: _Serving | None = None, bank: BankOptions | None = None, scre
 
     seat = Seat.taken(os.environ)
     serving, bank = serving or _Serving(), bank or BankOptions()
-    settings = _settings(serving, bank)
+    file, content = _file_read(bank.config)
+    settings = _settings(serving, bank, content, file)
     if seat is None and settings.server.workers > 1:
         with asyncio.Runner() as runner:
             return runner.run(_supervise(settings, screen))
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, screen, seat, bank.config, lambda content, file: _settings(serving, bank, content, file)))
+        runner.run(_serve(settings, screen, seat, bank.config, content, partial(_settings, serving, bank)))
     return 0
+
+
+def _file_read(config: Path | None) -> tuple[Path | None, bytes | None]:
+    """The settings file and what it holds, read once: whoever compares it later must see what the bank was started with.
+
+    None twice where there is none, and no content where it cannot be read, which is told with whatever else is wrong.
+    """
+    from specie.ops.config import read_content, settings_file
+
+    file = settings_file(config, os.environ)
+    if file is None:
+        return None, None
+    try:
+        return file, read_content(file)
+    except OSError:
+        return file, None
 
 
 def _settings(serving: _Serving, bank: BankOptions, content: bytes | None = None, file: Path | None = None) -> BankSettings:
@@ -153,9 +171,13 @@ async def _serve(
     screen: Screen,
     seat: Seat | None,
     config: Path | None,
+    content: bytes | None,
     load: Callable[[bytes, Path], BankSettings],
 ) -> None:
-    """Serve until told to stop: a whole bank, or one worker of it. `load` builds settings of the content of a file."""
+    """Serve until told to stop: a whole bank, or one worker of it.
+
+    `settings` were built of `content`, what the settings file held; `load` builds settings of the content of a file.
+    """
     import signal
     import socket
 
@@ -214,6 +236,7 @@ async def _serve(
                 context,
                 app,
                 config=config,
+                content=content,
                 load=load,
                 logger=make,
                 loggers=(metrics.log_to, captured),

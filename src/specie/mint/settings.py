@@ -37,8 +37,8 @@ class MintSettings:
     """Fee of a new keyset, in thousandths of the minor unit for each input (NUT-02); old keysets keep theirs."""
     keyset_version: int = field(default=1, metadata=RESTART)
     """Version byte of the ids of new keysets: 1 (33-byte ids, NUT-02 v2) or 0 (8-byte ids, deprecated)."""
-    mint_min: int = field(default=1, metadata=LIVE)
-    """Smallest amount of a mint quote."""
+    mint_min: int = field(default=1, metadata=RESTART)
+    """Smallest amount of a mint quote; of a quote by address, of each payment to it."""
     mint_max: int = field(default=1_000_000_000, metadata=LIVE)
     """Largest amount of a mint quote."""
     melt_min: int = field(default=1, metadata=LIVE)

@@ -6,8 +6,11 @@ the settings; `app` does that.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -144,9 +147,18 @@ def read_document(file: Path) -> dict[str, Any]:
 
 
 def read_content(file: Path) -> bytes:
-    """What a settings file holds, as far as is needed to see that it is too large. OSError."""
-    with file.open("rb") as opened:
-        return opened.read(_MAX_FILE_BYTES + 1)
+    """What a settings file holds, as far as is needed to see that it is too large. OSError, also for what is no file.
+
+    Opening never waits: a pipe would have a running bank wait for ever.
+    """
+    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        with os.fdopen(handle, "rb", closefd=False) as opened:
+            return opened.read(_MAX_FILE_BYTES + 1)
+    finally:
+        os.close(handle)
 
 
 def parse_document(data: bytes) -> dict[str, Any]:

@@ -52,6 +52,7 @@ _MAX_REASONS = 100
 _MAX_AUTHOR_CHARS = 100
 _IDLE_S = 2.0
 """Between two looks at whether the file is to be watched."""
+_EMPTIED = "the file sets nothing any more, which would be every default; specie config apply takes it if that is meant"
 
 
 class SettingsRefusedError(RefusedError):
@@ -101,12 +102,15 @@ class _Read:
     settings: BankSettings
     document: dict[str, Any] | None
     digest: str
+    empty: bool
+    """Whether the file sets nothing."""
 
 
 class Reloader:
     """The settings of one running bank, and the way to others.
 
-    `load` builds settings of a file's content and place, as the start did; `file` is what the next start will read.
+    `settings` were built of `content`, None where there was no file. `load` builds settings of a file's content and place,
+    as the start did; `file` is what the next start will read.
     `secrets` tells which secrets cannot be read. `parts` make a `Swap` each from new settings, or raise. `place` tells
     banks on one store apart.
     """
@@ -116,6 +120,7 @@ class Reloader:
         settings: BankSettings,
         *,
         file: Path,
+        content: bytes | None,
         load: Callable[[bytes, Path], BankSettings],
         secrets: Callable[[BankSettings], Sequence[SettingsProblem]],
         parts: Sequence[Callable[[BankSettings], Swap]],
@@ -138,9 +143,11 @@ class Reloader:
         self._clock = clock
         self._telemetry = telemetry
         self._place = place
-        self._had_file = file.exists()
-        self._digest: str | None = None
+        self._had_file = content is not None
+        self._digest = digest_of(content)
         """Of the content that was judged last."""
+        self._document = _document(content)
+        self._empty = _is_empty(content or b"")
         self._turn = asyncio.Lock()
         self._asked = asyncio.Event()
 
@@ -149,15 +156,13 @@ class Reloader:
     async def start(self) -> Revision:
         """Record what the bank was started with, unless it is what it ran with before."""
         async with self._turn:
-            content = await asyncio.to_thread(file_content, self._file)
-            self._digest = digest_of(content)
             last = await self._store.newest(self._place, 1, applied=True)
             now = shown(self.settings)
             if last and dict(last[0].settings) == now:
                 self.revision = last[0]
                 return last[0]
             before = dict(last[0].settings) if last else shown(BankSettings())
-            revision = self._revision("start", Outcome.APPLIED, (), self.settings, _document(content), before)
+            revision = self._revision("start", Outcome.APPLIED, (), self.settings, self._document, before)
             self.revision = await self._store.add(revision)
             return self.revision
 
@@ -174,8 +179,11 @@ class Reloader:
                 read = await asyncio.to_thread(self._read, content)
                 return await self._take(author, read)
             except SettingsError as error:
-                raise await self._refuse(author, [str(problem) for problem in error.problems]) from None
-            except SettingsRefusedError:
+                refusal = await self._refuse(author, [str(problem) for problem in error.problems])
+                self.refused = refusal.reasons
+                raise refusal from None
+            except SettingsRefusedError as refusal:
+                self.refused = refusal.reasons
                 raise
             except Exception:
                 self._digest = before  # it was not judged: the watch may try again
@@ -245,15 +253,24 @@ class Reloader:
             if not pause_s:
                 continue
             try:
-                found = digest_of(await asyncio.to_thread(file_content, self._file))
+                content = await asyncio.to_thread(file_content, self._file)
             except OSError:
                 continue  # what cannot be read is told when it is asked for
+            found = digest_of(content)
             if not found or found == self._digest:
                 waiting = None
             elif found != waiting:
                 waiting = found
+            elif not self._empty and _is_empty(content or b""):
+                await self._leave(found)
             else:
                 await self._try("file watch")
+
+    async def _leave(self, digest: str) -> None:
+        """Refuse a file that sets nothing any more: more likely it was lost than meant, and every default would be taken."""
+        async with self._turn:
+            self._digest = digest
+            self.refused = (await self._refuse("file watch", [_EMPTIED])).reasons
 
     async def _try(self, author: str) -> None:
         try:
@@ -283,7 +300,7 @@ class Reloader:
         settings = self._load(content, file or self._file)
         if problems := self._secrets(settings):
             raise SettingsError(list(problems))
-        return _Read(settings, _document(content), digest_of(content))
+        return _Read(settings, _document(content), digest_of(content), _is_empty(content))
 
     async def _take(self, author: str, read: _Read, content: bytes | None = None) -> Revision:
         """Validate, prepare, write (a rollback's `content`), record, swap."""
@@ -316,6 +333,7 @@ class Reloader:
         self.refused = ()
         self._had_file = self._had_file or self._file.exists()
         self._digest = read.digest
+        self._empty = read.empty
         self._telemetry.count("settings_reload", result="applied")
         return self.revision
 
@@ -341,7 +359,6 @@ class Reloader:
                 swap.undo()
             back()
             reasons = (f"it was taken back: {type(error).__name__}",)
-            self.refused = reasons
             self._telemetry.page("new settings were taken back", revision=made.number, error=repr(error))
             self._telemetry.count("settings_reload", result="undone")
             try:
@@ -355,7 +372,6 @@ class Reloader:
         told = [reason[:_MAX_REASON_CHARS] for reason in reasons[:_MAX_REASONS]]
         settings, document = (None, None) if read is None else (read.settings, read.document)
         revision = self._revision(author, Outcome.REFUSED, told, settings, document, shown(self.settings))
-        self.refused = tuple(told)
         self._telemetry.count("settings_reload", result="refused")
         self._telemetry.event("settings_refused", author=revision.author, reasons=told)
         try:
@@ -389,6 +405,14 @@ class Reloader:
 
 def _document(content: bytes | None) -> dict[str, Any] | None:
     return redacted_document(parse_document(content or b""))
+
+
+def _is_empty(content: bytes) -> bool:
+    """Whether a file sets nothing; one that cannot be read is not such."""
+    try:
+        return not parse_document(content)
+    except ValueError:
+        return False
 
 
 def _nothing() -> None:

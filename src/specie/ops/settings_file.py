@@ -5,7 +5,7 @@
     the copy is made                as it was               the copy
     the new one has its name        new                     the copy
 
-At no moment is the file absent or half written. It keeps its mode; a link to a file stays one.
+At no moment is the file absent or half written. It keeps its mode and group; a link to a file stays one.
 """
 
 from __future__ import annotations
@@ -44,16 +44,6 @@ def replaced(file: Path, content: bytes, at: int) -> tuple[Path | None, Callable
     """
     target = Path(os.path.realpath(file))
     stamp = datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
-    try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o600
-        new = target.with_name(f".{target.name}.new")
-        _write(new, content, mode)
-        kept = _copied(target, stamp, mode)
-        new.replace(target)
-        _settle(target.parent)
-    except OSError as error:
-        raise RefusedError(f"{target} cannot be replaced: {error.strerror or error}") from None
 
     def back() -> None:
         with contextlib.suppress(OSError):  # whoever undoes has worse to tell
@@ -63,26 +53,47 @@ def replaced(file: Path, content: bytes, at: int) -> tuple[Path | None, Callable
                 kept.replace(target)
             _settle(target.parent)
 
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        was = target.stat() if target.exists() else None
+        new = target.with_name(f".{target.name}.new")
+        _write(new, content, was)
+        kept = _copied(target, stamp, was)
+        new.replace(target)
+        try:
+            _settle(target.parent)
+        except OSError:
+            back()
+            raise
+    except OSError as error:
+        raise RefusedError(f"{target} cannot be replaced: {error.strerror or error}") from None
     return kept, back
 
 
-def _copied(target: Path, stamp: str, mode: int) -> Path | None:
-    if not target.exists():
+def _copied(target: Path, stamp: str, was: os.stat_result | None) -> Path | None:
+    if was is None:
         return None
     kept, number = target.with_name(f"{target.name}.{stamp}.bak"), 1
     while kept.exists():
         number += 1
         kept = target.with_name(f"{target.name}.{stamp}-{number}.bak")
-    _write(kept, target.read_bytes(), mode)
+    _write(kept, target.read_bytes(), was)
     return kept
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
+def _write(path: Path, content: bytes, like: os.stat_result | None) -> None:
+    """A new file with the group and mode of another; nobody but the owner may read it where its group cannot be kept."""
     path.unlink(missing_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "wb") as opened:
         opened.write(content)
         opened.flush()
+        mode = 0o600 if like is None else stat.S_IMODE(like.st_mode)
+        if like is not None and os.fstat(opened.fileno()).st_gid != like.st_gid:
+            try:
+                os.fchown(opened.fileno(), -1, like.st_gid)
+            except PermissionError:
+                mode &= 0o700
         os.fchmod(opened.fileno(), mode)
         os.fsync(opened.fileno())
 

@@ -88,7 +88,7 @@ class RateLimiter:
         self.change(per_minute, burst, peers)
 
     def change(self, per_minute: int, burst: int, peers: int) -> None:
-        """Go on under other rules; what peers have used up stays used up, for as long as the old rules said."""
+        """Go on under other rules; what peers have used up stays used up, at most a whole burst of the new ones."""
         self._interval_s = 60 / per_minute if per_minute else 0.0
         self._tolerance_s = self._interval_s * (burst - 1)
         self._peers = peers
@@ -104,6 +104,9 @@ class RateLimiter:
             return 0.0
         arrivals = self._arrivals
         arrival = max(arrivals.get(peer, now), now)
+        most = now + self._tolerance_s + self._interval_s
+        if arrival > most:  # of stricter rules, under which it could be far away
+            arrival = arrivals[peer] = most
         wait = arrival - now - self._tolerance_s
         if wait > 1e-9:
             return wait

@@ -132,6 +132,20 @@ def test_a_changed_checkpoint_is_told_from_changed_records() -> None:
     assert report.covered == 9
 
 
+def test_an_anchor_that_was_told_a_rewritten_log_does_not_vouch_for_it() -> None:
+    """Once it contradicts the log nothing that it was told later counts, and it is never the anchor that was changed."""
+    rows, checkpoints, head = log(9, "other")
+    anchors = [text for _, text in [*CHECKPOINTS[:3], *checkpoints[3:]]]
+    report = verify(rows, checkpoints=checkpoints, head=head, anchors=anchors)
+    assert found(report) == [("anchor", 1)]
+    assert "record 1 is not the one that the anchor" in report.findings[0].detail
+    assert report.anchored == 0
+    middle = [CHECKPOINTS[1][1], checkpoints[4][1], CHECKPOINTS[7][1]]
+    report = verify(ROWS, anchors=middle)
+    assert found(report) == [("anchor", 5)]
+    assert report.anchored == 2
+
+
 @pytest.mark.parametrize(
     ("count", "text", "said"), [(4, "nonsense", "no checkpoint"), (4, CHECKPOINTS[2][1], "kept for 4 records is of 3")]
 )

@@ -65,3 +65,24 @@ def test_programs_get_one_line_of_json_at_the_start(specie, home) -> None:  # ty
     assert (ran.code, facts["play"], facts["sealing"], facts["created"]) == (0, True, "play-key", True)
     assert facts["port"] > 0
     assert heard == [{"units": [], "accounts": []}]
+
+
+def test_the_settings_file_is_read_once(specie, home, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """A file that changes as soon as it was read: the bank that starts remembers what it runs with."""
+    from specie.ops import config
+
+    data, file, read = home / "bank", home / "bank.toml", config.read_content
+    file.write_text('[mint]\nname = "one"\n[reload]\nwatch_s = 0\n')
+
+    def edited(place: Path) -> bytes:
+        content = read(place)
+        file.write_text('[mint]\nname = "two"\n')
+        return content
+
+    monkeypatch.setattr(config, "read_content", edited)
+    thread, heard = _while_up(data, lambda client: client.revision(1))
+    ran = specie("up", "--port", "0", "--data", str(data), "--config", str(file))
+    thread.join()
+    assert ran.code == 0
+    assert heard[0]["document"]["mint"] == {"name": "one"}
+    assert heard[0]["settings"]["mint.name"] == '"one"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -198,7 +199,11 @@ def test_all_problems_are_told_at_once(tmp_path):
 
 
 def test_an_unreadable_or_missing_file_is_told(tmp_path):
-    """A file that was named must be there, be text, and be small."""
+    """A file that was named must be there, be text, and be small; a pipe is not waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    for strange in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(SettingsError, match="cannot be read: it is no regular file"):
+            load_settings(strange)
     with pytest.raises(SettingsError, match="cannot be read"):
         load_settings(tmp_path / "nothing.toml")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")

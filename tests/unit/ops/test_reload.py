@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -132,6 +133,7 @@ class Bank:
         self.reloader = Reloader(
             settings,
             file=self.file,
+            content=self.file.read_bytes(),
             load=lambda content, file: load_settings(file, content=content),
             secrets=lambda settings: self.problems,
             parts=(self._part(0), self._part(1)),
@@ -185,6 +187,76 @@ async def test_a_start_is_remembered_once(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("text", [TWO, "[mint"])
+async def test_a_file_edited_while_the_bank_starts_is_looked_at_later(tmp_path, text):
+    """The first revision is what runs, and the start goes on; the watch sees the file as a change."""
+    bank = Bank(tmp_path)
+    bank.file.write_text(text)
+    made = await bank.reloader.start()
+    assert made.document == {"mint": {"name": "one"}}
+    task = asyncio.create_task(bank.reloader.watch())
+    try:
+        for _ in range(3):
+            await bank.clock.tick()
+        assert bank.store.outcomes == ["applied", "applied" if text == TWO else "refused"]
+        assert bank.names == (["two", "two"] if text == TWO else ["one", "one"])
+    finally:
+        task.cancel()
+
+
+async def test_an_emptied_file_is_taken_only_if_it_is_asked_for(bank):
+    """The watch takes no file that lost all it said: refused once, and told by the health page until it is whole."""
+    task = asyncio.create_task(bank.reloader.watch())
+    try:
+        await bank.clock.tick()
+        bank.file.write_text("# nothing\n")
+        for _ in range(4):
+            await bank.clock.tick()
+        assert bank.names == ["one", "one"]
+        assert bank.store.outcomes == ["applied", "refused"]
+        with pytest.raises(UnavailableError, match="sets nothing any more"):
+            await bank.reloader.health()
+        bank.file.write_text(ONE)
+        for _ in range(3):
+            await bank.clock.tick()
+        assert await bank.reloader.health() == {"revision": 1}
+        bank.file.write_text("")
+        made = await bank.reloader.apply("alice")
+        assert (made.outcome, bank.names) == (Outcome.APPLIED, ["specie", "specie"])
+        bank.file.write_text("# still nothing\n")
+        for _ in range(3):
+            await bank.clock.tick()
+        assert await bank.reloader.health() == {"revision": made.number}
+        bank.file.write_text(TWO)
+        for _ in range(3):
+            await bank.clock.tick()
+        assert bank.names == ["two", "two"]
+    finally:
+        task.cancel()
+
+
+async def test_a_refused_rollback_does_not_blame_the_file(bank):
+    """The file is the one that runs, so the health page has nothing to say; one refused before is still so."""
+    bank.store.revisions.append(replace(bank.store.revisions[0], number=2, document={"server": {"port": 1}}))
+    bank.store.revisions.append(replace(bank.store.revisions[0], number=3, document={"server": {"port": "x"}}))
+    for number in (2, 3):
+        with pytest.raises(SettingsRefusedError):
+            await bank.reloader.rollback(number, "bob")
+        assert await bank.reloader.health() == {"revision": 1}
+    bank.failure = RuntimeError("no")
+    bank.store.revisions.append(replace(bank.store.revisions[0], number=6, document={"mint": {"name": "two"}}))
+    with pytest.raises(SettingsRefusedError, match="taken back"):
+        await bank.reloader.rollback(6, "bob")
+    assert await bank.reloader.health() == {"revision": 1}
+    bank.file.write_text(BAD)
+    with pytest.raises(SettingsRefusedError):
+        await bank.reloader.apply("alice")
+    with pytest.raises(SettingsRefusedError):
+        await bank.reloader.rollback(3, "bob")
+    with pytest.raises(UnavailableError, match="mint_maxx"):
+        await bank.reloader.health()
+
+
 async def test_a_changed_file_is_taken_by_every_part(bank):
     """All parts, the settings of the reloader, the history with author and changes; again it is no new revision."""
     bank.file.write_text(TWO)
@@ -228,6 +300,23 @@ async def test_what_cannot_be_taken_changes_nothing(bank, text, reasons):
     bank.file.write_text(ONE)
     assert (await bank.reloader.apply("alice")).number == 1
     assert await bank.reloader.health() == {"revision": 1}
+
+
+async def test_the_least_payment_needs_a_restart(bank):
+    """Payments to addresses that were given out are held against it, so it does not change under them."""
+    bank.file.write_text("[mint]\nmint_min = 1000\n")
+    with pytest.raises(SettingsRefusedError, match=r"mint\.mint_min needs a restart"):
+        await bank.reloader.apply("alice")
+
+
+async def test_a_pipe_in_the_place_of_the_file_is_refused(bank):
+    """It is not waited for: `apply` says what it is, and the bank can still stop."""
+    bank.file.unlink()
+    os.mkfifo(bank.file)
+    async with asyncio.timeout(20):
+        with pytest.raises(SettingsRefusedError, match="no regular file"):
+            await bank.reloader.apply("alice")
+    assert bank.names == ["one", "one"]
 
 
 async def test_a_secret_that_cannot_be_read_and_a_part_that_cannot_are_refusals(bank):
@@ -521,3 +610,44 @@ def test_a_file_that_cannot_be_replaced_is_left(tmp_path):
     back()
     assert not (tmp_path / "new.toml").exists()
     back()
+
+
+def test_a_directory_that_cannot_be_flushed_takes_the_file_back(tmp_path, monkeypatch):
+    """What was refused did not happen: the file is as it was, and no copy is left."""
+    file = tmp_path / "bank.toml"
+    file.write_text(ONE)
+
+    def broken(directory: Path) -> None:
+        raise OSError(5, "no disk")
+
+    monkeypatch.setattr("specie.ops.settings_file._settle", broken)
+    with pytest.raises(RefusedError, match="no disk"):
+        replaced(file, TWO.encode(), 0)
+    assert file.read_text() == ONE
+    assert not list(tmp_path.glob("*.bak"))
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_replaced_file_keeps_its_group_or_is_read_by_nobody_else(tmp_path, monkeypatch, allowed):
+    """A mode says who may read only together with the group."""
+    file = tmp_path / "bank.toml"
+    file.write_text(ONE)
+    file.chmod(0o640)
+    was, given, fstat = file.stat().st_gid, [], os.fstat
+
+    def other(handle: int) -> os.stat_result:
+        found = list(fstat(handle))
+        found[5] = was + 1
+        return os.stat_result(found)
+
+    def fchown(handle: int, uid: int, gid: int) -> None:
+        given.append((uid, gid))
+        if not allowed:
+            raise PermissionError(1, "not yours")
+
+    monkeypatch.setattr("specie.ops.settings_file.os.fstat", other)
+    monkeypatch.setattr("specie.ops.settings_file.os.fchown", fchown)
+    kept, _ = replaced(file, TWO.encode(), 0)
+    assert given == [(-1, was)] * 2
+    assert kept is not None
+    assert {stat.S_IMODE(one.stat().st_mode) for one in (file, kept)} == {0o640 if allowed else 0o600}

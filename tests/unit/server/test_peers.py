@@ -81,3 +81,20 @@ def test_no_limit():
     limiter = RateLimiter(0, 1, 100)
     assert all(limiter.take("a", 0.0) == 0.0 for _ in range(100))
     assert len(limiter) == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wait_s"),
+    [((1, 240), (60, 5), 1.0), ((60, 240), (60, 5), 1.0), ((1, 1), (600, 1), 0.1), ((1, 1), (600, 10), 0.1)],
+)
+def test_other_rules_lock_nobody_out(before, after, wait_s):
+    """A looser rate or a smaller burst: who had used up all waits as the new rules have it, and then passes at their rate."""
+    limiter = RateLimiter(*before, 100)
+    while limiter.take("a", 0.0) == 0.0:
+        pass
+    limiter.change(*after, 100)
+    assert limiter.take("a", 0.0) == pytest.approx(wait_s)
+    assert limiter.take("a", wait_s / 2) == pytest.approx(wait_s / 2)
+    for turn in range(1, 5):
+        assert limiter.take("a", turn * wait_s) == 0.0
+        assert limiter.take("a", turn * wait_s) == pytest.approx(wait_s)

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +21,11 @@ __all__ = ["FileAnchor"]
 
 _TAIL_BYTES = 4096
 """Far longer than some lines."""
+_BEGIN = b'{"at":'
+"""Of every line."""
+_LOCK_TRIES = 40
+_LOCK_PAUSE_S = 0.05
+"""Others hold the lock for one append; whoever holds it longer is not waited for."""
 
 
 class FileAnchor:
@@ -32,18 +38,44 @@ class FileAnchor:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
         try:
-            descriptor = os.open(
-                self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
-            )
+            descriptor = self._descriptor()
             try:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise UnavailableError(f"the audit log's anchor {self._path} is no file")
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._lock(descriptor)
                 yield descriptor
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise UnavailableError(f"the audit log's anchor {self._path} cannot be used: {error.strerror}") from None
+
+    def _descriptor(self) -> int:
+        """The opened file; its name is durable if it was made for this."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(self._path, flags)
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(self._path, flags | os.O_CREAT, 0o600)
+            try:
+                os.fsync(directory)
+            except OSError:
+                os.close(descriptor)
+                raise
+        finally:
+            os.close(directory)
+        return descriptor
+
+    def _lock(self, descriptor: int) -> None:
+        """Take the lock, which goes with the descriptor; UnavailableError where somebody keeps it."""
+        for _ in range(_LOCK_TRIES):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_LOCK_PAUSE_S)
+            else:
+                return
+        raise UnavailableError(f"the audit log's anchor {self._path} is locked by another program")
 
     def _last(self, descriptor: int) -> tuple[Checkpoint | None, bool]:
         """The newest checkpoint, and whether the file ends with a whole line."""
@@ -53,7 +85,8 @@ class FileAnchor:
         for line in reversed(lines):  # a piece that a crash left is passed over
             with contextlib.suppress(MalformedError, UnicodeDecodeError):
                 return checkpoint_from_text(line.decode()), tail.endswith(b"\n")
-        if lines:
+        piece = tail.rstrip(b"\0")[: len(_BEGIN)]  # nulls are what a crash leaves of bytes that had a place already
+        if lines or size > _TAIL_BYTES or not _BEGIN.startswith(piece):
             raise UnavailableError(f"the audit log's anchor {self._path} ends with no checkpoint")
         return None, not tail
 
@@ -75,8 +108,3 @@ class FileAnchor:
             while left:
                 left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
