@@ -149,11 +149,14 @@ def read_document(file: Path) -> dict[str, Any]:
 def read_content(file: Path) -> bytes:
     """What a settings file holds, as far as is needed to see that it is too large. OSError, also for what is no file.
 
-    Opening never waits: a pipe would have a running bank wait for ever.
+    Opening never waits: a pipe would have a running bank wait for ever. The null device is an empty file.
     """
     handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        found = os.fstat(handle)
+        if stat.S_ISCHR(found.st_mode) and found.st_rdev == os.stat(os.devnull).st_rdev:
+            return b""
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
         with os.fdopen(handle, "rb", closefd=False) as opened:
             return opened.read(_MAX_FILE_BYTES + 1)

@@ -272,3 +272,10 @@ def test_the_default_config_file_is_read_if_there(tmp_path, monkeypatch):
 def test_sealing_sources():
     """auto is the default."""
     assert load_settings().keys.sealing is SealingSource.AUTO
+
+
+def test_the_null_device_is_an_empty_file() -> None:
+    """`--config /dev/null` means: no settings file at all, whatever is in the config home."""
+    assert load_settings(Path("/dev/null"), {}) == load_settings(Path("/dev/null"), {}, content=b"")
+    with pytest.raises(SettingsError, match="no regular file"):
+        load_settings(Path("/dev/zero"), {})
