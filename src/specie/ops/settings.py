@@ -250,7 +250,7 @@ class KeysSettings:
     standby: RemoteKeysSettings = field(default_factory=RemoteKeysSettings)
     """A second signer process with the same seed, asked while the first one is away; none unless its socket is given."""
     pkcs11: Pkcs11Settings = field(default_factory=Pkcs11Settings)
-    """A PKCS#11 token, for `specie keys probe`."""
+    """A PKCS#11 token, in which keysets may live."""
 
 
 @dataclass(frozen=True, slots=True)
